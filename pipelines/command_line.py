@@ -1,0 +1,50 @@
+"""How every command of the project starts, and how it ends when something is wrong.
+
+A user's mistake or a damaged input is raised as ValueError or OSError with a paragraph that names the
+input and the remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
+"""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+
+# TensorFlow prints a dozen lines about CPU features at import otherwise. A user's own setting wins.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+
+FAILURE = 1
+INTERRUPTED = 130  # what shells report for a process ended by Ctrl-C
+
+_TRACEBACK = flags.DEFINE_bool(
+    "traceback", False, "On an error, show the Python traceback and not only its message."
+)
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Runs `main` under `absl.app.run`; a ValueError or OSError ends it with a message and status 1.
+
+    Args:
+        main: Takes the positional arguments (the program's name first) and returns an exit status
+            or None.
+    """
+    app.run(lambda arguments: _guarded(main, arguments))
+
+
+def _guarded(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int | None:
+    try:
+        return main(arguments)
+    except (ValueError, OSError) as error:
+        if _TRACEBACK.value:
+            raise
+        print(paragraph(f"error: {error}"), file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        print("\nStopped. The same command continues where it can.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def paragraph(text: str) -> str:
+    """`text` on lines of at most 100 columns; names and paths are never broken."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
