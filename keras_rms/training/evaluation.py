@@ -94,14 +94,26 @@ class ViewScorer:
 
 def _mean_probabilities(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
     """(videos, views, time, height, width, channels) -> (videos, classes) float32."""
-    view_first = tf.transpose(views, (1, 0, 2, 3, 4, 5))
-    probabilities = tf.map_fn(
-        lambda clip: tf.nn.softmax(tf.cast(model(clip, training=False), tf.float32)),
-        view_first,
+    return tf.reduce_mean(tf.nn.softmax(view_outputs(model, views)), axis=1)
+
+
+def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
+    """A network's output for each view, computed one view at a time.
+
+    Args:
+        model: Takes (videos, time, height, width, channels), gives (videos, outputs).
+        views: (videos, views, time, height, width, channels).
+
+    Returns:
+        float32 (videos, views, outputs).
+    """
+    outputs = tf.map_fn(
+        lambda clip: tf.cast(model(clip, training=False), tf.float32),
+        tf.transpose(views, (1, 0, 2, 3, 4, 5)),
         fn_output_signature=tf.float32,
         parallel_iterations=1,
     )
-    return tf.reduce_mean(probabilities, axis=0)
+    return tf.transpose(outputs, (1, 0, 2))
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:

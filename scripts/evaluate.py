@@ -1,0 +1,131 @@
+"""Evaluates a trained network over several views of each video (30 by default, as in the paper).
+
+    python scripts/evaluate.py --work_dir=runs/rms --data=data --views=10x3
+
+Prints top-1 and top-5 accuracy and writes into WORK_DIR/evaluation/ (or --output):
+    <split>_10x3.json  the accuracies and what they were measured on
+    <split>_10x3.csv   a line a video: key, label, the five best classes with their probabilities
+    <split>_10x3.npz   keys, labels and the probability of every class for every video
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines import command_line  # first: it quiets TensorFlow's start
+
+# isort: split
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from keras_rms.training.evaluation import Scores, ViewScorer
+from keras_rms.training.finished_run import FinishedRun, load_finished_run
+from pipelines.input_pipeline import evaluation_dataset
+from pipelines.records import load_index
+
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
+_SPLIT = flags.DEFINE_string("split", "validation", "Split to evaluate.")
+_VIEWS = flags.DEFINE_string(
+    "views", "10x3", "Clips over time x crops along the longer side; 1 crop is the centre."
+)
+_CROP_SIZE = flags.DEFINE_integer(
+    "crop_size", None, "Pixels; by default the training's evaluation_crop_size.", lower_bound=1
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos at a time.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) > 1:
+        raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    num_clips, num_crops = parse_views(_VIEWS.value)
+    run = load_finished_run(_WORK_DIR.value)
+    data = _DATA.value or run.settings["data"]
+    crop_size = _CROP_SIZE.value or run.settings["evaluation_crop_size"]
+
+    index = load_index(data, _SPLIT.value)
+    run.check_classes(index.class_names, data)
+    batches = evaluation_dataset(
+        data,
+        _SPLIT.value,
+        batch_size=_BATCH_SIZE.value,
+        num_clips=num_clips,
+        num_crops=num_crops,
+        num_frames=run.settings["num_frames"],
+        span=run.settings["span"],
+        crop_size=crop_size,
+    )
+    with tqdm(total=len(index.keys), unit="video", desc=f"{num_clips}x{num_crops} views") as bar:
+        scores = ViewScorer(run.model).scores(batches, bar.update)
+
+    summary = {
+        "model": run.settings["model"],
+        "data": str(data),
+        "split": _SPLIT.value,
+        "videos": len(scores.labels),
+        "views": _VIEWS.value,
+        "crop_size": crop_size,
+        "top1": scores.top_k(1),
+        "top5": scores.top_k(5),
+    }
+    output = Path(_OUTPUT.value or Path(_WORK_DIR.value) / "evaluation")
+    stem = output / f"{_SPLIT.value}_{num_clips}x{num_crops}"
+    write_results(stem, summary, scores, [index.keys[i] for i in scores.index], run)
+    print(
+        f"top-1 {summary['top1']:.2%}   top-5 {summary['top5']:.2%}   "
+        f"({summary['videos']} videos of {_SPLIT.value}, {_VIEWS.value} views of {crop_size} "
+        f"pixels)\nScores of each video: {stem}.csv"
+    )
+
+
+def parse_views(text: str) -> tuple[int, int]:
+    """'10x3' -> (10, 3)."""
+    match = re.fullmatch(r"([1-9]\d*)x([13])", text)
+    if not match:
+        raise ValueError(
+            "--views is clips x crops, with 1 or 3 crops, for example 10x3 or 3x1. "
+            f"Received: --views={text}"
+        )
+    return int(match[1]), int(match[2])
+
+
+def write_results(
+    stem: Path, summary: dict, scores: Scores, keys: list[str], run: FinishedRun
+) -> None:
+    """Writes the three files of the results, each whole or not at all."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    table, arrays = io.StringIO(), io.BytesIO()
+    rows = csv.writer(table)
+    best = np.argsort(-scores.scores, axis=1, kind="stable")[:, :5]
+    ranks = range(1, best.shape[1] + 1)
+    rows.writerow(["key", "label", *(f"{part}_{k}" for k in ranks for part in ("class", "score"))])
+    for key, label, row, classes in zip(keys, scores.labels, scores.scores, best):
+        ranked = [cell for c in classes for cell in (run.class_names[c], f"{row[c]:.6f}")]
+        rows.writerow([key, run.class_names[label], *ranked])
+    np.savez_compressed(
+        arrays,
+        keys=np.array(keys),
+        labels=scores.labels,
+        scores=scores.scores,
+        class_names=np.array(run.class_names),
+    )
+    contents = {
+        ".csv": table.getvalue().encode(),
+        ".npz": arrays.getvalue(),
+        ".json": json.dumps(summary, indent=1).encode(),
+    }
+    for ending, content in contents.items():
+        path = stem.with_name(stem.name + ending)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

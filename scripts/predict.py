@@ -1,0 +1,98 @@
+"""Prints what a trained network sees in video files, or saves its features.
+
+    python scripts/predict.py --work_dir=runs/rms VIDEO...
+    python scripts/predict.py --work_dir=runs/rms --features=features.npz VIDEO...
+
+Each file is resampled, scaled and compressed as the training videos were, and its views are those
+of scripts/evaluate.py: the scores of a file equal those of its record in a converted dataset.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from pipelines import command_line  # first: it quiets TensorFlow's start
+
+# isort: split
+import keras
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from keras_rms.training.evaluation import view_outputs
+from keras_rms.training.finished_run import load_finished_run
+from pipelines.decoding import VideoError, encode_video
+from pipelines.input_pipeline import views_of_frames
+
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
+_CLIPS = flags.DEFINE_integer("clips", 10, "Clips uniformly over the video.", lower_bound=1)
+_CROPS = flags.DEFINE_enum("crops", "3", ["1", "3"], "Crops along the longer side of a clip.")
+_TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "Also write the predictions into this file.")
+_FEATURES = flags.DEFINE_string(
+    "features", None, "Write the features before the classifier into this .npz instead."
+)
+_FEATURES_OF = flags.DEFINE_enum(
+    "features_of", "video", ["video", "clip"], "One vector a video (mean over views) or a view."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    videos = arguments[1:]
+    if not videos:
+        raise ValueError("Name at least one video file: predict.py --work_dir=DIR VIDEO...")
+    run = load_finished_run(_WORK_DIR.value)
+    network = feature_network(run.model) if _FEATURES.value else run.model
+    results, failures = {}, []
+    for path in tqdm(videos, unit="video", disable=len(videos) == 1):
+        try:
+            frames = encode_video(path, **run.settings["conversion"]).frames
+        except VideoError as error:
+            failures.append(str(error))
+            continue
+        views = views_of_frames(
+            frames,
+            num_clips=_CLIPS.value,
+            num_crops=int(_CROPS.value),
+            num_frames=run.settings["num_frames"],
+            span=run.settings["span"],
+            crop_size=run.settings["evaluation_crop_size"],
+        )
+        outputs = view_outputs(network, views[None]).numpy()[0]
+        if _FEATURES.value:
+            results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
+        else:
+            results[path] = best_classes(outputs, run.class_names)
+            tqdm.write(as_text(path, results[path]))
+
+    if _FEATURES.value and results:
+        np.savez_compressed(_FEATURES.value, **results)
+        print(f"Features of {len(results)} videos: {_FEATURES.value}")
+    elif _JSON.value:
+        with open(_JSON.value, "w") as file:
+            json.dump(results, file, indent=1)
+    for failure in failures:
+        print(command_line.paragraph(f"error: {failure}"), file=sys.stderr)
+    return command_line.FAILURE if failures else 0
+
+
+def feature_network(model: keras.Model) -> keras.Model:
+    """The network up to the input of its classifier."""
+    classifier = next(x for x in reversed(model.layers) if isinstance(x, keras.layers.Dense))
+    return keras.Model(model.input, classifier.input)
+
+
+def best_classes(logits: np.ndarray, class_names: list[str]) -> list[dict]:
+    """Logits (views, classes) -> the best classes with their probability averaged over views."""
+    scores = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).mean(axis=0)
+    best = np.argsort(-scores, kind="stable")[: _TOP.value]
+    return [{"class": class_names[i], "probability": float(scores[i])} for i in best]
+
+
+def as_text(path: str, classes: list[dict]) -> str:
+    lines = [f"{row['probability']:8.2%}  {row['class']}" for row in classes]
+    return "\n".join([path, *lines])
+
+
+if __name__ == "__main__":
+    command_line.run(main)
