@@ -1,5 +1,16 @@
 """Random Mean Scaling for Keras 3 and the action-recognition networks that use it."""
 
+from keras_rms.dropout import Dropout
+from keras_rms.random_mean_scaling import RandomMeanScaling
+from keras_rms.replica_seed import ReplicaSeedGenerator
+from keras_rms.smoothing import gaussian_smooth, local_mean
 from keras_rms.version import __version__
 
-__all__ = ["__version__"]
+__all__ = [
+    "Dropout",
+    "RandomMeanScaling",
+    "ReplicaSeedGenerator",
+    "__version__",
+    "gaussian_smooth",
+    "local_mean",
+]

@@ -1,0 +1,42 @@
+"""Measures the speed of one part of the package against its floor and its rivals, in one run.
+
+    python scripts/benchmark.py PART [--json=FILE]
+
+PART is one of
+    layer      Random Mean Scaling beside the plain way of writing it and beside scaling alone
+    models     the networks' forward pass and training step
+    depthwise  depthwise 3D convolution in its formulations
+    input      reading, decoding and cropping training clips
+    convert    converting videos to records
+
+All ways are measured in turns, so that a change of the machine's load touches all of them alike.
+The result is a Markdown table with the machine and the versions; --json also writes it to a file.
+A part's own flags are listed by `python scripts/benchmark.py PART --help`.
+"""
+
+import importlib
+import sys
+
+from absl import app, flags
+
+PARTS = ("layer", "models", "depthwise", "input", "convert")
+
+_JSON = flags.DEFINE_string("json", None, "Also write the measurements to this file, as JSON.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError(f"Name one part: {', '.join(PARTS)}.")
+    sys.modules[f"benchmarks.{argv[1]}"].run(_JSON.value)
+
+
+if __name__ == "__main__":
+    # Imported before the flags are read, since each part defines its own.
+    for part in PARTS:
+        if part in sys.argv[1:]:
+            importlib.import_module(f"benchmarks.{part}")
+            break
+    else:
+        if not {"--help", "-help", "--helpfull", "--helpshort", "-h"} & set(sys.argv[1:]):
+            sys.exit(f"Name the part to measure: {', '.join(PARTS)}. See benchmark.py --help.")
+    app.run(main)

@@ -1,0 +1,89 @@
+"""Interleaved timing, the table and the line that names the machine and the versions."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "av")
+
+
+def interleave(
+    ways: dict[str, Callable[[], Any]], repetitions: int = 10, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """The seconds of each repetition of each way, measured in turns.
+
+    A way is a function without arguments that returns when its result is there. The order turns
+    round at every other repetition, so that no way always follows the same one.
+    """
+    for way in ways.values():
+        for _ in range(warm_up):
+            way()
+    seconds = {name: [] for name in ways}
+    for repetition in range(repetitions):
+        names = list(ways) if repetition % 2 == 0 else list(reversed(ways))
+        for name in names:
+            start = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summarize(seconds: dict[str, list[float]], floor: str | None = None) -> dict[str, dict]:
+    """Median and minimum milliseconds of each way and, given a `floor`, the ratio to its median."""
+    summary = {
+        name: {"median_ms": 1e3 * statistics.median(times), "min_ms": 1e3 * min(times)}
+        for name, times in seconds.items()
+    }
+    if floor is not None:
+        for row in summary.values():
+            row["ratio"] = row["median_ms"] / summary[floor]["median_ms"]
+    return summary
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of rows that share their keys; numbers get three significant digits."""
+    header = list(rows[0])
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(_cell(row[key]) for key in header) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+    return "" if value is None else str(value)
+
+
+def machine_line() -> str:
+    """The processor, its cores, the system, and the versions of what is installed."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = [f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return f"{_processor()}, {cores} cores, {platform.system()}; {', '.join(versions)}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def report(title: str, rows: Sequence[dict[str, Any]], json_path: str | None) -> None:
+    """Prints the table under its title and the machine's line; writes all of it as JSON."""
+    print(f"\n### {title}\n\n{markdown_table(rows)}\n\n{machine_line()}\n", flush=True)
+    if json_path is not None:
+        content = {"title": title, "machine": machine_line(), "rows": list(rows)}
+        with open(json_path, "w") as file:
+            json.dump(content, file, indent=2)
