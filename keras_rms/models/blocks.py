@@ -1,0 +1,348 @@
+"""The residual blocks that every network is made of.
+
+This file alone decides how convolutions are padded and initialised, how batch normalisation is set,
+and where `RandomMeanScaling` goes. Layers are named stage_block_role: `res4_block0_conv2`.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_rms.dropout import Dropout
+from keras_rms.random_mean_scaling import RandomMeanScaling
+from keras_rms.replica_seed import validate_seed
+
+# torch's momentum of 0.1 weighs the new batch, Keras's weighs the old average.
+BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
+BOTTLENECK_EXPANSION = 4
+LAST_SURVIVAL = 0.5
+
+Strides = int | Sequence[int]
+
+STAGES = ("res2", "res3", "res4", "res5")
+SMOOTHINGS = ("mean", "gaussian")
+RESIDUAL_DROPS = ("random_drop", "shake_drop")
+
+
+def rms_positions(num_convolutions: int) -> tuple[str, ...]:
+    """Positions that `rms_position` may name in a block of so many convolutions (Table 1 (a))."""
+    places = [
+        f"before_{layer}{index}"
+        for index in range(1, num_convolutions + 1)
+        for layer in ("conv", "bn", "relu")
+    ]
+    return ("default", *places, "before_all_bns")
+
+
+class BlockBuilder:
+    """Adds the layers of a residual network to a functional graph, with the settings they share.
+
+    Convolutions pad `kernel // 2` zeros on both sides, whatever the stride, as PyTorch's networks
+    do. A kernel's length tells the rank: `(3, 3)` builds 2D layers, `(3, 3, 3)` 3D ones. Everything
+    is channels last.
+
+    Example:
+
+    >>> inputs = keras.Input((8, 56, 56, 64))
+    >>> builder = BlockBuilder(convolutions_per_block=2, num_blocks=1, rms="mean", seed=0)
+    >>> outputs = builder.basic_block(inputs, 64, [(3, 3, 3), (3, 3, 3)], 1, "res4", 0)
+    >>> keras.Model(inputs, outputs).output_shape
+    (None, 8, 56, 56, 64)
+
+    Args:
+        convolutions_per_block: 2 for basic blocks, 3 for bottlenecks.
+        num_blocks: Residual blocks in the network, over which `residual_drop`'s survival falls.
+        rms: `None` or `"none"`, `"mean"`, `"gaussian"`, or a `RandomMeanScaling` whose settings
+            each place copies.
+        rms_position: `"default"` (before every BN of a basic block, before the last BN of a
+            bottleneck), `"before_all_bns"`, or `"before_"` and one of `conv`, `bn`, `relu` with the
+            number of the convolution in the block. The last ReLU's place is before the sum with
+            the shortcut.
+        rms_stages: The stages that get it, among `"res2"` to `"res5"`.
+        residual_drop: `None`, `"random_drop"` or `"shake_drop"`, ending each residual branch.
+        epsilon: Of batch normalisation.
+        seed: Non-negative integer or `None`. Each layer's seed follows from it and from the layer's
+            name: a network starts from the same weights with RMS and without.
+        prefix: Put before every layer's name.
+
+    Raises:
+        ValueError: If an argument has another value than listed.
+
+    Reference:
+        - Kim et al., "Regularization on Spatio-Temporally Smoothed Feature for Action Recognition",
+          CVPR 2020, section 4.2.
+        - He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14 (initialisation).
+    """
+
+    def __init__(
+        self,
+        *,
+        convolutions_per_block: int,
+        num_blocks: int,
+        rms: "str | RandomMeanScaling | None" = None,
+        rms_position: str = "default",
+        rms_stages: tuple[str, ...] = ("res4", "res5"),
+        residual_drop: str | None = None,
+        epsilon: float = BATCH_NORM_EPSILON,
+        seed: int | None = None,
+        prefix: str = "",
+    ):
+        validate_seed(seed)
+        _check_residual_drop(residual_drop)
+        self.rms_template = _rms_template(rms)
+        self.rms_places = _rms_places(rms_position, convolutions_per_block)
+        self.rms_stages = _checked_stages(rms_stages)
+        self.residual_drop = residual_drop
+        self.num_blocks = num_blocks
+        self.epsilon = epsilon
+        self.seed = seed
+        self.prefix = prefix
+        self._blocks_built = 0
+
+    def conv(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: Strides,
+        name: str,
+        use_bias: bool = False,
+    ) -> Any:
+        """A convolution padded by `kernel // 2` on both sides."""
+        strides = _per_axis(strides, len(kernel_size))
+        rank = len(kernel_size)
+        x, padding = self._padded(x, kernel_size, strides, name)
+        layer = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[rank]
+        return layer(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format="channels_last",
+            use_bias=use_bias,
+            kernel_initializer=self._kernel_initializer(name),
+            name=self.prefix + name,
+        )(x)
+
+    def norm(self, x: Any, name: str, zero_gamma: bool = False) -> Any:
+        """Batch normalisation; `zero_gamma` starts a residual branch at nothing."""
+        return keras.layers.BatchNormalization(
+            axis=-1,
+            momentum=BATCH_NORM_MOMENTUM,
+            epsilon=self.epsilon,
+            gamma_initializer="zeros" if zero_gamma else "ones",
+            name=self.prefix + name,
+        )(x)
+
+    def relu(self, x: Any, name: str) -> Any:
+        return keras.layers.Activation("relu", name=self.prefix + name)(x)
+
+    def max_pool(self, x: Any, pool_size: Sequence[int], strides: Strides, name: str) -> Any:
+        """Max pooling padded as a convolution is; zeros do no harm behind a ReLU."""
+        strides = _per_axis(strides, len(pool_size))
+        x, padding = self._padded(x, pool_size, strides, name)
+        layer = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}[len(pool_size)]
+        return layer(
+            pool_size,
+            strides=strides,
+            padding=padding,
+            data_format="channels_last",
+            name=self.prefix + name,
+        )(x)
+
+    def conv_norm(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: Strides,
+        name: str,
+        relu: bool = True,
+    ) -> Any:
+        """`<name>_conv`, `<name>_bn` and `<name>_relu`, outside of a residual branch."""
+        x = self.conv(x, filters, kernel_size, strides, f"{name}_conv")
+        x = self.norm(x, f"{name}_bn")
+        return self.relu(x, f"{name}_relu") if relu else x
+
+    def stem(self, x: Any, filters: int, kernel_size: Sequence[int]) -> Any:
+        """The first convolution, halving space, and the max pool, halving it again."""
+        time = (1,) * (len(kernel_size) - 2)
+        x = self.conv_norm(x, filters, kernel_size, (*time, 2, 2), "stem")
+        return self.max_pool(x, (*time, 3, 3), (*time, 2, 2), "stem_pool")
+
+    def basic_block(
+        self,
+        x: Any,
+        filters: int,
+        kernel_sizes: Sequence[Sequence[int]],
+        strides: Strides,
+        stage: str,
+        index: int,
+    ) -> Any:
+        """Two convolutions and a shortcut; the stride is on the first."""
+        block = f"{stage}_block{index}"
+        first, second = kernel_sizes
+        branch = self._unit(x, filters, first, strides, stage, block, 1)
+        branch = self._unit(branch, filters, second, 1, stage, block, 2, last=True)
+        return self._join(x, branch, filters, strides, block)
+
+    def bottleneck_block(
+        self,
+        x: Any,
+        filters: int,
+        kernel_sizes: Sequence[Sequence[int]],
+        strides: Strides,
+        stage: str,
+        index: int,
+    ) -> Any:
+        """Three convolutions, the last to `4 * filters`; the stride is on the second."""
+        block = f"{stage}_block{index}"
+        first, second, third = kernel_sizes
+        out = BOTTLENECK_EXPANSION * filters
+        branch = self._unit(x, filters, first, 1, stage, block, 1)
+        branch = self._unit(branch, filters, second, strides, stage, block, 2)
+        branch = self._unit(branch, out, third, 1, stage, block, 3, last=True)
+        return self._join(x, branch, out, strides, block)
+
+    def head(self, x: Any, num_classes: int, dropout: float) -> Any:
+        """Dropout and the classifier. The logits keep the precision of the variables."""
+        x = Dropout(dropout, seed=self.seed_of("head_dropout"), name="head_dropout")(x)
+        initializer = keras.initializers.RandomNormal(stddev=0.01, seed=self.seed_of("head_dense"))
+        return keras.layers.Dense(
+            num_classes,
+            kernel_initializer=initializer,
+            dtype=keras.config.dtype_policy().variable_dtype,
+            name="head_dense",
+        )(x)
+
+    def seed_of(self, name: str) -> int | None:
+        """The seed of the layer of that name."""
+        return _derived_seed(self.seed, self.prefix + name)
+
+    def _unit(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: Strides,
+        stage: str,
+        block: str,
+        index: int,
+        last: bool = False,
+    ) -> Any:
+        x = self._rms(x, stage, block, index, "conv")
+        x = self.conv(x, filters, kernel_size, strides, f"{block}_conv{index}")
+        return self._norm_relu(x, stage, block, index, last)
+
+    def _norm_relu(self, x: Any, stage: str, block: str, index: int, last: bool) -> Any:
+        x = self._rms(x, stage, block, index, "bn")
+        x = self.norm(x, f"{block}_bn{index}", zero_gamma=last)
+        x = self._rms(x, stage, block, index, "relu")
+        return x if last else self.relu(x, f"{block}_relu{index}")
+
+    def _join(self, x: Any, branch: Any, filters: int, strides: Strides, block: str) -> Any:
+        # The shortcut comes last because Keras files weights in the order of the graph, ties by
+        # creation: only so does the order stay the same when RMS layers lengthen the branch.
+        branch = self._drop(branch, block)
+        strides = _per_axis(strides, len(x.shape) - 2)
+        if math.prod(strides) > 1 or x.shape[-1] != filters:
+            kernel_size = (1,) * len(strides)
+            x = self.conv_norm(x, filters, kernel_size, strides, f"{block}_shortcut", relu=False)
+        x = keras.layers.Add(name=f"{self.prefix}{block}_add")([x, branch])
+        return self.relu(x, f"{block}_relu")
+
+    def _rms(self, x: Any, stage: str, block: str, index: int, layer: str) -> Any:
+        wanted = self.rms_template is not None and stage in self.rms_stages
+        if not wanted or (layer, index) not in self.rms_places:
+            return x
+        name = f"{self.prefix}{block}_rms{index}"
+        config = self.rms_template.get_config()
+        seed = config["seed"] if self.seed is None else self.seed
+        config |= {"name": name, "seed": _derived_seed(seed, name), "data_format": "channels_last"}
+        return type(self.rms_template).from_config(config)(x)
+
+    def _drop(self, x: Any, block: str) -> Any:
+        self._blocks_built += 1
+        if self.residual_drop is None:
+            return x
+        import keras_rms
+
+        layer = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}
+        survival = 1.0 - (1.0 - LAST_SURVIVAL) * self._blocks_built / self.num_blocks
+        name = f"{block}_drop"
+        drop = layer[self.residual_drop](survival, seed=self.seed_of(name), name=self.prefix + name)
+        return drop(x)
+
+    def _padded(
+        self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
+    ) -> tuple[Any, str]:
+        if all(k % 2 == 1 and (k == 1 or s == 1) for k, s in zip(kernel_size, strides)):
+            return x, "same"
+        pad = [(k // 2, k // 2) for k in kernel_size]
+        layer = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}[len(kernel_size)]
+        x = layer(pad, data_format="channels_last", name=f"{self.prefix}{name}_pad")(x)
+        return x, "valid"
+
+    def _kernel_initializer(self, name: str) -> keras.initializers.Initializer:
+        return keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal", seed=self.seed_of(name)
+        )
+
+
+def _derived_seed(seed: int | None, name: str) -> int | None:
+    if seed is None:
+        return None
+    state = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)
+    return int(state[0]) & 0x7FFFFFFF
+
+
+def _per_axis(strides: Strides, rank: int) -> tuple[int, ...]:
+    return (strides,) * rank if isinstance(strides, int) else tuple(strides)
+
+
+def _rms_template(rms: Any) -> RandomMeanScaling | None:
+    if rms is None or rms == "none":
+        return None
+    if isinstance(rms, RandomMeanScaling):
+        return rms
+    if rms in SMOOTHINGS:
+        return RandomMeanScaling(smoothing=rms)
+    raise ValueError(
+        "`rms` must be None, 'none', 'mean', 'gaussian' or a RandomMeanScaling layer. "
+        f"Received: rms={rms!r}"
+    )
+
+
+def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, int]]:
+    allowed = rms_positions(convolutions_per_block)
+    if position not in allowed:
+        raise ValueError(
+            f"`rms_position` must be one of {', '.join(allowed)} in a block of "
+            f"{convolutions_per_block} convolutions. Received: rms_position={position!r}"
+        )
+    if position == "default":
+        position = "before_all_bns" if convolutions_per_block == 2 else "before_bn3"
+    if position == "before_all_bns":
+        return {("bn", index) for index in range(1, convolutions_per_block + 1)}
+    return {(position[len("before_") : -1], int(position[-1]))}
+
+
+def _checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(stages, str) or not set(stages) <= set(STAGES):
+        raise ValueError(
+            f"`rms_stages` must be a tuple of names among {STAGES}. Received: rms_stages={stages!r}"
+        )
+    return tuple(stages)
+
+
+def _check_residual_drop(residual_drop: str | None) -> None:
+    if residual_drop not in (None, *RESIDUAL_DROPS):
+        raise ValueError(
+            f"`residual_drop` must be None or one of {RESIDUAL_DROPS}. "
+            f"Received: residual_drop={residual_drop!r}"
+        )

@@ -1,0 +1,41 @@
+"""The networks by name."""
+
+import functools
+
+import keras
+
+from keras_rms.models.slow_only import SlowOnly
+
+BUILDERS = {
+    "slow_only_18": functools.partial(SlowOnly, depth=18),
+    "slow_only_34": functools.partial(SlowOnly, depth=34),
+    "slow_only_50": functools.partial(SlowOnly, depth=50),
+    "slow_only_101": functools.partial(SlowOnly, depth=101),
+}
+
+
+def build(name: str, **kwargs) -> keras.Model:
+    """Builds a network by its name.
+
+    Example:
+
+    >>> network = keras_rms.models.build("slow_only_18", num_classes=10, width=8)
+
+    Args:
+        name: One of `keras_rms.models.list()`.
+        **kwargs: Arguments of the builder, such as `num_classes` and `input_shape`.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        ValueError: If there is no network of that name.
+    """
+    if name not in BUILDERS:
+        raise ValueError(f"`name` must be one of {', '.join(BUILDERS)}. Received: name={name!r}")
+    return BUILDERS[name](**kwargs)
+
+
+def list_names() -> list[str]:
+    """The names that `keras_rms.models.build` takes."""
+    return [*BUILDERS]

@@ -1,0 +1,171 @@
+"""The compact generalized non-local block."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+KERNELS = ("dot_product", "gaussian_rbf")
+INITIALIZER_STDDEV = 0.01
+
+
+@keras.saving.register_keras_serializable(package="keras_rms")
+class CompactGeneralizedNonLocal(keras.layers.Layer):
+    """A non-local block over positions and channels together, at linear cost.
+
+    In each group of channels, theta, phi and g are flattened over positions and channels, and
+    `Y = f(theta, phi) g` with `f(theta, phi) = sum_p a_p^2 theta^p (phi^p)^T`. Read from the right,
+    `(phi^p)^T g` is a single number, so nothing of size positions x positions is ever formed. The
+    output is `GroupNorm(W_z Y) + X`; its gamma starts at zero, so that a new block is the identity.
+
+    Example:
+
+    ```python
+    import keras, keras_rms
+    features = keras.random.normal((2, 4, 14, 14, 64))
+    outputs = keras_rms.models.CompactGeneralizedNonLocal(groups=8)(features)
+    ```
+
+    Args:
+        filters: channels of theta, phi and g. Half of the input's by default.
+        groups: groups of channels, each with an affinity of its own. They also divide `W_z` and
+            the group normalisation.
+        kernel: `"dot_product"` (the one term `theta phi^T`) or `"gaussian_rbf"` (the Taylor
+            expansion of the Gaussian radial basis function).
+        order: the last power of the Taylor expansion, for `"gaussian_rbf"`.
+        gamma: width of the radial basis function, for `"gaussian_rbf"`.
+        scale: whether `(phi^p)^T g` is divided by the square root of its number of terms. Group
+            normalisation takes a common factor out again; without it half precision overflows.
+        epsilon: of the group normalisation.
+
+    Input shape:
+        `(batch, ..., channels)` with one axis or more between. Their sizes may be `None`.
+
+    Output shape:
+        As the input.
+
+    Raises:
+        ValueError: when an argument is out of its range, the input has less than three axes, or
+            `groups` does not divide the channels of the input and of theta.
+
+    Reference:
+        Yue et al., Compact Generalized Non-local Network, NeurIPS 2018, equations 8 to 14.
+    """
+
+    def __init__(
+        self,
+        filters: int | None = None,
+        groups: int = 8,
+        kernel: str = "dot_product",
+        order: int = 3,
+        gamma: float = 1e-4,
+        scale: bool = True,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if filters is not None and filters < 1:
+            raise ValueError(f"`filters` must be a positive integer or None. Received: {filters=}")
+        if groups < 1:
+            raise ValueError(f"`groups` must be a positive integer. Received: {groups=}")
+        if kernel not in KERNELS:
+            raise ValueError(f"`kernel` must be one of {KERNELS}. Received: {kernel=}")
+        if order < 1:
+            raise ValueError(f"`order` must be a positive integer. Received: {order=}")
+        if not gamma > 0:
+            raise ValueError(f"`gamma` must be positive. Received: {gamma=}")
+        self.filters = filters
+        self.groups = groups
+        self.kernel = kernel
+        self.order = order
+        self.gamma = gamma
+        self.scale = scale
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) < 3:
+            raise ValueError(
+                "The input must have a batch axis, one axis of positions or more, and channels. "
+                f"Received: {input_shape=}"
+            )
+        channels = input_shape[-1]
+        inner = max(1, channels // 2) if self.filters is None else self.filters
+        if channels % self.groups or inner % self.groups:
+            raise ValueError(
+                f"`groups` must divide the {channels} channels of the input and the {inner} of "
+                f"theta, phi and g. Received: groups={self.groups}"
+            )
+        normal = keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV)
+        for name in ("theta", "phi", "g"):
+            layer = keras.layers.Dense(
+                inner,
+                use_bias=False,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build(input_shape)
+            setattr(self, name, layer)
+        self.out_kernel = self.add_weight(
+            shape=(self.groups, inner // self.groups, channels // self.groups),
+            initializer=normal,
+            name="out_kernel",
+        )
+        self.gn = keras.layers.GroupNormalization(
+            self.groups,
+            epsilon=self.epsilon,
+            gamma_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="gn",
+        )
+        self.gn.build((input_shape[0], None, channels))
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        theta, phi, g = (self._grouped(layer(inputs)) for layer in (self.theta, self.phi, self.g))
+        attended = ops.cast(0.0, theta.dtype)
+        for power, coefficient in self._terms():
+            # One number a group: a sum over positions and channels, in full precision.
+            affinity = ops.sum(
+                ops.cast(phi**power, "float32") * ops.cast(g, "float32"), axis=(1, 3), keepdims=True
+            )
+            if self.scale:
+                count = ops.cast(ops.shape(theta)[1], "float32") * theta.shape[3]
+                affinity = affinity / ops.sqrt(count)
+            attended = attended + ops.cast(coefficient * affinity, theta.dtype) * theta**power
+        outputs = ops.einsum("bngi,gio->bngo", attended, ops.cast(self.out_kernel, theta.dtype))
+        outputs = ops.reshape(outputs, (ops.shape(inputs)[0], -1, inputs.shape[-1]))
+        return inputs + ops.reshape(self.gn(outputs), ops.shape(inputs))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "groups": self.groups,
+            "kernel": self.kernel,
+            "order": self.order,
+            "gamma": self.gamma,
+            "scale": self.scale,
+            "epsilon": self.epsilon,
+        }
+
+    def _grouped(self, tensor: Any) -> Any:
+        """(batch, ..., channels) -> (batch, positions, groups, channels of a group)."""
+        width = tensor.shape[-1] // self.groups
+        return ops.reshape(tensor, (ops.shape(tensor)[0], -1, self.groups, width))
+
+    def _terms(self) -> list[tuple[int, float]]:
+        """Powers p with their coefficients a_p^2."""
+        if self.kernel == "dot_product":
+            return [(1, 1.0)]
+        # exp(-gamma (|theta|^2 + |phi|^2)) taken as exp(-2 gamma), the paper's own simplification.
+        beta = math.exp(-2 * self.gamma)
+        return [
+            (p, beta * (2 * self.gamma) ** p / math.factorial(p)) for p in range(self.order + 1)
+        ]
