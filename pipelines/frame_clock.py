@@ -1,0 +1,72 @@
+"""Which decoded frame is shown in which slot of a constant frame rate, in exact arithmetic."""
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame and the seconds from the beginning of the video during which it is shown."""
+
+    frame: Any
+    begin: Fraction
+    finish: Fraction
+
+
+class FrameClock:
+    """Gives each frame the number of slots of a constant rate in which it is shown.
+
+    A frame begins at the slot nearest to its time, as with libav's `fps` filter, and stays until
+    the next frame's slot, the last one until its own end. Frames that begin in the same slot as the
+    next one are dropped.
+
+    Example:
+
+    >>> frames = [TimedFrame(n, Fraction(n, 10), Fraction(n + 1, 10)) for n in range(3)]
+    >>> list(FrameClock(25).place(frames))
+    [(0, 3), (1, 2), (2, 3)]
+
+    Args:
+        fps: slots a second.
+        start: seconds at which the first slot begins; `None` for the first frame.
+        end: seconds at which the last slot ends; `None` for the end of the last frame.
+    """
+
+    def __init__(self, fps: float, start: float | None = None, end: float | None = None):
+        self._fps = _decimal(fps)
+        self._start = _decimal(start or 0)
+        self._slots = None if end is None else max(1, self._slot(_decimal(end)))
+        self.covered = Fraction(0)  # seconds of the video seen so far
+
+    def place(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[Any, int]]:
+        """Yields each frame that is shown at all with its number of slots, in order."""
+        filled = 0
+        held = None
+        for timed in frames:
+            self.covered = timed.finish
+            copies = self._until(timed.begin) - filled
+            if held is not None and copies > 0:
+                yield held.frame, copies
+                filled += copies
+            held = timed
+            if self._slots is not None and filled >= self._slots:
+                return
+        if held is None or held.finish <= self._start:
+            return
+        # A clip shorter than half a slot still has one frame.
+        copies = max(self._until(held.finish) - filled, 0 if filled else 1)
+        if copies:
+            yield held.frame, copies
+
+    def _until(self, time: Fraction) -> int:
+        slot = self._slot(time)
+        return slot if self._slots is None else min(slot, self._slots)
+
+    def _slot(self, time: Fraction) -> int:
+        return math.floor((time - self._start) * self._fps + Fraction(1, 2))
+
+
+def _decimal(value: float) -> Fraction:
+    """The number as it was written: 0.1 is one tenth, which no binary fraction is."""
+    return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
