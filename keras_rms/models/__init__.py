@@ -2,6 +2,7 @@
 
 from keras_rms.models.catalog import build
 from keras_rms.models.catalog import list_names as list
+from keras_rms.models.slow_fast import SlowFast
 from keras_rms.models.slow_only import SlowOnly
 
-__all__ = ["SlowOnly", "build", "list"]
+__all__ = ["SlowFast", "SlowOnly", "build", "list"]

@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from keras_rms.models.slow_fast import SlowFast
 from keras_rms.models.slow_only import SlowOnly
 
 BUILDERS = {
@@ -11,6 +12,16 @@ BUILDERS = {
     "slow_only_34": functools.partial(SlowOnly, depth=34),
     "slow_only_50": functools.partial(SlowOnly, depth=50),
     "slow_only_101": functools.partial(SlowOnly, depth=101),
+    "slow_fast_50_4x16": functools.partial(SlowFast, depth=50, alpha=8, lateral_kernel=5),
+    "slow_fast_50_8x8": functools.partial(SlowFast, depth=50),
+    "slow_fast_101_8x8": functools.partial(SlowFast, depth=101, lateral_kernel=5),
+    "slow_fast_101_16x8": functools.partial(
+        SlowFast,
+        depth=101,
+        lateral_kernel=5,
+        temporal_blocks=(3, 4, 6, 3),
+        input_shape=(64, 224, 224, 3),
+    ),
 }
 
 
