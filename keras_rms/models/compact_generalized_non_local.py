@@ -8,6 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.replica_seed import validate_seed
+
+PROJECTIONS = ("theta", "phi", "g", "out")
 KERNELS = ("dot_product", "gaussian_rbf")
 INITIALIZER_STDDEV = 0.01
 
@@ -38,8 +41,9 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         order: the last power of the Taylor expansion, for `"gaussian_rbf"`.
         gamma: width of the radial basis function, for `"gaussian_rbf"`.
         scale: whether `(phi^p)^T g` is divided by the square root of its number of terms. Group
-            normalisation takes a common factor out again; without it half precision overflows.
+            normalisation takes a common factor out again.
         epsilon: of the group normalisation.
+        seed: non-negative integer or `None`, of the initial weights.
 
     Input shape:
         `(batch, ..., channels)` with one axis or more between. Their sizes may be `None`.
@@ -64,6 +68,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         gamma: float = 1e-4,
         scale: bool = True,
         epsilon: float = 1e-5,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,6 +82,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             raise ValueError(f"`order` must be a positive integer. Received: {order=}")
         if not gamma > 0:
             raise ValueError(f"`gamma` must be positive. Received: {gamma=}")
+        validate_seed(seed)
         self.filters = filters
         self.groups = groups
         self.kernel = kernel
@@ -84,6 +90,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.gamma = gamma
         self.scale = scale
         self.epsilon = epsilon
+        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) < 3:
@@ -98,12 +105,11 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
                 f"`groups` must divide the {channels} channels of the input and the {inner} of "
                 f"theta, phi and g. Received: groups={self.groups}"
             )
-        normal = keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV)
         for name in ("theta", "phi", "g"):
             layer = keras.layers.Dense(
                 inner,
                 use_bias=False,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV),
+                kernel_initializer=self._initializer(name),
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -111,34 +117,36 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             setattr(self, name, layer)
         self.out_kernel = self.add_weight(
             shape=(self.groups, inner // self.groups, channels // self.groups),
-            initializer=normal,
+            initializer=self._initializer("out"),
             name="out_kernel",
         )
         self.gn = keras.layers.GroupNormalization(
             self.groups,
             epsilon=self.epsilon,
             gamma_initializer="zeros",
-            dtype=self.dtype_policy,
+            dtype="float32",
             name="gn",
         )
         self.gn.build((input_shape[0], None, channels))
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        theta, phi, g = (self._grouped(layer(inputs)) for layer in (self.theta, self.phi, self.g))
-        attended = ops.cast(0.0, theta.dtype)
+        # Sums over positions and channels, and their products, leave the range of half precision;
+        # the group normalisation brings them back.
+        theta, phi, g = (
+            self._grouped(ops.cast(layer(inputs), "float32"))
+            for layer in (self.theta, self.phi, self.g)
+        )
+        attended = 0.0
         for power, coefficient in self._terms():
-            # One number a group: a sum over positions and channels, in full precision.
-            affinity = ops.sum(
-                ops.cast(phi**power, "float32") * ops.cast(g, "float32"), axis=(1, 3), keepdims=True
-            )
+            affinity = ops.sum(phi**power * g, axis=(1, 3), keepdims=True)
             if self.scale:
-                count = ops.cast(ops.shape(theta)[1], "float32") * theta.shape[3]
-                affinity = affinity / ops.sqrt(count)
-            attended = attended + ops.cast(coefficient * affinity, theta.dtype) * theta**power
-        outputs = ops.einsum("bngi,gio->bngo", attended, ops.cast(self.out_kernel, theta.dtype))
-        outputs = ops.reshape(outputs, (ops.shape(inputs)[0], -1, inputs.shape[-1]))
-        return inputs + ops.reshape(self.gn(outputs), ops.shape(inputs))
+                terms = ops.cast(ops.shape(theta)[1] * theta.shape[3], "float32")
+                affinity = affinity / ops.sqrt(terms)
+            attended = attended + coefficient * affinity * theta**power
+        outputs = ops.einsum("bngi,gio->bngo", attended, ops.cast(self.out_kernel, "float32"))
+        outputs = self.gn(ops.reshape(outputs, (ops.shape(inputs)[0], -1, inputs.shape[-1])))
+        return inputs + ops.cast(ops.reshape(outputs, ops.shape(inputs)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
@@ -153,7 +161,12 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             "gamma": self.gamma,
             "scale": self.scale,
             "epsilon": self.epsilon,
+            "seed": self.seed,
         }
+
+    def _initializer(self, name: str) -> keras.initializers.Initializer:
+        seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)
+        return keras.initializers.RandomNormal(0.0, INITIALIZER_STDDEV, seed)
 
     def _grouped(self, tensor: Any) -> Any:
         """(batch, ..., channels) -> (batch, positions, groups, channels of a group)."""

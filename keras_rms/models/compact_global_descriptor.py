@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.replica_seed import validate_seed
+
 
 @keras.saving.register_keras_serializable(package="keras_rms")
 class CompactGlobalDescriptor(keras.layers.Layer):
@@ -26,6 +28,9 @@ class CompactGlobalDescriptor(keras.layers.Layer):
     outputs = keras_rms.models.CompactGlobalDescriptor()(features)  # 6 x 64 parameters
     ```
 
+    Args:
+        seed: non-negative integer or `None`, of the initial weights.
+
     Input shape:
         `(batch, ..., channels)` with one axis or more between. Their sizes may be `None`.
 
@@ -33,12 +38,17 @@ class CompactGlobalDescriptor(keras.layers.Layer):
         As the input.
 
     Raises:
-        ValueError: when the input has less than three axes.
+        ValueError: when `seed` is out of its range or the input has less than three axes.
 
     Reference:
         He et al., Compact Global Descriptor for Neural Networks, arXiv:1907.09665, 2019 (the
         cascaded form with average and max pooling).
     """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        validate_seed(seed)
+        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) < 3:
@@ -47,9 +57,12 @@ class CompactGlobalDescriptor(keras.layers.Layer):
                 f"Received: {input_shape=}"
             )
         channels = input_shape[-1]
-        for name in ("average", "maximum", "cascade"):
+        for index, name in enumerate(("average", "maximum", "cascade")):
+            seed = None if self.seed is None else self.seed + index
             kernel = self.add_weight(
-                shape=(channels, 1), initializer="glorot_uniform", name=f"{name}_kernel"
+                shape=(channels, 1),
+                initializer=keras.initializers.GlorotUniform(seed),
+                name=f"{name}_kernel",
             )
             bias = self.add_weight(shape=(channels,), initializer="zeros", name=f"{name}_bias")
             setattr(self, f"{name}_kernel", kernel)
@@ -69,3 +82,6 @@ class CompactGlobalDescriptor(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}

@@ -7,6 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.replica_seed import validate_seed
+
+PROJECTIONS = ("theta", "phi", "g", "out")
 KERNELS = ("embedded_gaussian", "gaussian", "dot_product")
 # What the authors' own code draws the 1x1x1 convolutions of the block from.
 INITIALIZER_STDDEV = 0.01
@@ -37,6 +40,7 @@ class NonLocal(keras.layers.Layer):
             trick"), one integer per axis, or `None`.
         epsilon: of the batch normalisation.
         momentum: of the batch normalisation's moving statistics.
+        seed: non-negative integer or `None`, of the initial weights.
 
     Input shape:
         `(batch, ..., channels)` with one axis or more between, such as
@@ -60,6 +64,7 @@ class NonLocal(keras.layers.Layer):
         pool_size: tuple[int, ...] | None = None,
         epsilon: float = 1e-5,
         momentum: float = 0.9,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,12 +76,14 @@ class NonLocal(keras.layers.Layer):
             raise ValueError(
                 f"`pool_size` must be None or hold positive integers. Received: {pool_size=}"
             )
+        validate_seed(seed)
         self.filters = filters
         self.kernel = kernel
         self.scale = scale
         self.pool_size = None if pool_size is None else tuple(pool_size)
         self.epsilon = epsilon
         self.momentum = momentum
+        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) < 3:
@@ -135,6 +142,7 @@ class NonLocal(keras.layers.Layer):
             "pool_size": self.pool_size,
             "epsilon": self.epsilon,
             "momentum": self.momentum,
+            "seed": self.seed,
         }
 
     def _inner(self, channels: int) -> int:
@@ -142,9 +150,10 @@ class NonLocal(keras.layers.Layer):
 
     def _projection(self, units: int, name: str) -> keras.layers.Layer:
         # A Dense on the last axis is the 1x1x1 convolution, whatever the number of axes.
+        seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)
         return keras.layers.Dense(
             units,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV),
+            kernel_initializer=keras.initializers.RandomNormal(0.0, INITIALIZER_STDDEV, seed),
             dtype=self.dtype_policy,
             name=name,
         )
