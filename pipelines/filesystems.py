@@ -1,0 +1,98 @@
+"""Paths with and without a scheme: what TensorFlow needs to open them, and whole files only."""
+
+import importlib
+import os
+import re
+
+import tensorflow as tf
+
+# s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
+PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
+
+_loaded = set()
+
+
+def scheme(path: str) -> str:
+    """The scheme of a path: `"s3"` for `s3://bucket/key`, `""` for a local path.
+
+    Example:
+
+    >>> scheme("s3://bucket/kinetics"), scheme("/data/kinetics")
+    ('s3', '')
+    """
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
+    return match.group(1).lower() if match else ""
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file on this machine's own filesystems."""
+    return scheme(path) in ("", "file")
+
+
+def require(path: str) -> None:
+    """Make TensorFlow able to open `path`, or say why it cannot.
+
+    Local paths and `gs://` need nothing. For `s3://`, `hdfs://`, `viewfs://`, `har://` and `az://`
+    tensorflow-io is imported, and only for these: its S3 client makes the interpreter abort
+    when it exits (see `used_plugin`).
+
+    Args:
+        path: a file or folder, with or without a scheme.
+
+    Raises:
+        ValueError: if tensorflow-io is missing or does not load on this TensorFlow.
+    """
+    name = scheme(path)
+    if name not in PLUGIN_SCHEMES or name in _loaded:
+        return
+    try:
+        importlib.import_module("tensorflow_io")
+    # The plug-in fails in as many ways as there are TensorFlow releases it was not built for.
+    except Exception as error:
+        raise ValueError(
+            f"TensorFlow needs tensorflow-io to open {name}:// paths, and it could not be loaded. "
+            "Its last release, 0.37.1, works with TensorFlow 2.16 and 2.17 on Python 3.12 or "
+            f"older, and this is TensorFlow {tf.__version__}. Make an environment with `pip "
+            "install keras_rms[io] 'tensorflow==2.17.*'`, or copy the folder to a local disk or "
+            f"to gs://. Received: path={path} (cause: {str(error).strip().splitlines()[0]})"
+            if str(error).strip()
+            else f"tensorflow-io could not be loaded for path={path}: {type(error).__name__}"
+        ) from error
+    _loaded.add(name)
+
+
+def used_plugin() -> bool:
+    """Whether tensorflow-io was loaded.
+
+    After any use of `s3://` its destructors abort the interpreter at exit with code 134
+    (tensorflow/io issue 1912), so a command that loaded it has to flush and leave by `os._exit`.
+    """
+    return bool(_loaded)
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a small file so that a file under `path` is always a whole one."""
+    require(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(content)
+    publish(temporary, path)
+
+
+def publish(temporary: str, path: str) -> None:
+    """Move a finished file to its place, where it appears whole or not at all."""
+    if not is_local(path):
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+        return
+    temporary, path = (name.removeprefix("file://") for name in (temporary, path))
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(os.path.dirname(path) or ".")
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

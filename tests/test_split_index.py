@@ -1,0 +1,110 @@
+"""Index, manifest and label map: written together, and refused when they do not belong together."""
+
+import json
+
+import pytest
+
+from pipelines import records, split_index
+from tests.test_records import folder, make_video, videos, write_folder  # noqa: F401
+
+
+def rows(*keys, label=0):
+    return [records.VideoRow(key, label, 1, 6, 9, 25.0, 0, [50]) for key in keys]
+
+
+def test_a_missing_folder_or_split_is_explained(tmp_path, folder):  # noqa: F811
+    with pytest.raises(ValueError, match=r"holds no converted videos.*convert\.py"):
+        split_index.load_index(str(tmp_path / "nowhere"), "train")
+    with pytest.raises(ValueError, match=r"no finished split 'test' \(finished splits: train\)"):
+        split_index.load_index(str(folder), "test")
+
+
+def test_a_split_without_its_manifest_is_not_finished(folder):  # noqa: F811
+    (folder / "train.json").unlink()
+    with pytest.raises(ValueError, match="no finished split 'train'"):
+        split_index.load_index(str(folder), "train")
+    assert split_index.list_splits(str(folder)) == []
+
+
+def test_splits_are_listed(folder, videos):  # noqa: F811
+    write_folder(folder, videos[:2], split="validate")
+    assert split_index.list_splits(str(folder)) == ["train", "validate"]
+    assert split_index.list_splits(str(folder / "nowhere")) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": '])
+def test_a_foreign_manifest_is_refused(folder, content):  # noqa: F811
+    (folder / "train.json").write_text(content)
+    with pytest.raises(ValueError, match="not a manifest"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_another_version_is_refused(folder):  # noqa: F811
+    manifest = json.loads((folder / "train.json").read_text())
+    manifest["version"] = 99
+    (folder / "train.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="version 99"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_a_damaged_or_missing_index_is_refused(folder):  # noqa: F811
+    path = folder / "train.index.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged or of another conversion"):
+        split_index.load_index(str(folder), "train")
+    path.unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_missing_and_cut_shards_are_refused(folder):  # noqa: F811
+    shard = folder / "train-00001-of-00002.tfrecord"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="cut or replaced"):
+        split_index.load_index(str(folder), "train")
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"lacks 1 of the 2 shards.*train-00001-of-00002"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_a_shorter_label_map_is_refused(folder):  # noqa: F811
+    (folder / "labels.txt").write_text("jump\n")
+    with pytest.raises(ValueError, match="do not belong together"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_splits_share_their_label_map(folder, videos):  # noqa: F811
+    with pytest.raises(ValueError, match="another label map"):
+        split_index.write_split(str(folder), "test", [rows("a")], ["jump", "walk"], {})
+
+
+@pytest.mark.parametrize(
+    ("shards", "classes", "extra", "message"),
+    [
+        ([[]], ["a"], {}, "at least one video"),
+        ([rows("x"), rows("x")], ["a"], {}, "Received twice: 'x'"),
+        ([rows("x", label=1)], ["a"], {}, "Received: label=1 for 'x'"),
+        ([rows("x")], ["a\nb"], {}, "must be one line"),
+        ([rows("x")], [" "], {}, "must be one line"),
+        ([rows("x")], ["a"], {}, "shard is missing"),
+    ],
+)
+def test_inconsistent_splits_are_refused(tmp_path, shards, classes, extra, message):
+    with pytest.raises(ValueError, match=message):
+        split_index.write_split(str(tmp_path), "train", shards, classes, extra)
+    assert split_index.list_splits(str(tmp_path)) == []
+
+
+def test_the_manifests_own_entries_are_kept(tmp_path, videos):  # noqa: F811
+    shard = split_index.shard_path(str(tmp_path), "train", 0, 1)
+    written = records.write_shard(shard, videos[:1])
+    with pytest.raises(ValueError, match="must not redefine"):
+        split_index.write_split(str(tmp_path), "train", [written], ["a"], {"num_videos": 2})
+
+
+def test_make_video_differs_between_frames():
+    frames = make_video("x", 0, 40).frames
+    assert len(set(frames)) == len(frames)
