@@ -1,0 +1,183 @@
+"""Which devices a run uses: one, several of this machine, or those of several machines."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def make_strategy(
+    replicas: int = 0, cluster: Sequence[str] = (), task: int | None = None
+) -> tf.distribute.Strategy:
+    """The strategy for this process; call it before TensorFlow runs its first operation.
+
+    Several machines are recognised from `cluster` and `task`, from the variable TF_CONFIG, or from
+    SLURM's variables when `srun` started several tasks, in this order.
+
+    Args:
+        replicas: Devices of this machine to use. 0 means every GPU, or one CPU device where there
+            is no GPU; on a machine without a GPU, a number above 1 makes as many logical CPU
+            devices.
+        cluster: "host:port" of each worker; the same list on each of them.
+        task: This worker's position in `cluster`.
+
+    Returns:
+        The default strategy for one device, else a `MirroredStrategy` or, for several machines, a
+        `MultiWorkerMirroredStrategy`.
+
+    Raises:
+        ValueError: If there are not as many devices, or the cluster's description is wrong.
+    """
+    _choose_devices(replicas)
+    if describe_cluster(cluster, task):
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(
+                timeout_seconds=None
+            )
+        )
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def _choose_devices(replicas: int) -> None:
+    if replicas < 0:
+        raise ValueError(f"replicas must be 0 (all) or more. Received: replicas={replicas}")
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        if replicas > len(gpus):
+            raise ValueError(
+                f"replicas={replicas} devices were asked for, but this machine has {len(gpus)} "
+                "GPU(s). Give at most as many, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to try "
+                "several replicas on the CPU."
+            )
+        tf.config.set_visible_devices(gpus[: replicas or len(gpus)], "GPU")
+    elif replicas > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        logical = [tf.config.LogicalDeviceConfiguration()] * replicas
+        if tf.config.get_logical_device_configuration(cpu) != logical:
+            tf.config.set_logical_device_configuration(cpu, logical)
+
+
+def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
+    """Puts the cluster into TF_CONFIG, where TensorFlow looks for it.
+
+    Args:
+        cluster, task: See `make_strategy`.
+
+    Returns:
+        The content of TF_CONFIG, or None for a single machine.
+
+    Raises:
+        ValueError: If `cluster` or `task` is wrong, or TF_CONFIG cannot be read.
+    """
+    if cluster:
+        config = _from_list(list(cluster), task)
+    elif task is not None:
+        raise ValueError(f"task={task} says which worker this is, but no cluster was given.")
+    elif os.environ.get("TF_CONFIG"):
+        config = _from_variable(os.environ["TF_CONFIG"])
+    else:
+        config = _from_slurm(os.environ)
+    if config is None or len(config["cluster"]["worker"]) < 2:
+        return None
+    os.environ["TF_CONFIG"] = json.dumps(config)
+    return config
+
+
+def _from_list(cluster: list[str], task: int | None) -> dict:
+    for address in cluster:
+        if not re.fullmatch(r".+:\d+", address):
+            raise ValueError(
+                f"cluster must be host:port,host:port,... with a port for each. Received: {address}"
+            )
+    if len(set(cluster)) != len(cluster):
+        raise ValueError(f"cluster names an address twice. Received: cluster={','.join(cluster)}")
+    if task is None or not 0 <= task < len(cluster):
+        raise ValueError(
+            f"task must be this worker's position in the cluster, 0 to {len(cluster) - 1}. "
+            f"Received: task={task}"
+        )
+    return {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": task}}
+
+
+def _from_variable(text: str) -> dict | None:
+    try:
+        config = json.loads(text)
+        workers = config.get("cluster", {}).get("worker", [])
+        if not workers:
+            return None
+        index, kind = int(config["task"]["index"]), config["task"]["type"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            'The variable TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: TF_CONFIG={text}'
+        ) from error
+    if kind != "worker" or set(config["cluster"]) != {"worker"}:
+        raise ValueError(
+            "TF_CONFIG must name workers only: training has no parameter servers and the first "
+            f"worker does the chief's work. Received: TF_CONFIG={text}"
+        )
+    return _from_list(list(workers), index)
+
+
+def _from_slurm(variables: dict[str, str]) -> dict | None:
+    if int(variables.get("SLURM_NTASKS", "1")) < 2 or "SLURM_PROCID" not in variables:
+        return None
+    nodes = _expand_nodes(variables.get("SLURM_STEP_NODELIST", variables["SLURM_JOB_NODELIST"]))
+    tasks = _expand_counts(variables.get("SLURM_STEP_TASKS_PER_NODE", "1"), len(nodes))
+    # Two jobs on one node must not meet on one port, so the port follows from the job's number.
+    first = 20000 + int(variables.get("SLURM_JOB_ID", "0")) % 20000
+    cluster = [f"{node}:{first + i}" for node, count in zip(nodes, tasks) for i in range(count)]
+    return _from_list(cluster, int(variables["SLURM_PROCID"]))
+
+
+def _expand_nodes(text: str) -> list[str]:
+    """SLURM's short form of host names, written out: "a[1-2,07],b" -> a1, a2, a07, b."""
+    names = []
+    for prefix, ranges, plain in re.findall(r"([^,\[\]]+)\[([^\]]+)\]|([^,\[\]]+)", text):
+        if plain:
+            names.append(plain)
+        for part in ranges.split(",") if ranges else ():
+            first, _, last = part.partition("-")
+            for number in range(int(first), int(last or first) + 1):
+                names.append(f"{prefix}{number:0{len(first)}d}")
+    return names
+
+
+def _expand_counts(text: str, nodes: int) -> list[int]:
+    """SLURM's short form of tasks per node, written out: "2(x3),1" -> 2, 2, 2, 1."""
+    counts = []
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
+        counts += [int(count)] * int(times or 1)
+    return counts if len(counts) == nodes else counts[:1] * nodes
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """This process's position among the workers; 0 on a single machine."""
+    return int(getattr(strategy.cluster_resolver, "task_id", None) or 0)
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """Number of processes that train together."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    return len(strategy.cluster_resolver.cluster_spec().job_tasks("worker"))
+
+
+def replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+    """Clips of a global batch that each replica gets.
+
+    Raises:
+        ValueError: If the batch cannot be divided evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < 1 or batch_size % replicas:
+        raise ValueError(
+            f"batch_size is the number of clips over all devices and must be a multiple of the "
+            f"{replicas} replicas, so that each gets as many. Received: batch_size={batch_size}. "
+            f"Try {max(1, batch_size // replicas) * replicas}."
+        )
+    return batch_size // replicas
