@@ -19,6 +19,8 @@ import av.filter
 
 from pipelines import frame_clock
 
+VERSION = 1  # of the bytes made from a video and settings; part of what decides whether to redo
+
 # Containers that hold their own frames. Play lists (HLS, DASH, ffconcat, SDP) are left out on
 # purpose: such a text, named like a video, would make libav open any other file or address.
 _CONTAINERS = (
@@ -100,7 +102,8 @@ def encode_video(
             `start` and `end`.
         ValueError: an argument is out of its range.
     """
-    _check_settings(fps, short_side, quality, start, end)
+    check_settings(fps, short_side, quality)
+    _check_times(start, end)
     _check_file(path)
     clock = frame_clock.FrameClock(fps, start, end)
     try:
@@ -117,9 +120,8 @@ def encode_video(
     return EncodedFrames(images.frames, images.height, images.width, float(fps))
 
 
-def _check_settings(
-    fps: float, short_side: int | None, quality: int, start: float | None, end: float | None
-) -> None:
+def check_settings(fps: float, short_side: int | None, quality: int) -> None:
+    """Raises ValueError for a rate, size or quality that `encode_video` does not take."""
     if not 0 < fps <= 1000:
         raise ValueError(f"`fps` must be above 0 and at most 1000. Received: fps={fps}")
     if short_side is not None and not 1 <= short_side <= 8192:
@@ -128,6 +130,9 @@ def _check_settings(
         )
     if not 1 <= quality <= 31:
         raise ValueError(f"`quality` must be from 1 to 31. Received: quality={quality}")
+
+
+def _check_times(start: float | None, end: float | None) -> None:
     if start is not None and not start >= 0:
         raise ValueError(f"`start` must be None or at least 0. Received: start={start}")
     if end is not None and not end > (start or 0):

@@ -1,0 +1,126 @@
+"""The typed form of a dataset's lists: which clip lies where and which class it shows."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv "
+    ".ts .vob .webm .wmv".split()
+)
+
+
+class Clip(NamedTuple):
+    """One clip as a dataset lists it.
+
+    Attributes:
+        key: unique name of the clip within its split.
+        path: its file, below the folder of the videos or absolute; it need not exist.
+        label: class id.
+        start: seconds at which the clip begins in the file; `None` for the beginning.
+        end: seconds at which it ends; `None` for the end of the file.
+    """
+
+    key: str
+    path: str
+    label: int
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a user says about a dataset: the arguments of every layout.
+
+    Attributes:
+        videos: folder of the videos.
+        annotations: file or folder of the lists; `None` for layouts that need none.
+        split: name of the split.
+        split_number: which of the published splits, for datasets that have several.
+        validation_share: part of each class that `train` leaves to `validation`, for datasets
+            that come without splits.
+        class_names: the label map of the output folder, if it has one.
+    """
+
+    videos: str
+    annotations: str | None = None
+    split: str = "train"
+    split_number: int = 1
+    validation_share: float = 0.2
+    class_names: tuple[str, ...] | None = None
+
+    def require_annotations(self, what: str) -> str:
+        """The path of the lists, which must exist."""
+        if self.annotations is None:
+            raise ValueError(f"This dataset needs --annotations={what}. Received: none")
+        if not os.path.exists(self.annotations):
+            raise ValueError(
+                f"There is no {self.annotations}. Give {what} as --annotations. "
+                f"Received: annotations={self.annotations}"
+            )
+        return self.annotations
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The clips of one split, as a layout returns them.
+
+    Attributes:
+        class_names: the class names; a label is a place in it.
+        clips: gives an iterator over the clips, anew at each call, so that no list of a large
+            dataset has to be held.
+        notes: sentences for the user, e.g. what was left out.
+        usual_failures: the share of videos that is usually missing or damaged in this dataset.
+    """
+
+    class_names: list[str]
+    clips: Callable[[], Iterator[Clip]]
+    notes: tuple[str, ...] = ()
+    usual_failures: float = 0.01
+
+
+def stable_hash(text: str) -> int:
+    """A hash of 64 bits that is the same on every run and machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def printable(path: str) -> str:
+    """A file's name as Unicode; bytes that are no UTF-8 become escapes such as `\\udcff`."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def is_video(name: str) -> bool:
+    """Whether a file's name ends like a video's."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
+
+
+def check_class_names(names: Iterable[str], where: str) -> list[str]:
+    """The names as a list, or a ValueError if one cannot be a line of the label map."""
+    names = list(names)
+    for name in names:
+        if not name.strip() or name.splitlines() != [name] or printable(name) != name:
+            raise ValueError(
+                f"A class name must be one line of Unicode text that is not empty; {where} has "
+                f"another. Rename the class. Received: {printable(name)!r}"
+            )
+    return names
+
+
+def merge_class_names(listed: list[str], present: list[str], where: str) -> list[int]:
+    """For each listed class its id in a label map that exists already.
+
+    Raises:
+        ValueError: the label map lacks a listed class.
+    """
+    ids = {name: number for number, name in enumerate(present)}
+    missing = [name for name in listed if name not in ids]
+    if missing:
+        raise ValueError(
+            f"{where} holds the label map of {len(present)} classes for all splits of its folder, "
+            f"and {missing[0]!r}{f' and {len(missing) - 1} more' if missing[1:] else ''} of this "
+            "dataset is not in it. Convert into another folder, or, if the map is an old one, "
+            "remove it and the splits beside it."
+        )
+    return [ids[name] for name in listed]

@@ -1,0 +1,71 @@
+"""Videos sorted into one folder a class: `DIR/<class>/<video>`."""
+
+import functools
+import os
+from collections.abc import Iterator
+
+from pipelines import annotations
+
+
+def folder(source: annotations.Source) -> annotations.Listing:
+    """Lists `DIR/<class>/<video>`; class ids follow the sorted names of the classes.
+
+    `train` and `validation` share each class by the hash of the videos' names, so that the share
+    of a video depends on neither order nor machine. Any other split name, or a
+    `validation_share` of 0, takes every video.
+
+    Args:
+        source: `videos`, `split` and `validation_share` are used.
+    """
+    if not 0 <= source.validation_share < 1:
+        raise ValueError(
+            "`validation_share` must be at least 0 and below 1. Received: "
+            f"validation_share={source.validation_share}"
+        )
+    classes, left_out = [], 0
+    for name in sorted(_entries(source.videos)):
+        files = _entries(os.path.join(source.videos, name))
+        left_out += sum(not annotations.is_video(file) for file in files)
+        if any(map(annotations.is_video, files)):
+            classes.append(name)
+    if not classes:
+        raise ValueError(
+            f"No video was found as {source.videos}/<class>/<video>. Give the folder that holds "
+            "one folder a class as --videos; the videos must end in one of "
+            f"{' '.join(sorted(annotations.VIDEO_SUFFIXES))}. Received: videos={source.videos}"
+        )
+    notes = (f"{left_out} files without a video's ending were left out.",) if left_out else ()
+    return annotations.Listing(
+        class_names=annotations.check_class_names(classes, source.videos),
+        clips=functools.partial(_clips, source, classes),
+        notes=notes,
+    )
+
+
+def _entries(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return []
+    return [name for name in os.listdir(path) if not name.startswith(".")]
+
+
+def _clips(source: annotations.Source, classes: list[str]) -> Iterator[annotations.Clip]:
+    for label, name in enumerate(classes):
+        paths = [
+            os.path.join(name, file)
+            for file in sorted(_entries(os.path.join(source.videos, name)))
+            if annotations.is_video(file)
+        ]
+        for path in _share(paths, source):
+            yield annotations.Clip(annotations.printable(path), path, label)
+
+
+def _share(paths: list[str], source: annotations.Source) -> list[str]:
+    """The videos of one class that belong to the split."""
+    if source.split not in ("train", "validation") or source.validation_share == 0:
+        return paths
+    count = round(len(paths) * source.validation_share)
+    # Neither split loses a class that has videos for both.
+    count = min(max(count, 1), len(paths) - 1)
+    by_hash = sorted(paths, key=lambda path: annotations.stable_hash(annotations.printable(path)))
+    taken = by_hash[:count] if source.split == "validation" else by_hash[count:]
+    return sorted(taken)
