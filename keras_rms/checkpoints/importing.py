@@ -1,0 +1,196 @@
+"""A published checkpoint -> the Keras network with its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_rms.checkpoints import mmaction2, pyslowfast, pytorchvideo
+from keras_rms.checkpoints.reading import read_tensors
+from keras_rms.models.catalog import build
+
+SOURCES = (pytorchvideo, pyslowfast, mmaction2)
+# Networks of which these sources publish weights.
+FAMILIES = ("slow_only", "slow_fast", "ip_csn", "ir_csn")
+CLASSIFIER = "head_dense"
+SHOWN = 5
+
+
+class Imported(NamedTuple):
+    """A network with the weights of a checkpoint, and what is to be known about it.
+
+    Attributes:
+        model: The network, without RMS.
+        source: Name of the project whose checkpoint it is.
+        arguments: What its builder was told beside the name.
+        normalization: Of the frames `x`, 0 to 255, in the project.
+        has_classifier: Whether the classifier is the checkpoint's, not a new one.
+    """
+
+    model: keras.Model
+    source: str
+    arguments: dict[str, Any]
+    normalization: str
+    has_classifier: bool
+
+
+def import_checkpoint(
+    name: str,
+    path: str | os.PathLike,
+    *,
+    num_classes: int | None = None,
+    input_shape: tuple | None = None,
+) -> Imported:
+    """Builds a network and gives it the weights of a published checkpoint.
+
+    The source is told from the names of the parameters: PyTorchVideo, PySlowFast (of PyTorch or
+    Caffe2) or mmaction2. The network is built to compute what the source's does: with its epsilon
+    of batch normalisation, its choice of the slow pathway's frames, its lateral connections and the
+    order of its features. Every parameter is accounted for.
+
+    Example:
+
+    ```python
+    from keras_rms.checkpoints import import_checkpoint
+    model = import_checkpoint("slow_only_50", "SLOW_8x8_R50.pyth").model
+    model.save("slow_only_50.keras")
+    ```
+
+    Args:
+        name: Of a SlowOnly, SlowFast or CSN network, as in `keras_rms.models.list()`.
+        path: Of the checkpoint.
+        num_classes: The checkpoint's by default. With another number the classifier starts anew.
+        input_shape: (time, height, width, channels), the builder's default if `None`.
+
+    Returns:
+        An `Imported`.
+
+    Raises:
+        ValueError: If the file is not such a checkpoint, or if a parameter is missing, left over or
+            of a wrong shape; the message names it.
+
+    Reference:
+        The projects' own checkpoints; see `keras_rms.checkpoints.pytorchvideo`, `pyslowfast` and
+        `mmaction2` for the names.
+    """
+    if not name.startswith(FAMILIES):
+        raise ValueError(
+            f"`name` must be a {', '.join(FAMILIES[:-1])} or {FAMILIES[-1]} network, such as "
+            f"slow_only_50: the sources publish no weights of others. Received: name={name!r}"
+        )
+    tensors = read_tensors(path)
+    source = _source(tensors, path)
+    paths = source.paths(tensors)
+    found = _found(paths, path)
+    classes = _rows(tensors, found, f"{CLASSIFIER}/bias", path)
+    has_classifier = num_classes in (None, classes)
+    arguments = {
+        **source.arguments(name),
+        "num_classes": classes if num_classes is None else num_classes,
+        "width": _rows(tensors, found, _stem(found), path),
+    }
+    if input_shape is not None:
+        arguments["input_shape"] = tuple(input_shape)
+    model = build(name, rms=None, **arguments)
+    values = {place: tensors[name] for place, name in found.items()}
+    left_over = [name for name, place in paths.items() if place is None]
+    if not has_classifier:
+        values = {k: v for k, v in values.items() if not k.startswith(f"{CLASSIFIER}/")}
+    _assign(model, values, found, left_over, has_classifier, f"{path} ({source.NAME})", name)
+    return Imported(model, source.NAME, arguments, source.NORMALIZATION, has_classifier)
+
+
+def _source(tensors: Mapping[str, np.ndarray], path: Any) -> ModuleType:
+    for source in SOURCES:
+        if source.recognizes(tensors):
+            return source
+    names = ", ".join(list(tensors)[:3])
+    raise ValueError(
+        f"{path} is no checkpoint of {', '.join(source.NAME for source in SOURCES)}: its "
+        f"parameters have other names ({names}, ...)."
+    )
+
+
+def _found(paths: Mapping[str, str | None], path: Any) -> dict[str, str]:
+    """From each place in the network, `layer/variable`, to the name of its parameter."""
+    found = {}
+    for name, place in paths.items():
+        if place in found:
+            raise ValueError(f"{path} holds a parameter twice: {found[place]} and {name}.")
+        if place is not None:
+            found[place] = name
+    return found
+
+
+def _stem(found: Mapping[str, str]) -> str:
+    return "slow_stem_conv/kernel" if "slow_stem_conv/kernel" in found else "stem_conv/kernel"
+
+
+def _rows(tensors: Mapping, found: Mapping[str, str], place: str, path: Any) -> int:
+    """The first size of the parameter that belongs to a place in the network."""
+    if place not in found or tensors[found[place]].ndim == 0:
+        raise ValueError(f"{path} lacks the parameter for {place}: it is not a whole network.")
+    return int(tensors[found[place]].shape[0])
+
+
+def _assign(
+    model: keras.Model,
+    values: Mapping[str, np.ndarray],
+    found: Mapping[str, str],
+    left_over: Sequence[str],
+    has_classifier: bool,
+    file: str,
+    name: str,
+) -> None:
+    """Sets every weight of the model, after having compared all of them with the file."""
+    variables = {
+        f"{layer.name}/{variable.name}": variable
+        for layer in model.layers
+        if has_classifier or layer.name != CLASSIFIER
+        for variable in layer.weights
+    }
+    arrays = {place: _keras_layout(value) for place, value in values.items()}
+    left_over = [*left_over, *(found[place] for place in arrays if place not in variables)]
+    wrong = [
+        f"{found[place]} is {values[place].shape}, the network's {_torch_shape(variable.shape)}"
+        for place, variable in variables.items()
+        if place in arrays and arrays[place].shape != tuple(variable.shape)
+    ]
+    complaints = {
+        "missing (by their names here)": [place for place in variables if place not in arrays],
+        "left over": left_over,
+        "of a wrong shape": wrong,
+        "not finite": [found[k] for k in variables if k in arrays and not _is_finite(arrays[k])],
+    }
+    if any(complaints.values()):
+        listed = "; ".join(f"{what}: {_some(items)}" for what, items in complaints.items() if items)
+        raise ValueError(
+            f"{file} does not fit {name}. Parameters {listed}. Nothing was imported. Is it the "
+            "checkpoint of another network?"
+        )
+    for place, variable in variables.items():
+        variable.assign(arrays[place])
+
+
+def _keras_layout(value: np.ndarray) -> np.ndarray:
+    """From (out, in, time, height, width) to (time, height, width, in, out), of whatever rank."""
+    value = np.asarray(value, np.float32)
+    return np.transpose(value, (*range(2, value.ndim), 1, 0)) if value.ndim > 1 else value
+
+
+def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    return (shape[-1], shape[-2], *shape[:-2]) if len(shape) > 1 else tuple(shape)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all())
+
+
+def _some(items: Sequence[str]) -> str:
+    more = len(items) - SHOWN
+    return ", ".join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,89 @@
+"""Brings a published checkpoint into Keras: weights of PyTorchVideo, PySlowFast or mmaction2.
+
+    python scripts/import_weights.py --model=slow_only_50 --checkpoint=SLOW_8x8_R50.pyth \\
+        --output=slow_only_50.keras
+
+The source is told from the names in the file, and its habits are followed. A `.keras` output is the
+whole network (`import keras_rms.models`, then `keras.saving.load_model`); a `.weights.h5` output has
+its weights alone, which the builder takes, with RMS or without:
+`keras_rms.models.SlowOnly(depth=50, weights="slow_only_50.weights.h5")`. For fine-tuning give
+`--num_classes`: the classifier then starts anew. Neither PyTorch nor Caffe2 has to be installed, and
+nothing that a file holds is run.
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from pipelines import command_line
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "Network to build: a slow_only, slow_fast, ip_csn or ir_csn name.", required=True
+)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "The published file: .pyth, .pth, or Caffe2's .pkl.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write: .keras (the network) or .weights.h5.", required=True
+)
+_INPUT_SHAPE = flags.DEFINE_list(
+    "input_shape",
+    None,
+    "Frames, height, width, channels of a clip, such as 8,224,224,3; None for a size that varies, "
+    "such as 8,None,None,3. The network's usual shape by default.",
+)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", None, "Classes, if not the checkpoint's: then the classifier starts anew."
+)
+ENDINGS = (".keras", ".weights.h5")
+
+
+def main(_: Sequence[str]) -> None:
+    if not _OUTPUT.value.endswith(ENDINGS):
+        raise ValueError(f"--output must end in .keras or .weights.h5, not {_OUTPUT.value}")
+    folder = os.path.dirname(_OUTPUT.value) or "."
+    if not os.path.isdir(folder):
+        raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
+    shape = _parsed_shape(_INPUT_SHAPE.value)
+
+    from keras_rms.checkpoints import import_checkpoint
+
+    imported = import_checkpoint(
+        _MODEL.value, _CHECKPOINT.value, num_classes=_NUM_CLASSES.value, input_shape=shape
+    )
+    _save(imported.model, _OUTPUT.value)
+    arguments = ", ".join(f"{name}={value!r}" for name, value in imported.arguments.items())
+    print(
+        f"Wrote {_OUTPUT.value}: {_MODEL.value} with {imported.model.count_params():,} parameters "
+        f"of {imported.source}."
+    )
+    print(f"Built with: {arguments}.")
+    print(f"Its clips x, RGB of 0 to 255, are normalised as {imported.normalization}.")
+    if not imported.has_classifier:
+        print(
+            f"The classifier is new: --num_classes={_NUM_CLASSES.value} is not the checkpoint's "
+            "number. Train it before you trust its logits."
+        )
+
+
+def _parsed_shape(sizes: list[str] | None) -> tuple | None:
+    if sizes is None:
+        return None
+    try:
+        return tuple(None if size.strip() == "None" else int(size) for size in sizes)
+    except ValueError:
+        raise ValueError(
+            f"--input_shape must be four sizes such as 8,224,224,3, not {','.join(sizes)}"
+        ) from None
+
+
+def _save(model: "keras.Model", path: str) -> None:  # noqa: F821
+    ending = next(ending for ending in ENDINGS if path.endswith(ending))
+    partial = f"{path[: -len(ending)]}.partial{ending}"
+    (model.save if ending == ".keras" else model.save_weights)(partial)
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
