@@ -187,8 +187,8 @@ class BlockBuilder:
         """Two convolutions and a shortcut; the stride is on the first."""
         block = f"{stage}_block{index}"
         first, second = kernel_sizes
-        branch = self._unit(x, filters, first, strides, stage, block, 1)
-        branch = self._unit(branch, filters, second, 1, stage, block, 2, last=True)
+        branch = self.unit(x, filters, first, strides, stage, block, 1)
+        branch = self.unit(branch, filters, second, 1, stage, block, 2, last=True)
         return self._join(x, branch, filters, strides, block)
 
     def bottleneck_block(
@@ -204,10 +204,26 @@ class BlockBuilder:
         block = f"{stage}_block{index}"
         first, second, third = kernel_sizes
         out = BOTTLENECK_EXPANSION * filters
-        branch = self._unit(x, filters, first, 1, stage, block, 1)
-        branch = self._unit(branch, filters, second, strides, stage, block, 2)
-        branch = self._unit(branch, out, third, 1, stage, block, 3, last=True)
+        branch = self.unit(x, filters, first, 1, stage, block, 1)
+        branch = self.unit(branch, filters, second, strides, stage, block, 2)
+        branch = self.unit(branch, out, third, 1, stage, block, 3, last=True)
         return self._join(x, branch, out, strides, block)
+
+    def unit(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: Strides,
+        stage: str,
+        block: str,
+        index: int,
+        last: bool = False,
+    ) -> Any:
+        """A convolution, BN and ReLU (none when `last`) with the RMS layers of its position."""
+        x = self._rms(x, stage, block, index, "conv")
+        x = self.conv(x, filters, kernel_size, strides, f"{block}_conv{index}")
+        return self._norm_relu(x, stage, block, index, last)
 
     def head(self, x: Any, num_classes: int, dropout: float) -> Any:
         """Dropout and the classifier. The logits keep the precision of the variables."""
@@ -224,21 +240,6 @@ class BlockBuilder:
         """The seed of the layer of that name."""
         return _derived_seed(self.seed, self.prefix + name)
 
-    def _unit(
-        self,
-        x: Any,
-        filters: int,
-        kernel_size: Sequence[int],
-        strides: Strides,
-        stage: str,
-        block: str,
-        index: int,
-        last: bool = False,
-    ) -> Any:
-        x = self._rms(x, stage, block, index, "conv")
-        x = self.conv(x, filters, kernel_size, strides, f"{block}_conv{index}")
-        return self._norm_relu(x, stage, block, index, last)
-
     def _norm_relu(self, x: Any, stage: str, block: str, index: int, last: bool) -> Any:
         x = self._rms(x, stage, block, index, "bn")
         x = self.norm(x, f"{block}_bn{index}", zero_gamma=last)
@@ -249,12 +250,16 @@ class BlockBuilder:
         # The shortcut comes last because Keras files weights in the order of the graph, ties by
         # creation: only so does the order stay the same when RMS layers lengthen the branch.
         branch = self._drop(branch, block)
-        strides = _per_axis(strides, len(x.shape) - 2)
-        if math.prod(strides) > 1 or x.shape[-1] != filters:
-            kernel_size = (1,) * len(strides)
-            x = self.conv_norm(x, filters, kernel_size, strides, f"{block}_shortcut", relu=False)
+        x = self._shortcut(x, filters, _per_axis(strides, len(x.shape) - 2), block)
         x = keras.layers.Add(name=f"{self.prefix}{block}_add")([x, branch])
         return self.relu(x, f"{block}_relu")
+
+    def _shortcut(self, x: Any, filters: int, strides: tuple[int, ...], block: str) -> Any:
+        """The block's input, projected when its shape is not the branch's."""
+        if math.prod(strides) == 1 and x.shape[-1] == filters:
+            return x
+        kernel_size = (1,) * len(strides)
+        return self.conv_norm(x, filters, kernel_size, strides, f"{block}_shortcut", relu=False)
 
     def _rms(self, x: Any, stage: str, block: str, index: int, layer: str) -> Any:
         wanted = self.rms_template is not None and stage in self.rms_stages
