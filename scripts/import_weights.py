@@ -3,12 +3,12 @@
     python scripts/import_weights.py --model=slow_only_50 --checkpoint=SLOW_8x8_R50.pyth \\
         --output=slow_only_50.keras
 
-The source is told from the names in the file, and its habits are followed. A `.keras` output is the
-whole network (`import keras_rms.models`, then `keras.saving.load_model`); a `.weights.h5` output has
-its weights alone, which the builder takes, with RMS or without:
+The source is told from the names in the file, and its habits are followed. A `.keras` output is
+the whole network (`import keras_rms.models`, then `keras.saving.load_model`); a `.weights.h5` one
+has its weights alone, which the builder takes, with RMS or without:
 `keras_rms.models.SlowOnly(depth=50, weights="slow_only_50.weights.h5")`. For fine-tuning give
-`--num_classes`: the classifier then starts anew. Neither PyTorch nor Caffe2 has to be installed, and
-nothing that a file holds is run.
+`--num_classes`: the classifier then starts anew. Neither PyTorch nor Caffe2 has to be installed,
+and nothing that a file holds is run.
 """
 
 import os
