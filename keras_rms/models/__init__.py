@@ -2,7 +2,24 @@
 
 from keras_rms.models.catalog import build
 from keras_rms.models.catalog import list_names as list
+from keras_rms.models.compact_generalized_non_local import CompactGeneralizedNonLocal
+from keras_rms.models.compact_global_descriptor import CompactGlobalDescriptor
+from keras_rms.models.i3d import I3D
+from keras_rms.models.non_local import NonLocal
+from keras_rms.models.resnet_2d import ResNet2D
+from keras_rms.models.s3d import S3D
 from keras_rms.models.slow_fast import SlowFast
 from keras_rms.models.slow_only import SlowOnly
 
-__all__ = ["SlowFast", "SlowOnly", "build", "list"]
+__all__ = [
+    "I3D",
+    "S3D",
+    "CompactGeneralizedNonLocal",
+    "CompactGlobalDescriptor",
+    "NonLocal",
+    "ResNet2D",
+    "SlowFast",
+    "SlowOnly",
+    "build",
+    "list",
+]

@@ -4,6 +4,9 @@ import functools
 
 import keras
 
+from keras_rms.models.i3d import I3D
+from keras_rms.models.resnet_2d import ResNet2D
+from keras_rms.models.s3d import S3D
 from keras_rms.models.slow_fast import SlowFast
 from keras_rms.models.slow_only import SlowOnly
 
@@ -22,6 +25,12 @@ BUILDERS = {
         temporal_blocks=(3, 4, 6, 3),
         input_shape=(64, 224, 224, 3),
     ),
+    "s3d": S3D,
+    "i3d_50_nl": functools.partial(I3D, attention="nl"),
+    "i3d_50_cgnl": functools.partial(I3D, attention="cgnl"),
+    "i3d_50_cgd": functools.partial(I3D, attention="cgd"),
+    "resnet_50": functools.partial(ResNet2D, depth=50),
+    "resnet_110": functools.partial(ResNet2D, depth=110),
 }
 
 
