@@ -7,29 +7,20 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from coded_videos import CLASS_NAMES, coded_video, write_folder
 
 from pipelines import records, split_index
 from pipelines.clip_reader import ClipReader
 
-
-def make_video(key, label, num_frames, height=6, width=9):
-    """A video whose frames are distinct JPEGs of growing size."""
-    rng = np.random.default_rng(num_frames)
-    frames = []
-    for number in range(num_frames):
-        image = np.full((height, width, 3), number % 256, np.uint8)
-        image[: number % height] = rng.integers(0, 256, (number % height, width, 3))
-        frames.append(tf.io.encode_jpeg(image, quality=90).numpy())
-    return records.EncodedVideo(key, label, frames, height, width, 25.0)
-
-
 LENGTHS = [1, 15, 16, 17, 33, 80]
+HEIGHT, WIDTH = 7, 10
 
 
 @pytest.fixture(scope="module")
 def videos():
     return [
-        make_video(f"class {n % 2}/vidéo,{n}\n", n % 2, length) for n, length in enumerate(LENGTHS)
+        coded_video(f"class {n % 2}/vidéo,{n}\n", n % 2, length, HEIGHT, WIDTH)
+        for n, length in enumerate(LENGTHS)
     ]
 
 
@@ -39,21 +30,11 @@ def folder(tmp_path, videos):
     return tmp_path
 
 
-def write_folder(path, videos, split="train"):
-    shards = []
-    for number in range(2):
-        shard = split_index.shard_path(str(path), split, number, 2)
-        shards.append(records.write_shard(shard, iter(videos[number::2])))
-    return split_index.write_split(
-        str(path), split, shards, ["jump", "läuft"], {"settings": {"fps": 25}, "failures": []}
-    )
-
-
 def test_whole_videos_come_back(folder, videos):
     index = split_index.load_index(str(folder), "train")
     assert len(index) == len(videos)
-    assert index.class_names == ["jump", "läuft"]
-    assert index.manifest["videos_per_class"] == [3, 3]
+    assert index.class_names == CLASS_NAMES
+    assert index.manifest["videos_per_class"] == [3, 3, 0]
     assert index.manifest["num_frames"] == sum(LENGTHS)
     by_key = {video.key: video for video in videos}
     assert sorted(index.keys) == sorted(by_key)
@@ -62,7 +43,7 @@ def test_whole_videos_come_back(folder, videos):
             by_key[key], frames=list(by_key[key].frames)
         )
         assert index.labels[number] == by_key[key].label
-        assert (index.heights[number], index.widths[number]) == (6, 9)
+        assert (index.heights[number], index.widths[number]) == (HEIGHT, WIDTH)
         assert index.fps[number] == 25
 
 
@@ -80,10 +61,10 @@ def test_clips_hold_exactly_the_frames_asked_for(folder, videos, in_tf_data):
     ]
     if in_tf_data:
         dataset = tf.data.Dataset.from_tensor_slices(np.array(cases))
-        dataset = dataset.map(lambda c: reader.read(c[0], c[1], c[2], 5), num_parallel_calls=2)
+        dataset = dataset.map(lambda c: reader.open(c[0]).read(c[1], c[2], 5), num_parallel_calls=2)
         clips = dataset.as_numpy_iterator()
     else:
-        clips = (reader.read(*case, 5).numpy() for case in cases)
+        clips = (reader.open(n).read(start, stride, 5).numpy() for n, start, stride in cases)
     for (number, start, stride), clip in zip(cases, clips, strict=True):
         frames = by_key[index.keys[number]].frames
         expected = [frames[min(start + i * stride, len(frames) - 1)] for i in range(5)]

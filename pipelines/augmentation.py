@@ -1,0 +1,135 @@
+"""What happens to the pixels of a clip: crops, scaling and flips as pure functions on tensors.
+
+A crop is decided before anything is decoded, so that only its part of each JPEG has to be.
+Everything is uint8. JPEGs are decoded without smoothing their colour planes
+(`fancy_upscaling=False`): only so does decoding a part give exactly the part of the decoded whole.
+"""
+
+import math
+
+import tensorflow as tf
+
+_TRIES = 10
+
+
+def random_crop(
+    seed: tf.Tensor,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    *,
+    min_area: float = 0.25,
+    max_area: float = 1.0,
+    min_aspect: float = 3 / 4,
+    max_aspect: float = 4 / 3,
+) -> tf.Tensor:
+    """A box of random area, aspect and place within a frame.
+
+    Area is uniform and the aspect log-uniform. A box that does not fit into the frame is drawn
+    again, ten times; then the largest centred box of an allowed aspect is taken.
+
+    Args:
+        seed: stateless seed of shape `(2,)`.
+        height: height of the frame.
+        width: width of the frame.
+        min_area: smallest area as a share of the frame's.
+        max_area: largest area as a share of the frame's.
+        min_aspect: smallest ratio of width to height.
+        max_aspect: largest ratio of width to height.
+
+    Returns:
+        int32 tensor `[top, left, height, width]`.
+
+    Reference:
+        Szegedy et al., Going Deeper with Convolutions, 2015, section 6.
+    """
+    height = tf.cast(height, tf.float32)
+    width = tf.cast(width, tf.float32)
+    shape_seed, place_seed = tf.unstack(tf.random.split(seed, 2))
+    draws = tf.random.stateless_uniform([2, _TRIES], shape_seed)
+    area = (min_area + draws[0] * (max_area - min_area)) * height * width
+    low, high = math.log(min_aspect), math.log(max_aspect)
+    aspect = tf.exp(low + draws[1] * (high - low))
+    widths = tf.round(tf.sqrt(area * aspect))
+    heights = tf.round(tf.sqrt(area / aspect))
+    fits = (widths >= 1) & (heights >= 1) & (widths <= width) & (heights <= height)
+    first = tf.argmax(fits)
+    found = tf.reduce_any(fits)
+    fallback_width = tf.maximum(tf.minimum(width, tf.round(height * max_aspect)), 1)
+    fallback_height = tf.maximum(tf.minimum(height, tf.round(width / min_aspect)), 1)
+    box_height = tf.where(found, heights[first], fallback_height)
+    box_width = tf.where(found, widths[first], fallback_width)
+    room = tf.stack([height - box_height, width - box_width])
+    # The centre, unless a box was found; uniform over all places where it fits.
+    share = tf.where(found, tf.random.stateless_uniform([2], place_seed), 0.5)
+    place = tf.minimum(tf.floor(share * (room + tf.cast(found, tf.float32))), room)
+    return tf.cast(tf.concat([place, [box_height, box_width]], 0), tf.int32)
+
+
+def decode_frames(encoded: tf.Tensor, box: tf.Tensor, ratio: int = 1) -> tf.Tensor:
+    """Decode one box of every JPEG of a clip.
+
+    Args:
+        encoded: string tensor of shape `(T,)`, T known when the graph is built.
+        box: int32 `[top, left, height, width]`, in pixels after the reduction by `ratio`.
+        ratio: 1, 2, 4 or 8; the JPEGs are decoded at this fraction of their size, which takes
+            less time than decoding and scaling them.
+
+    Returns:
+        uint8 tensor of shape `(T, height, width, 3)`.
+    """
+    frames = [
+        tf.io.decode_and_crop_jpeg(
+            frame, box, channels=3, ratio=ratio, fancy_upscaling=False, dct_method="INTEGER_FAST"
+        )
+        for frame in tf.unstack(encoded)
+    ]
+    return tf.stack(frames)
+
+
+def decode_and_scale(
+    encoded: tf.Tensor, box: tf.Tensor, height: tf.Tensor, width: tf.Tensor, max_ratio: int = 8
+) -> tf.Tensor:
+    """Decode one box of every JPEG of a clip and scale it to `height` x `width`.
+
+    A box at least twice as large as the result is decoded at half of its size, and so on: it takes
+    less time and leaves no aliasing. Its edges are then moved by less than one pixel of
+    the result.
+
+    Args:
+        encoded: string tensor of shape `(T,)`.
+        box: int32 `[top, left, height, width]`.
+        height: height of the result.
+        width: width of the result.
+        max_ratio: largest reduction that the frames of the data can call for (`largest_ratio`).
+
+    Returns:
+        uint8 tensor of shape `(T, height, width, 3)`.
+    """
+    ratios = [ratio for ratio in (1, 2, 4, 8) if ratio <= max_ratio]
+    shrinkage = tf.minimum(box[2] // height, box[3] // width)
+    branches = [
+        lambda ratio=ratio: scale(decode_frames(encoded, box // ratio, ratio), height, width)
+        for ratio in ratios
+    ]
+    if len(branches) == 1:
+        return branches[0]()
+    chosen = tf.reduce_sum(tf.cast(shrinkage >= ratios[1:], tf.int32))
+    return tf.switch_case(chosen, branches)
+
+
+def largest_ratio(frame_height: int, frame_width: int, height: int, width: int) -> int:
+    """Largest reduction while decoding that still leaves at least `height` x `width` pixels."""
+    shrinkage = min(frame_height // height, frame_width // width)
+    return max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(shrinkage, 1))
+
+
+def scale(frames: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Scale uint8 frames `(T, H, W, 3)` bilinearly to `(T, height, width, 3)`, rounding."""
+    size = tf.stack([height, width])
+    scaled = tf.raw_ops.ResizeBilinear(images=frames, size=size, half_pixel_centers=True)
+    return tf.cast(scaled + 0.5, tf.uint8)
+
+
+def flip(frames: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Mirror all frames `(T, H, W, 3)` of a clip left to right where `wanted` is true."""
+    return tf.cond(wanted, lambda: tf.reverse(frames, [2]), lambda: frames)

@@ -1,0 +1,86 @@
+"""Which video and which of its frames: pure functions of a seed and a position.
+
+The order of training needs no state. Place `position` of the endless stream of clips names its
+epoch, the video at that place of the epoch's permutation, and the seed of everything random that
+happens to the clip. Whoever knows the position can go on exactly.
+"""
+
+import tensorflow as tf
+
+
+def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
+    """The video at a place of the endless training order: every epoch is a permutation.
+
+    Example:
+
+    >>> [int(video_at(position, num_videos=3, seed=0)) for position in range(6)]
+    [1, 0, 2, 1, 2, 0]
+
+    Args:
+        position: int64 scalar, the number of clips before this one.
+        num_videos: number of videos, so that one epoch is `num_videos` positions.
+        seed: the run's seed.
+
+    Returns:
+        int64 scalar in `[0, num_videos)`.
+    """
+    position = tf.cast(position, tf.int64)
+    epoch = position // num_videos
+    return tf.random.experimental.index_shuffle(
+        position % num_videos,
+        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+        max_index=tf.constant(num_videos - 1, tf.int64),
+    )
+
+
+def clip_seed(position: tf.Tensor, seed: int) -> tf.Tensor:
+    """The stateless seed, shape `(2,)`, of what happens to the clip at a position."""
+    return tf.stack([tf.constant(seed, tf.int64), tf.cast(position, tf.int64)])
+
+
+def frame_stride(span: int, num_frames: int) -> int:
+    """Distance of `num_frames` frames at equal intervals over `span` consecutive ones.
+
+    Raises:
+        ValueError: if `span` is not a positive multiple of `num_frames`.
+    """
+    if num_frames < 1 or span < 1 or span % num_frames:
+        raise ValueError(
+            "span must be a positive multiple of num_frames, so that the frames lie at equal "
+            f"intervals. Received: span={span}, num_frames={num_frames}"
+        )
+    return span // num_frames
+
+
+def training_start(seed: tf.Tensor, length: tf.Tensor, span: int) -> tf.Tensor:
+    """First frame of a clip of `span` frames at a random place; 0 in a shorter video.
+
+    Args:
+        seed: stateless seed of shape `(2,)`.
+        length: number of frames of the video.
+        span: number of consecutive frames that a clip stretches over.
+
+    Returns:
+        int64 scalar, uniform over the `length - span + 1` places.
+    """
+    places = tf.maximum(tf.cast(length, tf.int64) - span, 0) + 1
+    return tf.random.stateless_uniform([], seed, maxval=places, dtype=tf.int64)
+
+
+def evaluation_starts(length: tf.Tensor, num_clips: int, span: int) -> tf.Tensor:
+    """First frames of `num_clips` clips, the first at the start and the last at the end.
+
+    One clip is taken from the middle. In a video shorter than `span` all start at 0.
+
+    Args:
+        length: number of frames of the video.
+        num_clips: number of clips.
+        span: number of consecutive frames that a clip stretches over.
+
+    Returns:
+        int64 tensor of shape `(num_clips,)`.
+    """
+    last = tf.maximum(tf.cast(length, tf.int64) - span, 0)
+    if num_clips == 1:
+        return last[tf.newaxis] // 2
+    return last * tf.range(num_clips, dtype=tf.int64) // (num_clips - 1)
