@@ -1,16 +1,12 @@
 """How every command of the project starts, and how it ends when something is wrong.
 
-A user's mistake or a damaged input is raised as ValueError or OSError with a paragraph that names the
-input and the remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
+A user's mistake or a damaged input is raised as ValueError or OSError with a paragraph that names
+the input and the remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
 """
 
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-
-# TensorFlow prints a dozen lines about CPU features at import otherwise. A user's own setting wins.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
 
@@ -23,7 +19,7 @@ _TRACEBACK = flags.DEFINE_bool(
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Runs `main` under `absl.app.run`; a ValueError or OSError ends it with a message and status 1.
+    """`absl.app.run(main)`, but a ValueError or OSError ends it with a message and status 1.
 
     Args:
         main: Takes the positional arguments (the program's name first) and returns an exit status

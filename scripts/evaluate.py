@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import command_line  # first: it quiets TensorFlow's start
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import numpy as np
@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from keras_rms.training.evaluation import Scores, ViewScorer
 from keras_rms.training.finished_run import FinishedRun, load_finished_run
+from pipelines import command_line
 from pipelines.input_pipeline import evaluation_dataset
-from pipelines.records import load_index
+from pipelines.split_index import load_index
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")

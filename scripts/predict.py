@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from pipelines import command_line  # first: it quiets TensorFlow's start
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from keras_rms.training.evaluation import view_outputs
 from keras_rms.training.finished_run import load_finished_run
+from pipelines import command_line
 from pipelines.decoding import VideoError, encode_video
 from pipelines.input_pipeline import views_of_frames
 
