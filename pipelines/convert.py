@@ -302,8 +302,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(
             f"{manifest['num_failures']} of {manifest['num_listed']} videos ({share:.1%}) could "
             f"not be converted, more than --max_failures={allowed:g}. What was converted is kept. "
-            f"Mend the videos, or accept the loss with --max_failures={math.ceil(share * 1000) / 1000:g}; the "
-            "finished shards are not converted again."
+            "Mend the videos, or accept the loss with "
+            f"--max_failures={math.ceil(share * 1000) / 1000:g}; the finished shards are not "
+            "converted again."
         )
     return 0
 

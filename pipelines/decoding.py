@@ -6,6 +6,7 @@ one to the next, and no RGB array is ever made. This is the only file that touch
 """
 
 import collections
+import itertools
 import os
 import stat
 import struct
@@ -155,7 +156,7 @@ def _check_file(path: str) -> None:
 def _opened(path: str) -> av.container.InputContainer:
     # "file:" keeps a name such as "concat:a|b" or "http:..." from being taken for a protocol.
     options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-    return av.open("file:" + os.path.abspath(path), options=options)
+    return av.open("file:" + os.path.abspath(path), options=options, metadata_errors="replace")
 
 
 def _video_stream(path: str, container: av.container.InputContainer) -> av.VideoStream:
@@ -176,27 +177,37 @@ def _video_stream(path: str, container: av.container.InputContainer) -> av.Video
 def _decoded(
     path: str, stream: av.VideoStream, start: float | None
 ) -> Iterator[frame_clock.TimedFrame]:
-    """The frames in order of display, from the key frame before `start` on."""
-    if not start:
-        yield from _whole(path, stream)
+    """The frames in order of display, from a key frame before `start` on."""
+    whole = _timed(path, stream, Fraction(0))
+    first = next(whole, None)
+    if first is None:
         return
-    frames = _sought(path, stream, start, margin=1)
-    first = next(frames, None)
-    if first is None or first.begin > start:
+    if not start:
+        yield from _whole(path, stream, first, whole)
+        return
+    # Key frames are found by decoding time, which runs ahead of display time: hence the margin.
+    frames = _sought(path, stream, first.begin, max(0, Fraction(start) - 1))
+    early = next(frames, None)
+    if early is None or early.begin > start:
         # The index is missing or wrong: decode from the beginning.
-        frames = _sought(path, stream, start, margin=None)
-        first = next(frames, None)
-    if first is not None:
-        yield first
+        frames = _sought(path, stream, first.begin, 0)
+        early = next(frames, None)
+    if early is not None:
+        yield early
         yield from frames
 
 
-def _whole(path: str, stream: av.VideoStream) -> Iterator[frame_clock.TimedFrame]:
-    finish = Fraction(0)
-    for timed in _timed(path, stream, None):
-        finish = max(finish, timed.finish)
-        yield timed
-    if not stream.duration or not stream.time_base:
+def _whole(
+    path: str,
+    stream: av.VideoStream,
+    first: frame_clock.TimedFrame,
+    rest: Iterator[frame_clock.TimedFrame],
+) -> Iterator[frame_clock.TimedFrame]:
+    zero, finish = first.begin, Fraction(0)
+    for frame, begin, end in itertools.chain([first], rest):
+        finish = max(finish, end - zero)
+        yield frame_clock.TimedFrame(frame, begin - zero, end - zero)
+    if not stream.duration:
         return
     announced = stream.duration * stream.time_base
     if announced - finish > max(1, announced / 10):
@@ -208,35 +219,31 @@ def _whole(path: str, stream: av.VideoStream) -> Iterator[frame_clock.TimedFrame
 
 
 def _sought(
-    path: str, stream: av.VideoStream, start: float, margin: int | None
+    path: str, stream: av.VideoStream, zero: Fraction, start: Fraction
 ) -> Iterator[frame_clock.TimedFrame]:
-    zero = (stream.start_time or 0) * stream.time_base
-    # Key frames are found by decoding time, which runs ahead of display time: hence the margin.
-    target = zero if margin is None else zero + max(Fraction(0), Fraction(start) - margin)
+    """The frames from a key frame before `start`, which counts from `zero` on."""
     try:
-        stream.container.seek(int(target / stream.time_base), stream=stream)
+        stream.container.seek(int((zero + start) / stream.time_base), stream=stream)
     except av.error.FFmpegError:
-        if margin is None:
+        if start == 0:
             raise
         return
     yield from _timed(path, stream, zero)
 
 
-def _timed(
-    path: str, stream: av.VideoStream, zero: Fraction | None
-) -> Iterator[frame_clock.TimedFrame]:
-    """Adds the times of display; `zero` is when the video begins, `None` for its first frame."""
+def _timed(path: str, stream: av.VideoStream, zero: Fraction) -> Iterator[frame_clock.TimedFrame]:
+    """Adds the times of display since `zero`."""
     usual = 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)
-    expected = zero or Fraction(0)
+    timestamps = frame_clock.Timestamps(stream.container.format.name)
+    expected = zero
     for frame in stream.container.decode(stream):
         if frame.is_corrupt:
-            raise VideoError(path, f"damaged: a frame at {float(expected):.2f} s misses data")
-        timed = frame.pts is not None and frame.time_base
-        begin = frame.pts * frame.time_base if timed else expected
-        if zero is None:
-            zero = begin
-        length = frame.duration * frame.time_base if timed and frame.duration else usual
-        expected = begin + length
+            raise VideoError(
+                path, f"damaged: a frame at {float(expected - zero):.2f} s misses data"
+            )
+        timestamp = timestamps.of(frame)
+        begin = expected if timestamp is None else timestamp * frame.time_base
+        expected = begin + (frame.duration * frame.time_base if frame.duration else usual)
         yield frame_clock.TimedFrame(frame, begin - zero, expected - zero)
 
 

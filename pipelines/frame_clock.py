@@ -14,6 +14,32 @@ class TimedFrame(NamedTuple):
     finish: Fraction
 
 
+class Timestamps:
+    """Chooses between the two times of a frame, its own and its packet's order of decoding.
+
+    AVI files know no times of display; for B frames libav makes them up in the wrong order. In
+    other files they are right, unless they go back oftener than the decoding times do, which is
+    the rule of libav's programs.
+    """
+
+    def __init__(self, container_format: str):
+        self._decoding_only = container_format == "avi"
+        self._faults = {"pts": 0, "dts": 0}
+        self._last: dict[str, int] = {}
+
+    def of(self, frame: Any) -> int | None:
+        """The time of a frame with the attributes `pts` and `dts`, in the units of both."""
+        if self._decoding_only:
+            return frame.dts
+        times = {"pts": frame.pts, "dts": frame.dts}
+        for name, time in times.items():
+            if time is not None:
+                self._faults[name] += time <= self._last.get(name, time - 1)
+                self._last[name] = time
+        ordered = self._faults["pts"] <= self._faults["dts"] or frame.dts is None
+        return frame.pts if ordered and frame.pts is not None else frame.dts
+
+
 class FrameClock:
     """Gives each frame the number of slots of a constant rate in which it is shown.
 
