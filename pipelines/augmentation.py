@@ -77,13 +77,13 @@ def decode_frames(encoded: tf.Tensor, box: tf.Tensor, ratio: int = 1) -> tf.Tens
     Returns:
         uint8 tensor of shape `(T, height, width, 3)`.
     """
-    frames = [
-        tf.io.decode_and_crop_jpeg(
-            frame, box, channels=3, ratio=ratio, fancy_upscaling=False, dct_method="INTEGER_FAST"
-        )
-        for frame in tf.unstack(encoded)
-    ]
-    return tf.stack(frames)
+    options = {"channels": 3, "fancy_upscaling": False, "dct_method": "INTEGER_ACCURATE"}
+    return tf.stack(
+        [
+            tf.io.decode_and_crop_jpeg(frame, box, ratio=ratio, **options)
+            for frame in tf.unstack(encoded)
+        ]
+    )
 
 
 def decode_and_scale(

@@ -156,9 +156,10 @@ def evaluation_dataset(
     local_batch = _local_batch(batch_size, num_workers, worker_index)
     _check_data_workers(data_workers)
     _check_positive(num_clips=num_clips, crop_size=crop_size)
+    _check_num_crops(num_crops)
     views = {
         "num_clips": num_clips,
-        "num_crops": _check_num_crops(num_crops),
+        "num_crops": num_crops,
         "num_frames": num_frames,
         "stride": sampling.frame_stride(span, num_frames),
         "crop_size": crop_size,
@@ -210,6 +211,8 @@ def views_of_frames(
     if not encoded_frames:
         raise ValueError("encoded_frames must hold at least one frame. Received: 0 frames")
     _check_positive(num_clips=num_clips, crop_size=crop_size)
+    _check_num_crops(num_crops)
+    stride = sampling.frame_stride(span, num_frames)
     frames = tf.constant(list(encoded_frames))
     height, width = tf.unstack(tf.io.extract_jpeg_shape(frames[0])[:2])
 
@@ -227,9 +230,9 @@ def views_of_frames(
     return video_views(
         video,
         num_clips=num_clips,
-        num_crops=_check_num_crops(num_crops),
+        num_crops=num_crops,
         num_frames=num_frames,
-        stride=sampling.frame_stride(span, num_frames),
+        stride=stride,
         crop_size=crop_size,
         max_ratio=8,
     )
@@ -287,10 +290,9 @@ def _check_data_workers(data_workers: int | None) -> None:
         )
 
 
-def _check_num_crops(num_crops: int) -> int:
+def _check_num_crops(num_crops: int) -> None:
     if num_crops not in (1, 3):
         raise ValueError(f"num_crops must be 1 or 3. Received: num_crops={num_crops}")
-    return num_crops
 
 
 def _flipped_labels(flip: bool | Mapping[int, int], num_classes: int) -> np.ndarray | None:

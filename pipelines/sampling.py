@@ -14,7 +14,7 @@ def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
     Example:
 
     >>> [int(video_at(position, num_videos=3, seed=0)) for position in range(6)]
-    [1, 0, 2, 1, 2, 0]
+    [1, 0, 2, 2, 0, 1]
 
     Args:
         position: int64 scalar, the number of clips before this one.
@@ -26,10 +26,13 @@ def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
     """
     position = tf.cast(position, tf.int64)
     epoch = position // num_videos
+    # index_shuffle looks at the lower 32 bits of its seeds only, so seed and epoch are hashed. The
+    # inverted seed keeps the hash apart from those that start at `clip_seed`.
+    hashed = tf.random.stateless_uniform(
+        [2], tf.stack([tf.constant(~seed, tf.int64), epoch]), None, None, tf.int32
+    )
     return tf.random.experimental.index_shuffle(
-        position % num_videos,
-        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-        max_index=tf.constant(num_videos - 1, tf.int64),
+        position % num_videos, hashed, max_index=tf.constant(num_videos - 1, tf.int64)
     )
 
 
