@@ -1,7 +1,8 @@
 """Imported first by a command, imports TensorFlow without the dozen lines that its start prints.
 
 Those lines (which CPU instructions it found, that there is no GPU) come before its log level
-counts. If the import fails, what it printed is shown after all. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+counts. If the import fails, what it printed is shown after all. Where TF_CPP_MIN_LOG_LEVEL is set,
+nothing is hidden.
 """
 
 import os

@@ -89,9 +89,7 @@ def test_evaluation_and_prediction_agree(job):
 
     # A file and its record have the same scores.
     key = str(keys[0])
-    video = next(
-        p for p in job["videos"].rglob("*.mp4") if "validation" in str(p) and key in str(p)
-    )
+    video = job["videos"] / "validation" / key
     result_file = job["work_dir"] / "prediction.json"
     printed = command(
         "scripts/predict.py", f"--work_dir={job['work_dir']}", f"--json={result_file}", video
