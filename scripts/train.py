@@ -16,13 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from pipelines import command_line  # first: it sets up how TensorFlow logs
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
 import tensorflow as tf
+from absl import flags
 
 from keras_rms import models
 from keras_rms.training import settings as work_settings
@@ -42,7 +41,7 @@ from keras_rms.training.strategies import (
 )
 from keras_rms.training.train_step import TrainStep
 from keras_rms.training.validation import validate
-from pipelines import input_pipeline
+from pipelines import command_line, input_pipeline
 from pipelines.split_index import load_index
 
 # Data
