@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,10 +19,12 @@ TRAIN_FLAGS = (
 
 
 def command(*words, status=0):
-    """Runs a script of this project from the repository's root."""
+    """Runs a script of this project from the repository's root, as from a fresh shell."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     result = subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
     )
@@ -165,7 +168,7 @@ def test_errors_are_one_paragraph_that_names_the_input(job, tmp_path, words, nam
 
 def assert_one_paragraph(result, named):
     assert "Traceback" not in result.stderr
-    message = result.stderr[result.stderr.index("error:") :]
+    message = result.stderr[re.search(r"^error:", result.stderr, re.MULTILINE).start() :]
     assert named in re.sub(r"\s+", " ", message), message
     assert "\n\n" not in message.strip()
 
