@@ -10,10 +10,40 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines import augmentation, sampling
+from pipelines import augmentation, damage, sampling
 from pipelines.clip_reader import ClipReader, StoredVideo
+from pipelines.data_service import distribute
+from pipelines.sequence_examples import SequenceIndex, SequenceReader, load_sequence_index
 from pipelines.split_index import Index, load_index
 from pipelines.views import video_views
+
+# Formats by name: how to load the index of a split, and how to read its videos.
+FORMATS = {
+    "records": (load_index, ClipReader),
+    "sequence_example": (load_sequence_index, SequenceReader),
+}
+
+AUTOTUNE = tf.data.AUTOTUNE
+
+# Videos tried in the place of a damaged one before the data is given up.
+_TRIES = 8
+
+
+def open_split(data_dir: str, split: str, format: str = "records") -> Index | SequenceIndex:
+    """The videos of a split: `keys`, `class_names` and `len()` of the result tell of them.
+
+    Args:
+        data_dir: a folder of shards, local or e.g. `gs://`.
+        split: name of the split.
+        format: `"records"`, which `pipelines/convert.py` writes, or `"sequence_example"`, the
+            shards of DMVR and the TensorFlow Model Garden.
+
+    Raises:
+        ValueError: if the format is unknown or the data cannot be read.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {sorted(FORMATS)}. Received: format={format!r}")
+    return FORMATS[format][0](data_dir, split)
 
 
 def training_dataset(
@@ -31,6 +61,10 @@ def training_dataset(
     num_workers: int = 1,
     worker_index: int = 0,
     data_workers: int | None = None,
+    format: str = "records",
+    on_damage: str = "stop",
+    damaged: tf.Variable | None = None,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of augmented clips; the batch of step i is a function of `seed` and i.
 
@@ -64,6 +98,14 @@ def training_dataset(
         worker_index: which of them this is.
         data_workers: number of threads that read and decode; all cores if None. More than the
             cores make sense where reading waits for a network.
+        format: `"records"` or `"sequence_example"` (see `open_split`).
+        on_damage: what to do when a video cannot be read or decoded: `"stop"` raises
+            `tf.errors.DataLossError` or `tf.errors.InvalidArgumentError` from the iterator;
+            `"skip"` names it on standard error and takes a random other video in its place, so
+            that the batches before and after stay what they are.
+        damaged: an int64 variable that counts the skipped ones; not with `data_service`.
+        data_service: address of a tf.data service's dispatcher, `grpc://host:port`, whose workers
+            shall do the work. The batches are the same, in the order in which they get ready.
 
     Returns:
         A `tf.data.Dataset` of `(videos, labels)`: uint8
@@ -73,7 +115,7 @@ def training_dataset(
     Raises:
         ValueError: if an argument is out of range or the data cannot be read.
     """
-    index = load_index(data_dir, split)
+    index = open_split(data_dir, split, format)
     stride = sampling.frame_stride(span, num_frames)
     local_batch = _local_batch(batch_size, num_workers, worker_index)
     _check_positive(crop_size=crop_size)
@@ -85,15 +127,18 @@ def training_dataset(
     if start_step < 0:
         raise ValueError(f"start_step must be 0 or more. Received: start_step={start_step}")
     flipped_labels = _flipped_labels(flip, len(index.class_names))
+    damage.check_policy(on_damage)
+    if damaged is not None and data_service:
+        raise ValueError("damaged cannot be counted by a tf.data service: leave out one of both.")
     max_ratio = _largest_ratio(index, crop_size)
-    reader = ClipReader(index)
+    reader = FORMATS[format][1](index)
 
-    def position_of(clip: tf.Tensor) -> tf.Tensor:
-        step, place = clip // local_batch, clip % local_batch
-        return step * batch_size + worker_index * local_batch + place
+    def positions(step: tf.Tensor) -> tf.data.Dataset:
+        first = step * batch_size + worker_index * local_batch
+        return tf.data.Dataset.range(first, first + local_batch)
 
-    def clip_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        video = reader.open(sampling.video_at(position, len(index), seed))
+    def clip_of(number: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        video = reader.open(number)
         seeds = tf.random.split(sampling.clip_seed(position, seed), 3)
         start = sampling.training_start(seeds[0], video.num_frames, span)
         box = augmentation.random_crop(seeds[1], video.height, video.width, min_area=min_area)
@@ -106,9 +151,24 @@ def training_dataset(
         label = tf.where(flipped, tf.gather(flipped_labels, video.label), video.label)
         return augmentation.flip(clip, flipped), label
 
-    clips = tf.data.Dataset.range(start_step * local_batch, 2**63 - 1).map(position_of)
-    clips = clips.map(clip_at, num_parallel_calls=data_workers or tf.data.AUTOTUNE)
-    return _finish(clips.batch(local_batch, drop_remainder=True), data_workers)
+    def clip_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        number = sampling.video_at(position, len(index), seed)
+        if on_damage == "stop":
+            return clip_of(number, position)
+
+        def attempt_at(attempt: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+            other = sampling.replacement_at(position, attempt, len(index), seed)
+            return clip_of(tf.where(attempt == 0, number, other), position), attempt
+
+        clip, attempt = damage.first_without_error(attempt_at, _TRIES)
+        damage.report(attempt, number, index.keys)
+        if damaged is not None:
+            damaged.assign_add(attempt)
+        return clip
+
+    steps = tf.data.Dataset.range(start_step, 2**63 - 1)
+    clips = steps.flat_map(positions).map(clip_at, num_parallel_calls=data_workers or AUTOTUNE)
+    return _finish(clips, local_batch, data_workers, data_service)
 
 
 def evaluation_dataset(
@@ -124,6 +184,9 @@ def evaluation_dataset(
     num_workers: int = 1,
     worker_index: int = 0,
     data_workers: int | None = None,
+    format: str = "records",
+    on_damage: str = "stop",
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """All videos of a split once, each as `num_clips * num_crops` views.
 
@@ -143,6 +206,10 @@ def evaluation_dataset(
         num_workers: number of workers, which must divide `batch_size`.
         worker_index: which of them this is.
         data_workers: number of threads that read and decode; all cores if None.
+        format: `"records"` or `"sequence_example"` (see `open_split`).
+        on_damage: `"stop"` or, with `"skip"`, a video that cannot be read or decoded becomes a row
+            whose `mask` is False and whose `index` names it.
+        data_service: address of a tf.data service's dispatcher, `grpc://host:port`.
 
     Returns:
         A `tf.data.Dataset` of dicts: `views` uint8 `(B, V, T, crop_size, crop_size, 3)` with the
@@ -152,7 +219,7 @@ def evaluation_dataset(
     Raises:
         ValueError: if an argument is out of range or the data cannot be read.
     """
-    index = load_index(data_dir, split)
+    index = open_split(data_dir, split, format)
     local_batch = _local_batch(batch_size, num_workers, worker_index)
     _check_data_workers(data_workers)
     _check_positive(num_clips=num_clips, crop_size=crop_size)
@@ -165,26 +232,37 @@ def evaluation_dataset(
         "crop_size": crop_size,
         "max_ratio": _largest_ratio(index, crop_size),
     }
-    reader = ClipReader(index)
+    damage.check_policy(on_damage)
+    reader = FORMATS[format][1](index)
     shape = (num_clips * num_crops, num_frames, crop_size, crop_size, 3)
 
-    def row(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        video = reader.open(tf.maximum(number, 0))
-        return {
-            "views": tf.cond(
-                number < 0,
-                lambda: tf.zeros(shape, tf.uint8),
-                lambda: video_views(video, **views),
-            ),
-            "label": video.label,
-            "index": tf.maximum(number, 0),
-            "mask": number >= 0,
-        }
+    def whole_row(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        video = reader.open(number)
+        return _row(video_views(video, **views), video.label, number, True)
+
+    def empty_row(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _row(tf.zeros(shape, tf.uint8), 0, tf.maximum(number, 0), False)
+
+    def row_without_damage(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        if on_damage == "stop":
+            return whole_row(number)
+
+        def attempt_at(attempt: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            made = tf.cond(attempt == 0, lambda: whole_row(number), lambda: empty_row(number))
+            return made, attempt
+
+        row, attempt = damage.first_without_error(attempt_at, 2)
+        damage.report(attempt, number, index.keys)
+        return row
+
+    def row_of(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.cond(number < 0, lambda: empty_row(number), lambda: row_without_damage(number))
 
     numbers = _padded_share(len(index), local_batch, num_workers, worker_index)
-    rows = tf.data.Dataset.from_tensor_slices(numbers)
-    rows = rows.map(row, num_parallel_calls=data_workers or tf.data.AUTOTUNE)
-    return _finish(rows.batch(local_batch, drop_remainder=True), data_workers)
+    batches = tf.data.Dataset.from_tensor_slices(numbers.reshape(-1, local_batch))
+    rows = batches.flat_map(tf.data.Dataset.from_tensor_slices)
+    rows = rows.map(row_of, num_parallel_calls=data_workers or AUTOTUNE)
+    return _finish(rows, local_batch, data_workers, data_service)
 
 
 def views_of_frames(
@@ -238,7 +316,20 @@ def views_of_frames(
     )
 
 
-def _finish(batches: tf.data.Dataset, data_workers: int | None) -> tf.data.Dataset:
+def _row(
+    views: tf.Tensor, label: tf.Tensor | int, index: tf.Tensor, mask: bool
+) -> dict[str, tf.Tensor]:
+    return {
+        "views": views,
+        "label": tf.cast(label, tf.int32),
+        "index": index,
+        "mask": tf.constant(mask),
+    }
+
+
+def _finish(
+    rows: tf.data.Dataset, batch: int, data_workers: int | None, data_service: str | None
+) -> tf.data.Dataset:
     options = tf.data.Options()
     # The datasets are each worker's own share already.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -246,7 +337,8 @@ def _finish(batches: tf.data.Dataset, data_workers: int | None) -> tf.data.Datas
     options.threading.max_intra_op_parallelism = 1
     if data_workers:
         options.threading.private_threadpool_size = data_workers
-    return batches.prefetch(2).with_options(options)
+    batches = rows.batch(batch, drop_remainder=True).with_options(options)
+    return distribute(batches, data_service).prefetch(2)
 
 
 def _padded_share(num_videos: int, batch: int, num_workers: int, worker_index: int) -> np.ndarray:
@@ -257,7 +349,9 @@ def _padded_share(num_videos: int, batch: int, num_workers: int, worker_index: i
     return numbers[worker_index::num_workers]
 
 
-def _largest_ratio(index: Index, crop_size: int) -> int:
+def _largest_ratio(index: Index | SequenceIndex, crop_size: int) -> int:
+    if isinstance(index, SequenceIndex):
+        return 8
     height, width = int(index.heights.max()), int(index.widths.max())
     return augmentation.largest_ratio(height, width, crop_size, crop_size)
 

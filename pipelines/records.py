@@ -21,7 +21,7 @@ ANCHOR_INTERVAL = 16
 _SCAN_BUFFER_BYTES = 1 << 20
 
 # A TFRecord is framed by its length (8 bytes), the length's checksum (4) and the data's (4).
-_FRAMING_BYTES = 16
+FRAMING_BYTES = 16
 _JPEG_START = b"\xff\xd8"
 
 
@@ -109,13 +109,13 @@ def _write_video(
     header = _encode_header(video)
     writer.write(header)
     start = position
-    position += len(header) + _FRAMING_BYTES
+    position += len(header) + FRAMING_BYTES
     anchors = []
     for number, frame in enumerate(video.frames):
         if number % ANCHOR_INTERVAL == 0:
             anchors.append(position)
         writer.write(frame)
-        position += len(frame) + _FRAMING_BYTES
+        position += len(frame) + FRAMING_BYTES
     row = VideoRow(
         key=video.key,
         label=int(video.label),
@@ -200,7 +200,7 @@ def read_from(path: str, offset: int) -> Iterator[tuple[EncodedVideo, VideoRow]]
         if record is None:
             return None
         record = record.numpy()
-        position += len(record) + _FRAMING_BYTES
+        position += len(record) + FRAMING_BYTES
         return record
 
     while True:

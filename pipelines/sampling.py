@@ -36,6 +36,24 @@ def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
     )
 
 
+def replacement_at(
+    position: tf.Tensor, attempt: tf.Tensor, num_videos: int, seed: int
+) -> tf.Tensor:
+    """A random video to take the place of one that cannot be read.
+
+    Args:
+        position: int64 scalar, the number of clips before this one.
+        attempt: int64 scalar, the number of videos tried before.
+        num_videos: number of videos.
+        seed: the run's seed.
+
+    Returns:
+        int64 scalar in `[0, num_videos)`.
+    """
+    of_attempt = tf.random.fold_in(clip_seed(position, ~seed), attempt)
+    return tf.random.stateless_uniform([], of_attempt, 0, num_videos, tf.int64)
+
+
 def clip_seed(position: tf.Tensor, seed: int) -> tf.Tensor:
     """The stateless seed, shape `(2,)`, of what happens to the clip at a position."""
     return tf.stack([tf.constant(seed, tf.int64), tf.cast(position, tf.int64)])

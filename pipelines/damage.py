@@ -1,0 +1,40 @@
+"""Going on where a record cannot be read or a JPEG not decoded."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+POLICIES = ("stop", "skip")
+
+
+def check_policy(on_damage: str) -> None:
+    """Raises ValueError if `on_damage` is neither `"stop"` nor `"skip"`."""
+    if on_damage not in POLICIES:
+        raise ValueError(f"on_damage must be one of {POLICIES}. Received: on_damage={on_damage!r}")
+
+
+def first_without_error(make: Callable[[tf.Tensor], Any], tries: int) -> Any:
+    """The first of `make(0)`, `make(1)`, ... that raises no error, as graph operations.
+
+    Args:
+        make: function of an int64 scalar that gives a structure of tensors.
+        tries: how many there are; if all fail, an error is raised.
+    """
+    results = tf.data.Dataset.range(tries).map(make).ignore_errors()
+    return results.take(1).get_single_element()
+
+
+def report(attempt: tf.Tensor, number: tf.Tensor, keys: Sequence[str]) -> None:
+    """Name video `number` on standard error unless the first attempt, 0, was without error."""
+    names = tf.constant(keys)
+
+    def tell() -> tf.Operation:
+        return tf.print(
+            "warning: skipped a video that cannot be read or decoded:",
+            tf.gather(names, number),
+            output_stream=sys.stderr,
+        )
+
+    tf.cond(attempt > 0, tell, tf.no_op)

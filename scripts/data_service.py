@@ -1,0 +1,69 @@
+"""Runs one process of a tf.data service, which spreads reading and decoding over machines.
+
+One dispatcher, then as many workers as wanted; all must reach the data under the same path:
+
+    machine A:  python scripts/data_service.py --role=dispatcher --port=5050
+    machine B:  python scripts/data_service.py --role=worker --dispatcher=A:5050 --port=5051
+    machine C:  python scripts/data_service.py --role=worker --dispatcher=A:5050 --port=5051
+    training:   python scripts/train.py --data_service=grpc://A:5050 ...
+
+Each runs until it is stopped (Ctrl-C). For data on s3://, hdfs:// or az:// workers also need
+`--filesystem=s3`.
+"""
+
+import socket
+
+from absl import flags
+
+from pipelines import command_line
+
+_ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "What this process does.")
+_PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0 takes a free one.", 0, 65535)
+_DISPATCHER = flags.DEFINE_string("dispatcher", None, "host:port of the dispatcher, for a worker.")
+_HOST = flags.DEFINE_string(
+    "host", None, "Name under which others reach this worker; this machine's name if not given."
+)
+_FILESYSTEM = flags.DEFINE_enum(
+    "filesystem", None, ["s3", "hdfs", "az"], "Filesystem that a worker loads tensorflow-io for."
+)
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    if _ROLE.value is None:
+        raise ValueError("--role is missing: dispatcher or worker. See --help.")
+    if _ROLE.value == "worker" and not _DISPATCHER.value:
+        raise ValueError("--dispatcher=host:port is missing: a worker has to know its dispatcher.")
+
+    # Only now: --help and the errors above need no TensorFlow.
+    import tensorflow as tf
+
+    from pipelines import filesystems
+
+    service = tf.data.experimental.service
+    if _ROLE.value == "dispatcher":
+        server = service.DispatchServer(service.DispatcherConfig(port=_PORT.value), start=True)
+        print(f"Dispatcher: {server.target}", flush=True)
+    else:
+        if _FILESYSTEM.value:
+            filesystems.require(f"{_FILESYSTEM.value}://")
+        address = f"{_HOST.value or socket.gethostname()}:{_PORT.value or _free_port()}"
+        config = service.WorkerConfig(
+            dispatcher_address=_DISPATCHER.value.removeprefix("grpc://"),
+            worker_address=address,
+            port=int(address.rpartition(":")[2]),
+        )
+        server = service.WorkerServer(config, start=True)
+        print(f"Worker: grpc://{address}", flush=True)
+    server.join()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    command_line.run(main)
