@@ -11,6 +11,12 @@ VIDEO_SUFFIXES = frozenset(
     ".ts .vob .webm .wmv".split()
 )
 
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "validate", "val", "valid"),
+    "test": ("test", "testing"),
+}
+
 
 class Clip(NamedTuple):
     """One clip as a dataset lists it.
@@ -51,16 +57,32 @@ class Source:
     validation_share: float = 0.2
     class_names: tuple[str, ...] | None = None
 
-    def require_annotations(self, what: str) -> str:
-        """The path of the lists, which must exist."""
+    def list_file(self, names: Iterable[str] = (), what: str = "FILE") -> str:
+        """The path of one of the dataset's lists.
+
+        Args:
+            names: names that the file has where `annotations` is a folder, `{split}` standing for
+                the split under any of its usual names.
+            what: the value of --annotations that an error asks for.
+
+        Raises:
+            ValueError: there is no such file.
+        """
         if self.annotations is None:
             raise ValueError(f"This dataset needs --annotations={what}. Received: none")
-        if not os.path.exists(self.annotations):
-            raise ValueError(
-                f"There is no {self.annotations}. Give {what} as --annotations. "
-                f"Received: annotations={self.annotations}"
-            )
-        return self.annotations
+        if os.path.isfile(self.annotations):
+            return self.annotations
+        splits = SPLIT_NAMES.get(canonical_split(self.split), (self.split,))
+        tried = [name.format(split=split) for name in names for split in splits]
+        for name in dict.fromkeys(tried):
+            if os.path.isfile(os.path.join(self.annotations, name)):
+                return os.path.join(self.annotations, name)
+        there = f"has none of {', '.join(dict.fromkeys(tried))}" if tried else "is no file"
+        missing = "does not exist" if not os.path.exists(self.annotations) else there
+        raise ValueError(
+            f"{self.annotations} {missing}. Give {what} as --annotations. "
+            f"Received: annotations={self.annotations}, split={self.split}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +94,16 @@ class Listing:
         clips: gives an iterator over the clips, anew at each call, so that no list of a large
             dataset has to be held.
         notes: sentences for the user, e.g. what was left out.
-        usual_failures: the share of videos that is usually missing or damaged in this dataset.
     """
 
     class_names: list[str]
     clips: Callable[[], Iterator[Clip]]
     notes: tuple[str, ...] = ()
-    usual_failures: float = 0.01
+
+
+def canonical_split(split: str) -> str:
+    """`train`, `validation` or `test` for their usual names, any other name as it is."""
+    return next((name for name, names in SPLIT_NAMES.items() if split in names), split)
 
 
 def stable_hash(text: str) -> int:

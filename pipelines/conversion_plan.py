@@ -113,9 +113,11 @@ class Plan:
 
     def _sorted_offsets(self, clips: Iterator[annotations.Clip]) -> np.ndarray:
         """Writes the clips to the temporary file and returns where each lies, in hash order."""
-        hashes, offsets, position = array.array("Q"), array.array("Q"), 0
+        hashes, offsets, identities = array.array("Q"), array.array("Q"), array.array("Q")
+        position = 0
         for clip in clips:
-            size, modified = self._stat(clip)
+            size, modified, identity = self._stat(clip)
+            identities.append(annotations.stable_hash(identity))
             line = json.dumps([*clip, size, modified]).encode() + b"\n"
             self._spool.write(line)
             hashes.append(annotations.stable_hash(clip.key))
@@ -125,9 +127,11 @@ class Plan:
         if not offsets:
             raise ValueError("This split has no video. Check --split, --videos and --annotations.")
         self._spool.flush()
-        hashes, offsets = (np.frombuffer(values, np.uint64) for values in (hashes, offsets))
+        hashes, offsets, identities = (
+            np.frombuffer(values, np.uint64) for values in (hashes, offsets, identities)
+        )
         order = np.argsort(hashes, kind="stable")
-        hashes, offsets = hashes[order], offsets[order]
+        hashes, offsets, self._identities = hashes[order], offsets[order], identities[order]
         for place in np.flatnonzero(hashes[1:] == hashes[:-1]):
             first, second = (self._entry(offsets[place + step])[0] for step in (0, 1))
             if first.key == second.key:
@@ -138,14 +142,17 @@ class Plan:
                 )
         return offsets
 
-    def _stat(self, clip: annotations.Clip) -> tuple[int, int]:
+    def _stat(self, clip: annotations.Clip) -> tuple[int, int, str]:
+        """Size and time of a clip's file, and a name for the clip that no link changes."""
+        times = f"{clip.start}-{clip.end}"
         try:
             status = os.stat(os.path.join(self._videos, clip.path))
         except (OSError, ValueError):
             self.num_missing += 1
             self.first_missing = self.first_missing or clip.path
-            return -1, 0
-        return status.st_size, status.st_mtime_ns
+            return -1, 0, f"{annotations.printable(clip.path)} {times}"
+        identity = f"{status.st_dev} {status.st_ino} {times}"
+        return status.st_size, status.st_mtime_ns, identity
 
     def _entry(self, offset: int) -> tuple[annotations.Clip, int, int]:
         self._spool.seek(int(offset))
@@ -157,6 +164,16 @@ class Plan:
         for offset in self._offsets:
             clip, size, _ = self._entry(offset)
             yield clip, size
+
+    def shared_with(self, other: "Plan") -> list[tuple[annotations.Clip, annotations.Clip]]:
+        """Pairs of clips, of this plan and of another, that are the same part of the same file."""
+        _, here, there = np.intersect1d(
+            self._identities, other._identities, assume_unique=False, return_indices=True
+        )
+        return [
+            (self._entry(self._offsets[a])[0], other._entry(other._offsets[b])[0])
+            for a, b in zip(here, there)
+        ]
 
     def tasks(self) -> Iterator[ShardTask]:
         """The shards, one after the other."""

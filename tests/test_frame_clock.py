@@ -46,7 +46,7 @@ def test_start_and_end_count_from_the_first_frame():
     timed = frames(*(n / 25 for n in range(100)))
     assert slots(FrameClock(25, start=0.4, end=0.8), timed) == list(range(10, 20))
     assert slots(FrameClock(25, start=3.9), timed) == [97, 98, 99]  # halves go up
-    assert slots(FrameClock(5, start=0.4, end=1.2), timed) == [10, 15, 20, 25]
+    assert slots(FrameClock(5, start=0.4, end=1.2), timed) == [12, 17, 22, 27]
     assert slots(FrameClock(25, start=4.5), timed) == []
 
 

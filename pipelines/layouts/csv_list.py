@@ -19,10 +19,10 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
     labels are ids, else they are names and ids follow their sorted order.
 
     Args:
-        source: `annotations` is the list; `class_names`, the label map of the output folder if it
-            has one, gives ids their names.
+        source: `annotations` is the list, or a folder with a list `<split>.csv`; `class_names`, the
+            label map of the output folder if it has one, gives ids their names.
     """
-    path = source.require_annotations("FILE with lines of path,label")
+    path = source.list_file(["{split}.csv", "{split}.txt"], "FILE (lines of path,label)")
     labels = {label for _, label, _, _ in _rows(path)}
     if not labels:
         raise ValueError(f"{path} lists no video. Give a file with lines of path,label.")

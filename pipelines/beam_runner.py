@@ -1,0 +1,50 @@
+"""Convert shards on Apache Beam: on this machine's processes, or on Flink, Spark or Dataflow.
+
+The shards are those of the local runner, byte for byte: both call `conversion.convert_shard`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pipelines import conversion
+from pipelines.conversion_plan import ShardTask
+
+
+def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[str]) -> None:
+    """Converts shards and waits for the end; their reports lie beside them.
+
+    Args:
+        tasks: numbered tasks. Their videos and output must be reachable from every worker.
+        runner: name of a Beam runner, e.g. `"DirectRunner"` or `"FlinkRunner"`.
+        options: Beam's own options, e.g. `["--direct_num_workers=2"]`.
+
+    Raises:
+        ValueError: Apache Beam is not installed, or the pipeline failed.
+    """
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise ValueError(
+            f"--runner={runner} needs Apache Beam: pip install keras_rms[beam]. (cause: {error})"
+        ) from error
+    pipeline_options = PipelineOptions([f"--runner={runner}", *options])
+    try:
+        with beam.Pipeline(options=pipeline_options) as pipeline:
+            (
+                pipeline
+                | "Shards" >> beam.Create(list(tasks))
+                | "Spread" >> beam.Reshuffle()
+                | "Convert" >> beam.Map(convert_numbered)
+            )
+    # Runners raise whatever their workers raised, or errors of their own.
+    except Exception as error:
+        raise ValueError(
+            f"The conversion on {runner} failed: {str(error).strip().splitlines()[-1]} The shards "
+            "that are finished stay; mend the cause and run the same command again."
+        ) from error
+
+
+def convert_numbered(task: tuple[int, ShardTask]) -> int:
+    """Converts one shard on a worker; only its number travels back."""
+    conversion.convert_shard(task[1])
+    return task[0]

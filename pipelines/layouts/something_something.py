@@ -1,0 +1,64 @@
+"""Something-Something-v2, from the JSON files of its owners."""
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping
+
+from pipelines import annotations
+
+_PREFIX = "something-something-v2-"
+
+
+def something_something_v2(source: annotations.Source) -> annotations.Listing:
+    """Lists one split: `<id>.webm`, labelled by templates such as `Putting [something] on [...]`.
+
+    Class ids are those of `labels.json`, because checkpoints and the pairs of classes that swap
+    left and right are numbered so.
+
+    Args:
+        source: `annotations` is the folder of `labels.json`, `train.json` and `validation.json`.
+    """
+    what = "FOLDER (labels.json, train.json, validation.json)"
+    if source.annotations is not None and os.path.isfile(source.annotations):
+        raise ValueError(
+            f"Something-Something-v2 needs --annotations={what}. "
+            f"Received: annotations={source.annotations}"
+        )
+    labels_file = source.list_file(["labels.json", f"{_PREFIX}labels.json"], what)
+    ids = {template: int(number) for template, number in _load(labels_file, dict).items()}
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError(f"{labels_file} does not number its {len(ids)} templates from 0 on.")
+    clips_file = source.list_file(["{split}.json", f"{_PREFIX}{{split}}.json"], what)
+    return annotations.Listing(
+        annotations.check_class_names(sorted(ids, key=ids.__getitem__), labels_file),
+        functools.partial(_clips, source, clips_file, ids),
+    )
+
+
+def _load(path: str, kind: type) -> dict | list:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a {kind.__name__}.")
+    return content
+
+
+def _clips(
+    source: annotations.Source, path: str, ids: Mapping[str, int]
+) -> Iterator[annotations.Clip]:
+    for entry in _load(path, list):
+        template = entry.get("template")
+        if template is None:
+            raise ValueError(
+                f"{path} has no labels, as the test split has none; only splits with templates "
+                f"can be converted. Received: {entry}"
+            )
+        label = ids.get(template.replace("[", "").replace("]", ""))
+        if label is None:
+            raise ValueError(f"{path} uses a template that labels.json lacks: {template!r}")
+        name = str(entry["id"])
+        yield annotations.Clip(name, f"{name}.webm", label)
