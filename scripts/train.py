@@ -8,39 +8,56 @@ continue after a kill. Without a GPU, a narrow network at a small size trains in
 
     python scripts/train.py --data=DIR --work_dir=DIR --model=slow_only_18 --width=16 \\
         --crop_size=64 --batch_size=16 --epochs=20
+
+The paper's settings are in scripts/recipes/; flags after one of them change it:
+
+    python scripts/train.py --flagfile=scripts/recipes/mini_kinetics_slow_only_34.flags \\
+        --data=DIR --work_dir=DIR --rms=gaussian
+
+Several machines, which share the folders, each with its own --task (or TF_CONFIG, or under srun):
+
+    python scripts/train.py --cluster=host0:2222,host1:2222 --task=0 --data=DIR --work_dir=DIR
+
+Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C with all saved,
+76 another worker was lost, 77 the loss was not finite. After 75 and 76 the same command continues.
 """
 
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from keras_rms import models
+from keras_rms import RandomMeanScaling, models
 from keras_rms.training import settings as work_settings
-from keras_rms.training.checkpointing import Checkpoints, model_state, save_model
-from keras_rms.training.errors import TrainingStopped
+from keras_rms.training import strategies
+from keras_rms.training.checkpointing import Checkpoints, model_state, save_model, write_whole
+from keras_rms.training.cluster_watch import with_exit_status
+from keras_rms.training.errors import NotFinite
 from keras_rms.training.evaluation import ViewScorer
+from keras_rms.training.fine_tuning import initialise_from
 from keras_rms.training.loop import TrainingLoop
+from keras_rms.training.loss_scaling import LossScale
+from keras_rms.training.mixing import CutMix, MixUp
+from keras_rms.training.networks import build_network
 from keras_rms.training.optimizer import MomentumSGD
 from keras_rms.training.position import Position
+from keras_rms.training.precise_batch_norm import PreciseBatchNorm
 from keras_rms.training.run_log import ProgressLine, RunLog
-from keras_rms.training.schedules import WarmupCosine
-from keras_rms.training.strategies import (
-    make_strategy,
-    num_workers,
-    replica_batch_size,
-    worker_index,
-)
+from keras_rms.training.schedules import WarmupCosine, WarmupSteps
+from keras_rms.training.synchronized_batch_norm import synchronize_batch_norm
 from keras_rms.training.train_step import TrainStep
 from keras_rms.training.validation import validate
+from keras_rms.training.weight_average import WeightAverage
 from pipelines import command_line, input_pipeline
 from pipelines.split_index import load_index
 
@@ -50,70 +67,141 @@ flags.DEFINE_string("train_split", "train", "Split to train on.")
 flags.DEFINE_string(
     "validation_split", "validation", "Split to validate on (3 clips a video); empty for none."
 )
-flags.DEFINE_integer("num_frames", 8, "Frames of a clip.")
+flags.DEFINE_integer("num_frames", 8, "Frames of a clip.", lower_bound=1)
 flags.DEFINE_integer("span", 64, "Consecutive frames (at 25 fps) that they are taken from.")
-flags.DEFINE_integer("crop_size", 224, "Height and width of a clip.")
+flags.DEFINE_integer("crop_size", 224, "Height and width of a clip.", lower_bound=1)
 flags.DEFINE_integer(
-    "evaluation_crop_size", 0, "Height and width in evaluation; 0 for crop_size x 256 / 224."
+    "evaluation_crop_size", None, "In validation and evaluation; by default crop_size x 256 / 224."
 )
 flags.DEFINE_float("min_area", 0.25, "Smallest share of a frame that a random crop takes.")
 flags.DEFINE_bool("flip", True, "Mirror half of the clips.")
-flags.DEFINE_integer("data_workers", 0, "Threads that decode; 0 chooses.")
+flags.DEFINE_list(
+    "flip_classes",
+    [],
+    "Ids of classes that a mirrored clip turns into each other, as in 86:87,93:94,166:167.",
+)
+flags.DEFINE_integer("data_workers", None, "Threads that decode; by default all cores.")
 
 # Network
-flags.DEFINE_string("model", "slow_only_50", "One of keras_rms.models.list().")
-flags.DEFINE_enum("rms", "mean", ["mean", "gaussian", "none"], "Random Mean Scaling's filter.")
-flags.DEFINE_integer("width", 64, "Channels of the stem; all others scale with it.")
-flags.DEFINE_float("dropout", 0.5, "Share of the features dropped before the classifier.")
+flags.DEFINE_string("model", "slow_only_50", f"One of {', '.join(models.list())}.")
+flags.DEFINE_integer("width", None, "Channels of the stem; all others scale with it.")
+flags.DEFINE_float("dropout", None, "Share of features dropped before the classifier.")
+flags.DEFINE_enum(
+    "residual_drop",
+    "none",
+    ["none", "random_drop", "shake_drop"],
+    "Regulariser on the residual branches; survival falls linearly with depth to 0.5.",
+)
+flags.DEFINE_string(
+    "init_from", None, "Work folder, .keras file or checkpoint whose weights to start from."
+)
+flags.DEFINE_bool("sync_bn", False, "Batch normalisation over all replicas together.")
+
+# Random Mean Scaling
+flags.DEFINE_enum("rms", "mean", ["mean", "gaussian", "none"], "Its filter, or none of it.")
+flags.DEFINE_float("rms_stddev", 0.4, "Of the Gaussian filter, in positions.")
+flags.DEFINE_enum("rms_distribution", "normal", ["normal", "uniform"], "Of alpha.")
+flags.DEFINE_float("rms_mean", 1.0, "E[alpha].")
+flags.DEFINE_float("rms_spread", 0.5, "Standard deviation, or half the uniform's width.")
+flags.DEFINE_enum(
+    "rms_component",
+    "mean",
+    ["mean", "residual", "input"],
+    "What alpha scales: x-bar (RMS), r or x in the paper's Table 1 (c).",
+)
+flags.DEFINE_string(
+    "rms_position", None, "Place in the residual branch, as before_bn1; by default the paper's."
+)
+flags.DEFINE_list("rms_stages", None, "Stages that have it; by default res4,res5.")
 
 # Optimisation
 flags.DEFINE_integer("batch_size", 64, "Clips a step, over all devices and machines.")
-flags.DEFINE_integer("epochs", 196, "Times that every video is seen.")
-flags.DEFINE_integer("steps_per_epoch", 0, "0 for as many as it takes to see every video.")
+flags.DEFINE_integer("epochs", 196, "Times that every video is seen.", lower_bound=1)
+flags.DEFINE_integer("steps_per_epoch", None, "By default as many as see every video.")
 flags.DEFINE_float(
-    "learning_rate", None, "Highest rate; by default 0.1 x batch_size / 64 (linear scaling)."
+    "learning_rate",
+    None,
+    "Highest rate for the whole batch; by default 0.1 x batch_size / 64 (linear scaling).",
 )
+flags.DEFINE_enum("schedule", "cosine", ["cosine", "steps"], "How the rate falls.")
+flags.DEFINE_list("decay_epochs", [], "Of schedule=steps: epochs at which the rate falls.")
+flags.DEFINE_float("decay_factor", 0.1, "Of schedule=steps: what each multiplies it with.")
 flags.DEFINE_float("warmup_epochs", None, "Linear warm-up; by default 34/196 of the epochs.")
+flags.DEFINE_float("warmup_start", 0.1, "Where the warm-up starts, as a share of the rate.")
 flags.DEFINE_float("momentum", 0.9, "Nesterov momentum.")
-flags.DEFINE_float("weight_decay", 1e-4, "Of kernels only.")
+flags.DEFINE_float("weight_decay", 1e-4, "Of kernels only; added to the gradient.")
 flags.DEFINE_float("label_smoothing", 0.0, "Share of the target spread over all classes.")
-flags.DEFINE_integer("seed", 0, "Of initial weights, data order, augmentation and random layers.")
+flags.DEFINE_enum("mixing", "none", ["none", "cutmix", "mixup"], "Make two clips into one.")
+flags.DEFINE_float("mixing_alpha", 1.0, "Of its Beta distribution.")
+flags.DEFINE_float("mixing_probability", 1.0, "Share of the batches that are mixed.")
+flags.DEFINE_float("clip_norm", None, "Longest gradient.")
+flags.DEFINE_integer("accumulation", 1, "Parts of a replica's batch, one after the other.")
+flags.DEFINE_float("average_decay", None, "Validate and keep averaged weights, e.g. 0.999.")
+flags.DEFINE_integer("precise_bn_steps", 0, "Batches to measure BN's statistics on anew.")
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16", "mixed_float16"],
+    "What layers compute in; weights are float32, and float16 scales the loss.",
+)
+flags.DEFINE_integer("seed", 0, "Of weights, data order, augmentation and random layers.")
 
 # Running
 flags.DEFINE_string("work_dir", None, "Folder for all results.", required=True)
 flags.DEFINE_integer(
     "replicas", 0, "Devices of this machine; 0 for all GPUs or one CPU; 2 on a CPU to try it."
 )
+flags.DEFINE_list("cluster", [], "host:port of each worker; the same list on all of them.")
+flags.DEFINE_integer("task", None, "This worker's place in --cluster.")
+flags.DEFINE_float("worker_timeout", 600.0, "Seconds to wait for other workers.")
 flags.DEFINE_integer("validate_every", 1, "Epochs between validations.")
 flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints, beside each epoch's end.")
-flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest to keep.")
+flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest to keep, beside the best.")
 flags.DEFINE_integer("steps_per_call", 0, "Steps from one log line to the next; 0: about a second.")
+flags.DEFINE_bool("jit_compile", False, "Compile with XLA; on CPUs for one replica only.")
 flags.DEFINE_bool("deterministic", False, "Bitwise repeatable, at some cost in speed.")
 
 FLAGS = flags.FLAGS
 
 # Flags that change how a run is carried out and not what comes out of it.
-_FREE = (
+_FREE = {
     "data",
     "data_workers",
+    "init_from",  # used before the first step only; the folder may be gone later
     "work_dir",
     "replicas",
+    "cluster",
+    "task",
+    "worker_timeout",
     "checkpoint_every",
     "keep_checkpoints",
     "steps_per_call",
+    "jit_compile",
     "deterministic",
-)
+}
 
 
-def main(argv: Sequence[str]) -> int | None:
+def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ValueError(f"train.py takes flags only. Received: {' '.join(argv[1:])}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
     # Devices
-    strategy = make_strategy(FLAGS.replicas)
-    replica_batch_size(strategy, FLAGS.batch_size)
-    worker, workers = worker_index(strategy), num_workers(strategy)
+    strategy = strategies.make_strategy(
+        FLAGS.replicas, FLAGS.cluster, FLAGS.task, FLAGS.worker_timeout
+    )
+    per_replica = strategies.replica_batch_size(strategy, FLAGS.batch_size)
+    if FLAGS.accumulation < 1 or per_replica % FLAGS.accumulation:
+        raise ValueError(
+            f"--accumulation must divide the {per_replica} clips of each replica. "
+            f"Received: --accumulation={FLAGS.accumulation}"
+        )
+    worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    if FLAGS.precision == "mixed_float16" and not on_gpu:
+        raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use mixed_bfloat16.")
+    if FLAGS.jit_compile and not on_gpu and strategy.num_replicas_in_sync > 1:
+        raise ValueError("XLA does not run under several CPU replicas. Leave out --jit_compile.")
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(FLAGS.seed)
@@ -124,39 +212,36 @@ def main(argv: Sequence[str]) -> int | None:
         load_index(FLAGS.data, FLAGS.validation_split)
     steps_per_epoch = FLAGS.steps_per_epoch or -(-len(index.keys) // FLAGS.batch_size)
     total_steps = FLAGS.epochs * steps_per_epoch
-    sampling = {"num_frames": FLAGS.num_frames, "span": FLAGS.span}
-    sharding = {
+    evaluation_crop_size = FLAGS.evaluation_crop_size or round(FLAGS.crop_size * 256 / 224)
+    common = {
+        "batch_size": FLAGS.batch_size,
+        "num_frames": FLAGS.num_frames,
+        "span": FLAGS.span,
         "num_workers": workers,
         "worker_index": worker,
-        "data_workers": FLAGS.data_workers or None,
+        "data_workers": FLAGS.data_workers,
     }
 
     def training_data(start_step: int) -> tf.data.Dataset:
         return input_pipeline.training_dataset(
             FLAGS.data,
             FLAGS.train_split,
-            batch_size=FLAGS.batch_size,
             crop_size=FLAGS.crop_size,
             min_area=FLAGS.min_area,
-            flip=FLAGS.flip,
+            flip=_flipped_classes(FLAGS.flip_classes) if FLAGS.flip_classes else FLAGS.flip,
             seed=FLAGS.seed,
             start_step=start_step,
-            **sampling,
-            **sharding,
+            **common,
         )
-
-    evaluation_crop_size = FLAGS.evaluation_crop_size or round(FLAGS.crop_size * 256 / 224)
 
     def validation_data() -> tf.data.Dataset:
         return input_pipeline.evaluation_dataset(
             FLAGS.data,
             FLAGS.validation_split,
-            batch_size=FLAGS.batch_size,
             num_clips=3,
             num_crops=1,
             crop_size=evaluation_crop_size,
-            **sampling,
-            **sharding,
+            **common,
         )
 
     # Settings: all flags, with every default resolved
@@ -175,52 +260,83 @@ def main(argv: Sequence[str]) -> int | None:
         "num_videos": len(index.keys),
         "conversion": index.manifest["settings"],
         "num_replicas": strategy.num_replicas_in_sync,
+        "num_workers": workers,
         **work_settings.provenance(Path(__file__).parent),
     }
     work_dir = Path(FLAGS.work_dir)
-    binding = [*own_flags.keys() - set(_FREE), "class_names", "num_videos", "conversion"]
+    binding = {*own_flags, "class_names", "num_videos", "conversion"} - _FREE
     work_settings.check_same(work_dir, settings, sorted(binding))
+
+    # Network and optimizer
+    rms = None
+    if FLAGS.rms != "none":
+        rms = RandomMeanScaling(
+            smoothing=FLAGS.rms,
+            smoothing_stddev=FLAGS.rms_stddev,
+            distribution=FLAGS.rms_distribution,
+            mean=FLAGS.rms_mean,
+            spread=FLAGS.rms_spread,
+            component=FLAGS.rms_component,
+        )
+
+    def build() -> keras.Model:
+        return build_network(
+            FLAGS.model,
+            len(index.class_names),
+            FLAGS.num_frames,
+            rms=rms,
+            rms_position=FLAGS.rms_position,
+            rms_stages=tuple(FLAGS.rms_stages) if FLAGS.rms_stages else None,
+            width=FLAGS.width,
+            dropout=FLAGS.dropout,
+            residual_drop=None if FLAGS.residual_drop == "none" else FLAGS.residual_drop,
+            seed=FLAGS.seed,
+        )
+
+    keras.config.set_dtype_policy(FLAGS.precision)
+    warmup = {"warmup_steps": round(warmup_epochs * steps_per_epoch)}
+    warmup["warmup_start"] = FLAGS.warmup_start
+    if FLAGS.schedule == "cosine":
+        schedule = WarmupCosine(learning_rate, total_steps, **warmup)
+    else:
+        boundaries = [round(float(epoch) * steps_per_epoch) for epoch in FLAGS.decay_epochs]
+        schedule = WarmupSteps(learning_rate, boundaries, FLAGS.decay_factor, **warmup)
+    mixing_class = {"none": None, "cutmix": CutMix, "mixup": MixUp}[FLAGS.mixing]
+    with strategy.scope():
+        model = synchronize_batch_norm(build()) if FLAGS.sync_bn else build()
+        if FLAGS.init_from and not Checkpoints(work_dir / "checkpoints", {}).paths():
+            new = initialise_from(model, FLAGS.init_from)
+            if worker == 0:
+                print(f"Weights from {FLAGS.init_from}; new: {', '.join(new) or 'none'}.")
+        trained = model.trainable_variables
+        optimizer = MomentumSGD(
+            trained, schedule, FLAGS.momentum, FLAGS.weight_decay, FLAGS.clip_norm
+        )
+        average = WeightAverage(trained, FLAGS.average_decay) if FLAGS.average_decay else None
+        loss_scale = LossScale() if FLAGS.precision == "mixed_float16" else None
+    train_step = TrainStep(
+        model,
+        optimizer,
+        FLAGS.batch_size,
+        label_smoothing=FLAGS.label_smoothing,
+        accumulation=FLAGS.accumulation,
+        mixing=mixing_class and mixing_class(FLAGS.mixing_alpha, FLAGS.mixing_probability),
+        seed=FLAGS.seed,
+        loss_scale=loss_scale,
+        average=average,
+        jit_compile=FLAGS.jit_compile,
+    )
+
+    # Work folder, and resuming from it
     if worker == 0:
         work_dir.mkdir(parents=True, exist_ok=True)
         claim = work_settings.lock(work_dir)
         work_settings.write(work_dir, settings)
-
-    # Network and optimizer
-    def build() -> keras.Model:
-        return models.build(
-            FLAGS.model,
-            num_classes=len(index.class_names),
-            input_shape=(FLAGS.num_frames, None, None, 3),
-            rms=None if FLAGS.rms == "none" else FLAGS.rms,
-            width=FLAGS.width,
-            dropout=FLAGS.dropout,
-            include_preprocessing=True,
-            seed=FLAGS.seed,
-        )
-
-    schedule = WarmupCosine(
-        learning_rate, total_steps, warmup_steps=round(warmup_epochs * steps_per_epoch)
-    )
-    with strategy.scope():
-        model = build()
-        optimizer = MomentumSGD(
-            model.trainable_variables,
-            schedule,
-            momentum=FLAGS.momentum,
-            weight_decay=FLAGS.weight_decay,
-        )
-    step_function = TrainStep(
-        model, optimizer, FLAGS.batch_size, label_smoothing=FLAGS.label_smoothing
-    )
-
-    # Resume
-    checkpoints = Checkpoints(
-        work_dir / "checkpoints",
-        {**model_state(model), **optimizer.state()},
-        keep=FLAGS.keep_checkpoints,
-    )
+    state = {**model_state(model), **train_step.state()}
+    checkpoints = Checkpoints(work_dir / "checkpoints", state, keep=FLAGS.keep_checkpoints)
     saved = checkpoints.restore_newest()
     position = Position(**saved) if saved else Position()
+    strategies.check_same_on_all_workers(strategy, "step to continue from", position.step)
     if worker == 0:
         print(
             f"{FLAGS.model} with {model.count_params():,} parameters, {len(index.keys)} videos of "
@@ -230,51 +346,79 @@ def main(argv: Sequence[str]) -> int | None:
         )
 
     # Training
-    callbacks = []
-    if worker == 0:
-        callbacks = [
-            RunLog(work_dir, position.step),
-            ProgressLine(FLAGS.epochs, steps_per_epoch),
-        ]
     scorer = ViewScorer(model, strategy)
+    precise = PreciseBatchNorm(model, strategy)
+
+    @contextmanager
+    def evaluation_weights(step: int) -> Iterator[None]:
+        """While active, the model is as it is to be evaluated; then training goes on as before."""
+        with ExitStack() as stack:
+            if average:
+                stack.enter_context(average.in_use())
+            if FLAGS.precise_bn_steps:
+                batches = iter(strategies.distribute(strategy, training_data(step)))
+                stack.enter_context(precise.in_use(batches, FLAGS.precise_bn_steps))
+            yield
+
+    def validate_after(step: int) -> dict[str, float]:
+        with evaluation_weights(step):
+            return validate(scorer, validation_data(), strategy)
 
     def save(position: Position, best: bool) -> None:
         if worker == 0:
             checkpoints.save(position.step, dataclasses.asdict(position), best)
 
+    callbacks = [RunLog(work_dir, position.step), ProgressLine(FLAGS.epochs, steps_per_epoch)]
     loop = TrainingLoop(
         strategy,
-        step_function,
+        train_step,
         training_data,
-        callbacks=callbacks,
         model=model,
+        callbacks=callbacks if worker == 0 else [],
         epochs=FLAGS.epochs,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,
-        validate=(
-            (lambda: validate(scorer, validation_data(), strategy))
-            if FLAGS.validation_split
-            else None
-        ),
+        validate=validate_after if FLAGS.validation_split else None,
         validate_every=FLAGS.validate_every,
         save=save,
         checkpoint_every=FLAGS.checkpoint_every,
         steps_per_call=FLAGS.steps_per_call,
+        worker_timeout=FLAGS.worker_timeout,
     )
     try:
         loop.run(position)
-    except TrainingStopped as stop:
-        print(command_line.paragraph(str(stop)), file=sys.stderr)
-        return stop.exit_code
+    except NotFinite as stop:
+        step = stop.step
+        clips, labels = next(iter(training_data(step)))
+        path = work_dir / f"not_finite_step_{step}_worker_{worker}.npz"
+        write_whole(path, lambda file: np.savez(file, clips=clips, labels=labels, step=step))
+        raise NotFinite(
+            f"{stop} Its batch is saved in {path}, the state before it in the newest checkpoint. "
+            "Look for broken videos in the batch; else try a lower --learning_rate, a longer "
+            "--warmup_epochs or --clip_norm in a new --work_dir.",
+            step,
+        ) from stop
 
-    # The finished network
-    if worker == 0:
-        finished = build()
-        finished.set_weights(model.get_weights())
-        save_model(finished, work_dir / "model.keras")
-        claim.close()
-    return None
+    # The finished network, in float32 and for any device
+    with evaluation_weights(position.step):
+        if worker == 0:
+            keras.config.set_dtype_policy("float32")
+            finished = build()
+            finished.set_weights(model.get_weights())
+            save_model(finished, work_dir / "model.keras")
+            claim.close()
+
+
+def _flipped_classes(pairs: Sequence[str]) -> dict[int, int]:
+    """["86:87"] -> {86: 87, 87: 86}."""
+    swapped = {}
+    for pair in pairs:
+        first, colon, second = pair.partition(":")
+        if not (colon and first.isdecimal() and second.isdecimal()):
+            raise ValueError(f"--flip_classes are pairs of ids as in 86:87. Received: {pair}")
+        swapped |= {int(first): int(second), int(second): int(first)}
+    return swapped
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(lambda argv: with_exit_status(lambda: main(argv), command_line.paragraph))

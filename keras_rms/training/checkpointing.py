@@ -30,7 +30,7 @@ def model_state(model: keras.Model) -> dict[str, keras.Variable]:
     named: dict[str, keras.Variable] = {}
     for variable in model.weights:
         _add(named, f"weight/{variable.path}", variable)
-    for layer in _leaves(model):
+    for layer in leaves(model):
         weights = {id(weight) for weight in layer.weights}
         states = [variable for variable in layer.variables if id(variable) not in weights]
         for i, state in enumerate(states):
@@ -38,10 +38,11 @@ def model_state(model: keras.Model) -> dict[str, keras.Variable]:
     return named
 
 
-def _leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+def leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers of a model and of the models inside it."""
     if not isinstance(layer, keras.Model):
         return [layer]
-    return [leaf for inner in layer.layers for leaf in _leaves(inner)]
+    return [leaf for inner in layer.layers for leaf in leaves(inner)]
 
 
 def _add(named: dict, name: str, variable: keras.Variable) -> None:

@@ -1,5 +1,15 @@
 """Why a training run ended before its last step, each with the exit status of the command."""
 
+import tensorflow as tf
+
+# What TensorFlow raises on the workers that remain when one is gone.
+LOST_WORKER = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+
 
 class TrainingStopped(Exception):  # noqa: N818 - not every end is an error
     """A run that ended early; its message is one paragraph that says what to do.
@@ -23,8 +33,26 @@ class WorkerLost(TrainingStopped):
 
     exit_code = 76
 
+    @classmethod
+    def because_of(cls, error: tf.errors.OpError, when: str = "") -> "WorkerLost":
+        """What to tell the user for one of the errors in `LOST_WORKER`."""
+        lines = error.message.splitlines()
+        cause = next((line.strip() for line in lines if "aborted" in line.lower()), "")
+        return cls(
+            f"Another worker stopped{when}{cause and f' ({cause})'}. Start the same command on all "
+            "workers again: training continues from the newest checkpoint."
+        )
+
 
 class NotFinite(TrainingStopped):
-    """The loss or a gradient is infinite or not a number."""
+    """The loss or a gradient is infinite or not a number.
+
+    Attributes:
+        step: The step whose batch caused it; the weights are those from before it.
+    """
 
     exit_code = 77
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_rms.training import errors, train_step
+from keras_rms.training.cluster_watch import Deadline
 from keras_rms.training.position import Position, Speed
 from keras_rms.training.stop_signals import StopSignals
-from keras_rms.training.strategies import num_workers
+from keras_rms.training.strategies import distribute, num_workers
 
 # How long a call should take: long enough that Python costs nothing, short enough for a progress
 # line and for SIGTERM, which is heard between calls.
@@ -32,12 +34,14 @@ class TrainingLoop:
         callbacks: Keras callbacks. A "batch" is one call; see `run_log.COLUMNS` for `logs`.
         epochs, steps_per_epoch: Length of the training.
         schedule: Step -> learning rate, for the logs.
-        validate: Returns "validation_loss", "validation_top1" and "validation_top5"; every worker
-            calls it.
+        validate: Steps taken -> "validation_loss", "validation_top1" and "validation_top5"; every
+            worker calls it.
         validate_every: Epochs from one validation to the next. The last epoch always has one.
         save: Takes (position, whether it is the best so far).
         checkpoint_every: Steps from one checkpoint to the next, beside those at an epoch's end.
         steps_per_call: 0 chooses as many as take about a second.
+        worker_timeout: Seconds for a call or a validation, with several workers, after which the
+            process ends because one of the others must be frozen.
 
     Raises:
         ValueError: If a number is out of range.
@@ -54,11 +58,12 @@ class TrainingLoop:
         epochs: int,
         steps_per_epoch: int,
         schedule: Callable,
-        validate: Callable[[], dict[str, float]] | None = None,
+        validate: Callable[[int], dict[str, float]] | None = None,
         validate_every: int = 1,
         save: Callable[[Position, bool], object] = lambda position, best: None,
         checkpoint_every: int = 500,
         steps_per_call: int = 0,
+        worker_timeout: float = 600.0,
     ) -> None:
         at_least_one = {
             "epochs": epochs,
@@ -87,6 +92,8 @@ class TrainingLoop:
         self._save = save
         self._checkpoint_every = checkpoint_every
         self._steps_per_call = steps_per_call
+        self._worker_timeout = worker_timeout
+        self._several_workers = num_workers(strategy) > 1
         self._stop_requested = False
         self._speed = Speed()
         self._validation_seconds = 0.0
@@ -100,11 +107,18 @@ class TrainingLoop:
         with StopSignals(self._request_stop):
             self._callbacks.on_train_begin()
             if position.finished_epochs < self._epochs:
-                self._run_epochs(position)
+                try:
+                    self._run_epochs(position)
+                except errors.LOST_WORKER as error:
+                    if not self._several_workers:
+                        raise
+                    raise errors.WorkerLost.because_of(
+                        error, f" after step {position.step}"
+                    ) from error
             self._callbacks.on_train_end()
 
     def _run_epochs(self, position: Position) -> None:
-        iterator = iter(self._distributed(position.step))
+        iterator = iter(distribute(self._strategy, self._training_data(position.step)))
         saved_step = position.step
         while position.finished_epochs < self._epochs:
             end = (position.finished_epochs + 1) * self._steps_per_epoch
@@ -142,13 +156,14 @@ class TrainingLoop:
         """Takes `count` steps; returns what the workers agreed on: (stop, seconds a step)."""
         self._callbacks.on_train_batch_begin(position.step)
         started = time.monotonic()
-        result = self._several_steps(
-            iterator,
-            tf.constant(position.step, tf.int64),
-            tf.constant(count, tf.int64),
-            tf.constant([float(self._stop_requested), seconds_per_step]),
-        )
-        result = {name: value.numpy() for name, value in result.items()}
+        with self._deadline(position):
+            result = self._several_steps(
+                iterator,
+                tf.constant(position.step, tf.int64),
+                tf.constant(count, tf.int64),
+                tf.constant([float(self._stop_requested), seconds_per_step]),
+            )
+            result = {name: value.numpy() for name, value in result.items()}
         seconds = time.monotonic() - started
         self._check_finite(result, position)
         sums, wait = result["sums"].tolist(), float(result["wait"])
@@ -165,18 +180,6 @@ class TrainingLoop:
         stop, agreed = result["agreed"]
         return stop > 0, float(agreed)
 
-    def _distributed(self, step: int) -> tf.data.Dataset:
-        local = self._strategy.num_replicas_in_sync // num_workers(self._strategy)
-
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            data = self._training_data(step)
-            if local == 1:
-                return data
-            batch = data.element_spec[1].shape[0]
-            return data.rebatch(batch // local, drop_remainder=True)
-
-        return self._strategy.distribute_datasets_from_function(of_worker)
-
     def _next_count(self, seconds_per_step: float) -> int:
         """Every worker finds the same number, because each has the mean of all their times."""
         if self._steps_per_call:
@@ -189,9 +192,9 @@ class TrainingLoop:
         if not result["finite"]:
             step = position.step + int(result["steps"]) - 1
             raise errors.NotFinite(
-                f"The loss or its gradient is not finite in step {step}. The weights from before "
-                "that step are in the newest checkpoint. A lower learning rate, a longer warm-up "
-                "or clipping of gradients usually helps."
+                f"The loss or its gradient is not finite in step {step} (learning rate "
+                f"{float(self._schedule(step)):.4g}).",
+                step,
             )
 
     def _logs(self, position: Position, sums: list[float]) -> dict[str, float]:
@@ -222,7 +225,8 @@ class TrainingLoop:
         best = False
         if self._validate and (last or (epoch + 1) % self._validate_every == 0):
             started = time.monotonic()
-            logs.update(self._validate())
+            with self._deadline(position):
+                logs.update(self._validate(position.step))
             self._validation_seconds = time.monotonic() - started
             position.seconds += self._validation_seconds
             best = logs["validation_top1"] > position.best
@@ -230,6 +234,18 @@ class TrainingLoop:
         self._callbacks.on_epoch_end(epoch, {**logs, "seconds": position.seconds})
         position.finish_epoch()
         self._save(position, best)
+
+    def _deadline(self, position: Position) -> AbstractContextManager:
+        if not self._several_workers:
+            return nullcontext()
+        return Deadline(
+            self._worker_timeout,
+            lambda: (
+                f"After step {position.step} the other workers did not answer for "
+                f"{self._worker_timeout:.0f} seconds (--worker_timeout). Start the same "
+                "command on all workers again: training continues from the newest checkpoint."
+            ),
+        )
 
     def _preempted(self, position: Position) -> None:
         raise errors.Preempted(

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_rms.training.cluster_watch import Deadline, start_message
+
 
 def make_strategy(
-    replicas: int = 0, cluster: Sequence[str] = (), task: int | None = None
+    replicas: int = 0,
+    cluster: Sequence[str] = (),
+    task: int | None = None,
+    worker_timeout: float = 600.0,
 ) -> tf.distribute.Strategy:
     """The strategy for this process; call it before TensorFlow runs its first operation.
 
@@ -22,6 +27,7 @@ def make_strategy(
             devices.
         cluster: "host:port" of each worker; the same list on each of them.
         task: This worker's position in `cluster`.
+        worker_timeout: Seconds after which the process ends if the workers have not met.
 
     Returns:
         The default strategy for one device, else a `MirroredStrategy` or, for several machines, a
@@ -31,12 +37,11 @@ def make_strategy(
         ValueError: If there are not as many devices, or the cluster's description is wrong.
     """
     _choose_devices(replicas)
-    if describe_cluster(cluster, task):
-        return tf.distribute.MultiWorkerMirroredStrategy(
-            communication_options=tf.distribute.experimental.CommunicationOptions(
-                timeout_seconds=None
-            )
-        )
+    config = describe_cluster(cluster, task)
+    if config:
+        addresses = config["cluster"]["worker"]
+        with Deadline(worker_timeout, lambda: start_message(addresses, worker_timeout)):
+            return tf.distribute.MultiWorkerMirroredStrategy()
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     names = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
@@ -181,3 +186,35 @@ def replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> int
             f"Try {max(1, batch_size // replicas) * replicas}."
         )
     return batch_size // replicas
+
+
+def distribute(strategy: tf.distribute.Strategy, data: tf.data.Dataset) -> tf.data.Dataset:
+    """Gives each replica of this worker its part of the worker's batches.
+
+    Args:
+        strategy: The training's own.
+        data: This worker's batches of (clips, labels), of one known size.
+    """
+    local = strategy.num_replicas_in_sync // num_workers(strategy)
+    if local > 1:
+        data = data.rebatch(data.element_spec[1].shape[0] // local, drop_remainder=True)
+    return strategy.distribute_datasets_from_function(lambda context: data)
+
+
+def check_same_on_all_workers(strategy: tf.distribute.Strategy, name: str, value: float) -> None:
+    """Raises ValueError unless every worker calls it with the same value."""
+    if num_workers(strategy) == 1:
+        return
+
+    def mean() -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        own = tf.identity(tf.constant(value, tf.float64))
+        return replica.all_reduce(tf.distribute.ReduceOp.MEAN, own)
+
+    agreed = float(strategy.experimental_local_results(strategy.run(mean))[0])
+    if agreed != value:
+        raise ValueError(
+            f"The workers do not agree on the {name}: it is {value:g} here and {agreed:g} on "
+            "average. The work folder and the data must be the same folders, on storage that all "
+            "workers share, and all must be started with the same flags."
+        )

@@ -1,0 +1,106 @@
+"""Ending a worker with a message where TensorFlow would wait without end for another."""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from keras_rms.training.errors import LOST_WORKER, TrainingStopped, WorkerLost
+
+
+class Deadline:
+    """Ends the process if what is inside the `with` takes too long.
+
+    TensorFlow waits forever for workers that are absent or frozen, in calls that Python cannot
+    interrupt.
+
+    Example:
+
+    >>> with Deadline(600, lambda: "The other workers did not answer within ten minutes."):
+    ...     train_some_steps()
+
+    Args:
+        seconds: How long it may take.
+        message: Makes the paragraph to print.
+        end: Takes that paragraph and the exit status; for tests.
+
+    Raises:
+        ValueError: If `seconds` is not above 0.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        message: Callable[[], str],
+        end: Callable[[str, int], None] | None = None,
+    ) -> None:
+        if not seconds > 0:
+            raise ValueError(f"seconds must be above 0. Received: seconds={seconds}")
+        self._seconds = seconds
+        self._message = message
+        self._end = end or end_process
+
+    def __enter__(self) -> None:
+        self._timer = threading.Timer(self._seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._end(self._message(), WorkerLost.exit_code)
+
+
+def start_message(addresses: Sequence[str], seconds: float) -> str:
+    """What to say when the workers did not meet; tries which of them can be reached."""
+    silent = [address for address in addresses if not listens(address)]
+    which = f"Nothing answers at {', '.join(silent)}. " if silent else ""
+    return (
+        f"The {len(addresses)} workers did not meet within {seconds:.0f} seconds. {which}Start "
+        "the same command on every machine, each with its own task, check that the addresses and "
+        "ports are right and not blocked, or allow more time with --worker_timeout."
+    )
+
+
+def listens(address: str, timeout: float = 2.0) -> bool:
+    """Whether a connection to "host:port" can be made."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
+def end_process(message: str, status: int) -> None:
+    """Prints and ends at once, without the exit handlers, which would wait for lost workers."""
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def with_exit_status(train: Callable[[], object], paragraph: Callable[[str], str] = str) -> int:
+    """Runs a training; a `TrainingStopped` or a lost worker becomes a message and a status.
+
+    Args:
+        train: Takes nothing.
+        paragraph: Wraps the lines of a message.
+
+    Returns:
+        The exit status for the process: 0 after a whole training.
+    """
+    try:
+        train()
+    except LOST_WORKER as error:
+        stop = WorkerLost.because_of(error)
+    except TrainingStopped as early:
+        stop = early
+    else:
+        return 0
+    message = paragraph(str(stop))
+    if isinstance(stop, WorkerLost):
+        end_process(message, stop.exit_code)
+    print(message, file=sys.stderr)
+    return stop.exit_code

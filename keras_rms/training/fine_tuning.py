@@ -1,0 +1,83 @@
+"""Starting from the weights of another training, with a new head where the classes differ."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_rms.training import checkpointing
+
+
+def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
+    """Copies weights by name; the classifier's keep their initial values if its shape differs.
+
+    Args:
+        model: The network to set, of the same architecture up to the number of classes.
+        source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
+            `model.keras` or else newest checkpoint is taken.
+
+    Returns:
+        The names of the weights that were left as they are: those of a new head, or none.
+
+    Raises:
+        ValueError: If there is nothing to load, or the weights are of another architecture.
+    """
+    path = _find(Path(source))
+    found = _weights(path)
+    head = _head(model)
+    shapes = {name: array.shape for name, array in found.items()}
+    wanted = {weight.path: tuple(weight.shape) for weight in model.weights}
+    left = [name for name in wanted if name in head and shapes.get(name) != wanted[name]]
+    for name in left:
+        shapes[name] = wanted[name]
+    if shapes != wanted:
+        raise ValueError(
+            f"The weights in {path} are of another network: "
+            f"{checkpointing.difference(wanted, shapes)}. Give the same --model and --width that "
+            "they were trained with; only the number of classes may differ."
+        )
+    for weight in model.weights:
+        if weight.path not in left:
+            weight.assign(found[weight.path])
+    return left
+
+
+def _head(model: keras.Model) -> set[str]:
+    """Names of the weights of the last dense layer, which gives the logits."""
+    dense = [
+        layer for layer in checkpointing.leaves(model) if isinstance(layer, keras.layers.Dense)
+    ]
+    return {weight.path for weight in dense[-1].weights} if dense else set()
+
+
+def _find(source: Path) -> Path:
+    if not source.exists():
+        raise ValueError(f"There is nothing to start from: {source} does not exist.")
+    if not source.is_dir():
+        return source
+    if (source / "model.keras").exists():
+        return source / "model.keras"
+    checkpoints = checkpointing.Checkpoints(source / "checkpoints", {}).paths()
+    if not checkpoints:
+        raise ValueError(
+            f"{source} holds neither model.keras nor checkpoints. Give the work folder of a "
+            "training, a .keras file or a checkpoint."
+        )
+    return checkpoints[-1]
+
+
+def _weights(path: Path) -> Mapping[str, np.ndarray]:
+    if path.suffix not in (".keras", ".npz"):
+        raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
+    try:
+        if path.suffix == ".npz":
+            arrays = checkpointing.read(path)
+            prefix = "weight/"
+            return {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
+        # A model of its own, which stays out of the strategy that trains.
+        loaded = keras.saving.load_model(path, compile=False)
+        return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}
+    except Exception as error:
+        raise ValueError(f"{path} could not be read ({type(error).__name__}: {error}).") from error
