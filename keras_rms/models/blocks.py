@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_rms.dropout import Dropout
+from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.random_mean_scaling import RandomMeanScaling
 from keras_rms.replica_seed import validate_seed
 
@@ -20,6 +21,8 @@ from keras_rms.replica_seed import validate_seed
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
 BOTTLENECK_EXPANSION = 4
+# Stands for a number in the names of the layers that a channel-separated block may have more.
+POINTWISE = "_pointwise"
 LAST_SURVIVAL = 0.5
 
 Strides = int | Sequence[int]
@@ -129,6 +132,17 @@ class BlockBuilder:
             name=self.prefix + name,
         )(x)
 
+    def depthwise_conv(
+        self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
+    ) -> Any:
+        """A 3D convolution of each channel by itself, padded as the others are."""
+        return DepthwiseConv3D(
+            kernel_size,
+            strides=strides,
+            kernel_initializer=self._kernel_initializer(name),
+            name=self.prefix + name,
+        )(x)
+
     def norm(self, x: Any, name: str, zero_gamma: bool = False) -> Any:
         """Batch normalisation; `zero_gamma` starts a residual branch at nothing."""
         return keras.layers.BatchNormalization(
@@ -225,6 +239,30 @@ class BlockBuilder:
         x = self.conv(x, filters, kernel_size, strides, f"{block}_conv{index}")
         return self._norm_relu(x, stage, block, index, last)
 
+    def channel_separated_block(
+        self,
+        x: Any,
+        filters: int,
+        strides: Strides,
+        stage: str,
+        index: int,
+        preserve_interaction: bool,
+    ) -> Any:
+        """A bottleneck whose second convolution is depthwise and carries the stride.
+
+        To preserve the interaction of channels, a pointwise convolution with BN comes before it.
+        """
+        block = f"{stage}_block{index}"
+        out = BOTTLENECK_EXPANSION * filters
+        branch = self.unit(x, filters, (1, 1, 1), 1, stage, block, 1)
+        branch = self._rms(branch, stage, block, 2, "conv")
+        if preserve_interaction:
+            branch = self._pointwise(branch, filters, stage, block)
+        branch = self.depthwise_conv(branch, (3, 3, 3), strides, f"{block}_conv2")
+        branch = self._norm_relu(branch, stage, block, 2, last=False)
+        branch = self.unit(branch, out, (1, 1, 1), 1, stage, block, 3, last=True)
+        return self._join(x, branch, out, strides, block)
+
     def head(self, x: Any, num_classes: int, dropout: float) -> Any:
         """Dropout and the classifier. The logits keep the precision of the variables."""
         x = Dropout(dropout, seed=self.seed_of("head_dropout"), name="head_dropout")(x)
@@ -246,6 +284,11 @@ class BlockBuilder:
         x = self._rms(x, stage, block, index, "relu")
         return x if last else self.relu(x, f"{block}_relu{index}")
 
+    def _pointwise(self, x: Any, filters: int, stage: str, block: str) -> Any:
+        x = self.conv(x, filters, (1, 1, 1), 1, f"{block}_pointwise_conv")
+        x = self._rms(x, stage, block, POINTWISE, "bn")
+        return self.norm(x, f"{block}_pointwise_bn")
+
     def _join(self, x: Any, branch: Any, filters: int, strides: Strides, block: str) -> Any:
         # The shortcut comes last because Keras files weights in the order of the graph, ties by
         # creation: only so does the order stay the same when RMS layers lengthen the branch.
@@ -261,7 +304,7 @@ class BlockBuilder:
         kernel_size = (1,) * len(strides)
         return self.conv_norm(x, filters, kernel_size, strides, f"{block}_shortcut", relu=False)
 
-    def _rms(self, x: Any, stage: str, block: str, index: int, layer: str) -> Any:
+    def _rms(self, x: Any, stage: str, block: str, index: int | str, layer: str) -> Any:
         wanted = self.rms_template is not None and stage in self.rms_stages
         if not wanted or (layer, index) not in self.rms_places:
             return x
@@ -323,7 +366,7 @@ def _rms_template(rms: Any) -> RandomMeanScaling | None:
     )
 
 
-def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, int]]:
+def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, int | str]]:
     allowed = rms_positions(convolutions_per_block)
     if position not in allowed:
         raise ValueError(
@@ -333,7 +376,8 @@ def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, in
     if position == "default":
         position = "before_all_bns" if convolutions_per_block == 2 else "before_bn3"
     if position == "before_all_bns":
-        return {("bn", index) for index in range(1, convolutions_per_block + 1)}
+        numbers = range(1, convolutions_per_block + 1)
+        return {("bn", index) for index in (*numbers, POINTWISE)}
     return {(position[len("before_") : -1], int(position[-1]))}
 
 

@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from keras_rms.models.csn import CSN
 from keras_rms.models.i3d import I3D
 from keras_rms.models.resnet_2d import ResNet2D
 from keras_rms.models.s3d import S3D
@@ -25,6 +26,12 @@ BUILDERS = {
         temporal_blocks=(3, 4, 6, 3),
         input_shape=(64, 224, 224, 3),
     ),
+    "ip_csn_50": functools.partial(CSN, depth=50),
+    "ip_csn_101": functools.partial(CSN, depth=101),
+    "ip_csn_152": functools.partial(CSN, depth=152),
+    "ir_csn_50": functools.partial(CSN, depth=50, interaction="reduced"),
+    "ir_csn_101": functools.partial(CSN, depth=101, interaction="reduced"),
+    "ir_csn_152": functools.partial(CSN, depth=152, interaction="reduced"),
     "s3d": S3D,
     "i3d_50_nl": functools.partial(I3D, attention="nl"),
     "i3d_50_cgnl": functools.partial(I3D, attention="cgnl"),
