@@ -14,8 +14,13 @@ and nothing that a file holds is run.
 import os
 from collections.abc import Sequence
 
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+# isort: split
+import keras
 from absl import flags
 
+from keras_rms.checkpoints import import_checkpoint
 from pipelines import command_line
 
 _MODEL = flags.DEFINE_string(
@@ -46,9 +51,6 @@ def main(_: Sequence[str]) -> None:
     if not os.path.isdir(folder):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
     shape = _parsed_shape(_INPUT_SHAPE.value)
-
-    from keras_rms.checkpoints import import_checkpoint
-
     imported = import_checkpoint(
         _MODEL.value, _CHECKPOINT.value, num_classes=_NUM_CLASSES.value, input_shape=shape
     )
@@ -78,7 +80,7 @@ def _parsed_shape(sizes: list[str] | None) -> tuple | None:
         ) from None
 
 
-def _save(model: "keras.Model", path: str) -> None:  # noqa: F821
+def _save(model: keras.Model, path: str) -> None:
     ending = next(ending for ending in ENDINGS if path.endswith(ending))
     partial = f"{path[: -len(ending)]}.partial{ending}"
     (model.save if ending == ".keras" else model.save_weights)(partial)

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_rms.checkpoints import mmaction2, pyslowfast, pytorchvideo
 from keras_rms.checkpoints.reading import read_tensors
-from keras_rms.models.catalog import build
+from keras_rms.models.catalog import BUILDERS, build
 
 SOURCES = (pytorchvideo, pyslowfast, mmaction2)
 # Networks of which these sources publish weights.
@@ -78,10 +78,11 @@ def import_checkpoint(
         The projects' own checkpoints; see `keras_rms.checkpoints.pytorchvideo`, `pyslowfast` and
         `mmaction2` for the names.
     """
-    if not name.startswith(FAMILIES):
+    names = [known for known in BUILDERS if known.startswith(FAMILIES)]
+    if name not in names:
         raise ValueError(
-            f"`name` must be a {', '.join(FAMILIES[:-1])} or {FAMILIES[-1]} network, such as "
-            f"slow_only_50: the sources publish no weights of others. Received: name={name!r}"
+            "`name` must be a network that these sources publish weights of: "
+            f"{', '.join(names)}. Received: name={name!r}"
         )
     tensors = read_tensors(path)
     source = _source(tensors, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import pickle
 from typing import IO, Any, NamedTuple
 
@@ -32,7 +33,6 @@ class Storage(NamedTuple):
 
     key: str
     dtype: np.dtype
-    size: int
     start: int = 0
 
 
@@ -55,11 +55,12 @@ class Tensor(NamedTuple):
             not isinstance(size, int) or size < 0 for size in sizes
         ):
             raise ValueError(f"a tensor of shape {self.shape} and strides {self.strides}")
-        start = self.storage.start + self.offset
-        last = start + sum((n - 1) * step for n, step in zip(self.shape, self.strides))
         if 0 in self.shape:
             return np.zeros(self.shape, numbers.dtype)
-        if last >= len(numbers):
+        start = self.storage.start + self.offset
+        last = start + sum((n - 1) * step for n, step in zip(self.shape, self.strides))
+        # A stride of 0 would let a small file fill the memory.
+        if last >= len(numbers) or math.prod(self.shape) > len(numbers):
             raise ValueError(f"a tensor of shape {self.shape} reaches beyond its storage")
         strides = tuple(step * numbers.itemsize for step in self.strides)
         view = np.lib.stride_tricks.as_strided(numbers[start:], self.shape, strides)
@@ -116,10 +117,10 @@ class RestrictedUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Storage:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             raise pickle.UnpicklingError("it refers to something that is not a tensor's storage")
-        _, kind, key, _, size, *view = pid
-        if not isinstance(kind, _StorageType) or not isinstance(size, int):
+        _, kind, key, _, _, *view = pid
+        if not isinstance(kind, _StorageType):
             raise pickle.UnpicklingError("it holds a storage of unknown kind")
-        storage = Storage(str(key), kind.dtype, size)
+        storage = Storage(str(key), kind.dtype)
         self.storages[storage.key] = storage
         # Files older than PyTorch 1.6 may share one storage between views: (key, start, size).
         return storage._replace(start=view[0][1]) if view and view[0] is not None else storage
@@ -195,12 +196,15 @@ class _Array:
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, _Dtype):
             raise pickle.UnpicklingError("it holds an array without a type")
-        flat = np.frombuffer(_as_bytes(data), dtype.dtype())
+        dtype = dtype.dtype()
+        flat = np.frombuffer(_as_bytes(data), dtype)
         self.value = _plain(flat.reshape(shape, order="F" if is_fortran else "C"))
 
 
 def _as_bytes(data: Any) -> bytes:
-    return data.encode("latin1") if isinstance(data, str) else bytes(data)
+    if not isinstance(data, (str, bytes)):
+        raise pickle.UnpicklingError("it holds an array without bytes")
+    return data.encode("latin1") if isinstance(data, str) else data
 
 
 def array_of(value: Any) -> np.ndarray | None:
