@@ -4,6 +4,7 @@ A user's mistake or a damaged input is raised as ValueError or OSError with a pa
 the input and the remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
 """
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         main: Takes the positional arguments (the program's name first) and returns an exit status
             or None.
     """
-    app.run(lambda arguments: _guarded(main, arguments))
+    app.run(lambda arguments: _leave(_guarded(main, arguments)))
 
 
 def _guarded(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int | None:
@@ -39,6 +40,16 @@ def _guarded(main: Callable[[Sequence[str]], int | None], arguments: Sequence[st
     except KeyboardInterrupt:
         print("\nStopped. The same command continues where it can.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _leave(status: int | None) -> int | None:
+    """Ends the process here if its normal end would fail (see `filesystems.used_plugin`)."""
+    filesystems = sys.modules.get("pipelines.filesystems")
+    if filesystems is not None and filesystems.used_plugin():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    return status
 
 
 def paragraph(text: str) -> str:

@@ -1,7 +1,8 @@
 """Going on where a record cannot be read or a JPEG not decoded."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -38,3 +39,16 @@ def report(attempt: tf.Tensor, number: tf.Tensor, keys: Sequence[str]) -> None:
         )
 
     tf.cond(attempt > 0, tell, tf.no_op)
+
+
+@contextlib.contextmanager
+def explained(data_dir: str) -> Iterator[None]:
+    """Turns the error of a damaged record, raised while reading, into a ValueError with a remedy."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"A record of {data_dir} cannot be read or decoded: {error.message.splitlines()[0]} "
+            f"`python pipelines/verify.py --data={data_dir}` lists all that is damaged; converting "
+            "again after removing the damaged shard mends it; --on_damage=skip goes on without."
+        ) from error

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,9 +26,8 @@ from tqdm import tqdm
 
 from keras_rms.training.evaluation import Scores, ViewScorer
 from keras_rms.training.finished_run import FinishedRun, load_finished_run
-from pipelines import command_line
-from pipelines.input_pipeline import evaluation_dataset
-from pipelines.split_index import load_index
+from pipelines import command_line, damage
+from pipelines.input_pipeline import FORMATS, evaluation_dataset, open_split
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
@@ -39,6 +39,10 @@ _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", None, "Pixels; by default the training's evaluation_crop_size.", lower_bound=1
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos at a time.", lower_bound=1)
+_FORMAT = flags.DEFINE_enum("format", "records", sorted(FORMATS), "Of the shards in --data.")
+_ON_DAMAGE = flags.DEFINE_enum(
+    "on_damage", "stop", damage.POLICIES, "Whether a damaged record stops or is left out."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
 
 
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     data = _DATA.value or run.settings["data"]
     crop_size = _CROP_SIZE.value or run.settings["evaluation_crop_size"]
 
-    index = load_index(data, _SPLIT.value)
+    index = open_split(data, _SPLIT.value, _FORMAT.value)
     run.check_classes(index.class_names, data)
     batches = evaluation_dataset(
         data,
@@ -61,8 +65,13 @@ def main(arguments: Sequence[str]) -> None:
         num_frames=run.settings["num_frames"],
         span=run.settings["span"],
         crop_size=crop_size,
+        format=_FORMAT.value,
+        on_damage=_ON_DAMAGE.value,
     )
-    with tqdm(total=len(index.keys), unit="video", desc=f"{num_clips}x{num_crops} views") as bar:
+    with (
+        tqdm(total=len(index), unit="video", desc=f"{num_clips}x{num_crops} views") as bar,
+        damage.explained(data),
+    ):
         scores = ViewScorer(run.model).scores(batches, bar.update)
 
     summary = {
@@ -70,6 +79,7 @@ def main(arguments: Sequence[str]) -> None:
         "data": str(data),
         "split": _SPLIT.value,
         "videos": len(scores.labels),
+        "damaged": len(index) - len(scores.labels),
         "views": _VIEWS.value,
         "crop_size": crop_size,
         "top1": scores.top_k(1),
@@ -78,6 +88,8 @@ def main(arguments: Sequence[str]) -> None:
     output = Path(_OUTPUT.value or Path(_WORK_DIR.value) / "evaluation")
     stem = output / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     write_results(stem, summary, scores, [index.keys[i] for i in scores.index], run)
+    if summary["damaged"]:
+        print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
     print(
         f"top-1 {summary['top1']:.2%}   top-5 {summary['top5']:.2%}   "
         f"({summary['videos']} videos of {_SPLIT.value}, {_VIEWS.value} views of {crop_size} "

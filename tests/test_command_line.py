@@ -1,181 +1,64 @@
-"""The main job through its commands, as a user runs it, and what its errors look like."""
+"""How commands end: statuses, paragraphs, and leaving after tensorflow-io was used."""
 
-import csv
-import json
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
+import textwrap
 
-import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-TRAIN_FLAGS = (
-    "--model=slow_only_18 --width=4 --crop_size=32 --batch_size=8 --epochs=2 --warmup_epochs=0 "
-    "--learning_rate=0.05 --noflip"
-).split()
+from pipelines import command_line
 
 
-def command(*words, status=0):
-    """Runs a script of this project from the repository's root, as from a fresh shell."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    result = subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
+def run_main(body, *flags):
+    program = "from pipelines import command_line\ndef main(arguments):\n"
+    program += textwrap.indent(textwrap.dedent(body), "    ")
+    program += "\ncommand_line.run(main)\n"
+    return subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """Videos, records and a finished training with RMS."""
-    folder = tmp_path_factory.mktemp("job with a space")
-    videos, data, work_dir = folder / "videos", folder / "data", folder / "run"
-    command(
-        "pipelines/demo_videos.py",
-        f"--output={videos}",
-        "--form=quick",
-        "--train_per_class=3",
-        "--validation_per_class=2",
-    )
-    for split in ("train", "validation"):
-        command(
-            "pipelines/convert.py",
-            "--dataset=folder",
-            f"--videos={videos / split}",
-            f"--split={split}",
-            "--validation_share=0",
-            f"--output={data}",
-            "--short_side=40",
-        )
-    train = command("scripts/train.py", f"--data={data}", f"--work_dir={work_dir}", *TRAIN_FLAGS)
-    return {"videos": videos, "data": data, "work_dir": work_dir, "train": train}
+@pytest.mark.parametrize("error", ["ValueError", "FileNotFoundError", "PermissionError"])
+def test_a_user_error_is_its_message_alone(error):
+    result = run_main(f"raise {error}('no such folder: a b')")
+    assert result.returncode == command_line.FAILURE
+    assert result.stderr == "error: no such folder: a b\n"
 
 
-def evaluate(job, *flags):
-    return command("scripts/evaluate.py", f"--work_dir={job['work_dir']}", *flags)
+def test_a_bug_keeps_its_traceback():
+    result = run_main("raise KeyError('x')")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
-@pytest.mark.slow
-def test_training_leaves_a_network_and_its_history(job):
-    assert (job["work_dir"] / "model.keras").exists()
-    with open(job["work_dir"] / "log.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2
-    assert all(np.isfinite(float(row["loss"])) for row in rows)
-    settings = json.loads((job["work_dir"] / "settings.json").read_text())
-    assert settings["rms"] == "mean"
-    assert settings["conversion"]["short_side"] == 40
+def test_the_traceback_can_be_asked_for():
+    assert "Traceback" in run_main("raise ValueError('x')", "--traceback").stderr
 
 
-@pytest.mark.slow
-def test_evaluation_and_prediction_agree(job):
-    printed = evaluate(job, "--views=10x3").stdout
-    stem = job["work_dir"] / "evaluation" / "validation_10x3"
-    summary = json.loads(stem.with_name(stem.name + ".json").read_text())
-    with np.load(stem.with_name(stem.name + ".npz")) as arrays:
-        keys, labels, scores = arrays["keys"], arrays["labels"], arrays["scores"]
-        class_names = arrays["class_names"].tolist()
-    assert f"top-1 {summary['top1']:.2%}" in printed
-    assert summary["top1"] == pytest.approx((scores.argmax(axis=1) == labels).mean())
-    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
-    assert len(keys) == summary["videos"] == 2 * len(class_names)
-    with open(stem.with_name(stem.name + ".csv")) as file:
-        rows = list(csv.DictReader(file))
-    assert [row["class_1"] for row in rows] == [class_names[i] for i in scores.argmax(axis=1)]
-
-    # A file and its record have the same scores.
-    key = str(keys[0])
-    video = job["videos"] / "validation" / key
-    result_file = job["work_dir"] / "prediction.json"
-    printed = command(
-        "scripts/predict.py", f"--work_dir={job['work_dir']}", f"--json={result_file}", video
-    ).stdout
-    predicted = json.loads(result_file.read_text())[str(video)]
-    assert len(predicted) == 5
-    assert predicted[0]["class"] in printed
-    for row in predicted:
-        expected = scores[0, class_names.index(row["class"])]
-        assert row["probability"] == pytest.approx(expected, abs=1e-5)
+def test_an_interrupt_says_that_one_can_continue():
+    result = run_main("raise KeyboardInterrupt")
+    assert result.returncode == command_line.INTERRUPTED
+    assert "continues" in result.stderr
 
 
-@pytest.mark.slow
-def test_features_of_videos_and_of_views(job):
-    video = sorted(job["videos"].rglob("*.mp4"))[0]
-    shapes = {}
-    for level in ("video", "clip"):
-        output = job["work_dir"] / f"{level}.npz"
-        command(
-            "scripts/predict.py",
-            f"--work_dir={job['work_dir']}",
-            f"--features={output}",
-            f"--features_of={level}",
-            "--clips=2",
-            video,
-        )
-        with np.load(output) as arrays:
-            shapes[level] = arrays[str(video)]
-    assert shapes["clip"].shape == (6, 32)
-    np.testing.assert_allclose(shapes["clip"].mean(axis=0), shapes["video"], rtol=1e-5)
+def test_the_status_of_main_is_the_status_of_the_process():
+    assert run_main("return 7").returncode == 7
+    assert run_main("return None").returncode == 0
 
 
-@pytest.mark.slow
-def test_prediction_goes_on_after_a_damaged_video(job, tmp_path):
-    damaged = tmp_path / "damaged.mp4"
-    damaged.write_bytes(b"no video at all")
-    video = sorted(job["videos"].rglob("*.mp4"))[0]
-    result = command(
-        "scripts/predict.py", f"--work_dir={job['work_dir']}", damaged, video, status=1
-    )
-    assert str(video) in result.stdout
-    assert_one_paragraph(result, "damaged.mp4")
+def test_leaves_at_once_where_a_normal_exit_would_abort():
+    body = """
+        import atexit, sys, types
+        atexit.register(print, "not reached")
+        plugin = types.SimpleNamespace(used_plugin=lambda: True)
+        sys.modules["pipelines.filesystems"] = plugin
+        print("flushed", end="")
+        return 3
+    """
+    result = run_main(body)
+    assert (result.returncode, result.stdout) == (3, "flushed")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["scripts/evaluate.py", "--work_dir={empty}"], "settings.json"),
-        (["scripts/evaluate.py", "--work_dir={work_dir}", "--data={empty}"], "{empty}"),
-        (["scripts/evaluate.py", "--work_dir={work_dir}", "--split=test"], "test"),
-        (["scripts/evaluate.py", "--work_dir={work_dir}", "--views=10"], "--views=10"),
-        (["scripts/evaluate.py", "--work_dir={work_dir}", "--data={other}"], "labels.txt"),
-        (["scripts/predict.py", "--work_dir={work_dir}"], "VIDEO"),
-        (["scripts/predict.py", "--work_dir={work_dir}", "nowhere.mp4"], "nowhere.mp4"),
-        (["scripts/train.py", "--data={empty}", "--work_dir={empty}/run"], "{empty}"),
-        (["scripts/train.py", "--data={data}", "--work_dir={work_dir}", "--width=8"], "width"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else None,
-)
-def test_errors_are_one_paragraph_that_names_the_input(job, tmp_path, words, named):
-    empty, other = tmp_path / "empty", tmp_path / "other"
-    empty.mkdir()
-    other.mkdir()
-    for path in job["data"].iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    names = (other / "labels.txt").read_text().splitlines()
-    (other / "labels.txt").write_text("\n".join(["something_else", *names[1:]]) + "\n")
-    places = {**job, "empty": empty, "other": other}
-    result = command(*(word.format(**places) for word in words), status=1)
-    assert_one_paragraph(result, named.format(**places))
-
-
-def assert_one_paragraph(result, named):
-    assert "Traceback" not in result.stderr
-    message = result.stderr[re.search(r"^error:", result.stderr, re.MULTILINE).start() :]
-    assert named in re.sub(r"\s+", " ", message), message
-    assert "\n\n" not in message.strip()
-
-
-@pytest.mark.parametrize(
-    "script", ["scripts/evaluate.py", "scripts/predict.py", "scripts/train.py"]
-)
-def test_help_shows_an_example(script):
-    result = command(script, "--help", status=1)  # absl's exit status for --help
-    assert f"python {script}" in result.stdout + result.stderr
+def test_a_paragraph_keeps_names_whole():
+    path = "/" + "folder-with-a-hyphen/" * 8
+    lines = command_line.paragraph(f"Nothing is in {path} " + "word " * 40).splitlines()
+    assert path in lines
+    assert all(len(line) <= 100 for line in lines if line != path)
