@@ -43,7 +43,7 @@ def report(attempt: tf.Tensor, number: tf.Tensor, keys: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def explained(data_dir: str) -> Iterator[None]:
-    """Turns the error of a damaged record, raised while reading, into a ValueError with a remedy."""
+    """Turns the error of reading a damaged record into a ValueError with a remedy."""
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
