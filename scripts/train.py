@@ -185,6 +185,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ValueError(f"train.py takes flags only. Received: {' '.join(argv[1:])}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    tf.get_logger().setLevel(logging.WARNING)
 
     # Devices
     strategy = strategies.make_strategy(
