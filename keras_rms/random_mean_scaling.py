@@ -1,6 +1,5 @@
 """Random Mean Scaling."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_rms.random_layer import RandomLayer
-from keras_rms.smoothing import Smoothing, validate_choice, validate_positive
+from keras_rms.smoothing import Smoothing, validate_choice, validate_finite, validate_smoothing
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")
@@ -79,11 +78,10 @@ class RandomMeanScaling(RandomLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        validate_choice("smoothing", smoothing, ("mean", "gaussian"))
-        validate_positive("smoothing_stddev", smoothing_stddev)
+        validate_smoothing(smoothing, smoothing_stddev)
         validate_choice("distribution", distribution, ("normal", "uniform"))
-        _validate_finite("mean", mean)
-        _validate_finite("spread", spread)
+        validate_finite("mean", mean)
+        validate_finite("spread", spread)
         if spread < 0:
             raise ValueError(f"`spread` should not be negative. Received: spread={spread!r}")
         validate_choice("component", component, ("mean", "residual", "input"))
@@ -108,6 +106,11 @@ class RandomMeanScaling(RandomLayer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            raise ValueError(
+                "`inputs` should have a floating type. "
+                f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
+            )
         if training and self.spread > 0:
             return self._scale(inputs, self._draw(inputs))
         if self.mean == 1:
@@ -115,14 +118,13 @@ class RandomMeanScaling(RandomLayer):
         return self._scale(inputs, ops.full((1,) * len(inputs.shape), self.mean))
 
     def _scale(self, x: Any, alpha: Any) -> Any:
-        # In float32, since alpha - 1 of a rounded alpha would lose digits.
+        # alpha - 1 before the cast, which in half precision would take digits from it.
         gain, change = ops.cast(alpha, x.dtype), ops.cast(alpha - 1, x.dtype)
         if self.component == "input":
             return x * gain
-        smoothed = self._smooth(x)
         if self.component == "residual":
-            return x * gain - smoothed * change
-        return x + smoothed * change
+            return self._smooth.blend(x, gain, -change)
+        return self._smooth.blend(x, 1, change)
 
     def _draw(self, x: Any) -> Any:
         """One float32 alpha for each batch, sample or channel, in a shape that spreads over x."""
@@ -154,9 +156,3 @@ class RandomMeanScaling(RandomLayer):
             "data_format": self.data_format,
         }
         return {**super().get_config(), **config}
-
-
-def _validate_finite(name: str, value: Any) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
-        raise ValueError(f"`{name}` should be a finite number. Received: {name}={value!r}")
