@@ -15,6 +15,7 @@ from pipelines.clip_reader import ClipReader, StoredVideo
 from pipelines.data_service import distribute
 from pipelines.sequence_examples import SequenceIndex, SequenceReader, load_sequence_index
 from pipelines.split_index import Index, load_index
+from pipelines.training_clip import training_clip
 from pipelines.views import video_views
 
 # Formats by name: how to load the index of a split, and how to read its videos.
@@ -116,7 +117,6 @@ def training_dataset(
         ValueError: if an argument is out of range or the data cannot be read.
     """
     index = open_split(data_dir, split, format)
-    stride = sampling.frame_stride(span, num_frames)
     local_batch = _local_batch(batch_size, num_workers, worker_index)
     _check_positive(crop_size=crop_size)
     _check_data_workers(data_workers)
@@ -126,11 +126,17 @@ def training_dataset(
         raise ValueError(f"seed must fit into 64 bits. Received: seed={seed}")
     if start_step < 0:
         raise ValueError(f"start_step must be 0 or more. Received: start_step={start_step}")
-    flipped_labels = _flipped_labels(flip, len(index.class_names))
     damage.check_policy(on_damage)
     if damaged is not None and data_service:
         raise ValueError("damaged cannot be counted by a tf.data service: leave out one of both.")
-    max_ratio = _largest_ratio(index, crop_size)
+    options = {
+        "num_frames": num_frames,
+        "stride": sampling.frame_stride(span, num_frames),
+        "crop_size": crop_size,
+        "min_area": min_area,
+        "flipped_labels": _flipped_labels(flip, len(index.class_names)),
+        "max_ratio": _largest_ratio(index, crop_size),
+    }
     reader = FORMATS[format][1](index)
 
     def positions(step: tf.Tensor) -> tf.data.Dataset:
@@ -138,18 +144,7 @@ def training_dataset(
         return tf.data.Dataset.range(first, first + local_batch)
 
     def clip_of(number: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        video = reader.open(number)
-        seeds = tf.random.split(sampling.clip_seed(position, seed), 3)
-        start = sampling.training_start(seeds[0], video.num_frames, span)
-        box = augmentation.random_crop(seeds[1], video.height, video.width, min_area=min_area)
-        encoded = video.read(start, stride, num_frames)
-        clip = augmentation.decode_and_scale(encoded, box, crop_size, crop_size, max_ratio)
-        clip = tf.ensure_shape(clip, (num_frames, crop_size, crop_size, 3))
-        if flipped_labels is None:
-            return clip, video.label
-        flipped = tf.random.stateless_uniform([], seeds[2]) < 0.5
-        label = tf.where(flipped, tf.gather(flipped_labels, video.label), video.label)
-        return augmentation.flip(clip, flipped), label
+        return training_clip(reader.open(number), sampling.clip_seed(position, seed), **options)
 
     def clip_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         number = sampling.video_at(position, len(index), seed)

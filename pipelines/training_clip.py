@@ -1,0 +1,46 @@
+"""One augmented training clip of a video: a pure function of the video and a seed."""
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import augmentation, sampling
+from pipelines.clip_reader import StoredVideo
+
+
+def training_clip(
+    video: StoredVideo,
+    seed: tf.Tensor,
+    *,
+    num_frames: int,
+    stride: int,
+    crop_size: int,
+    min_area: float,
+    flipped_labels: np.ndarray | None,
+    max_ratio: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Frames at equal intervals from a random place, cropped and flipped alike.
+
+    Args:
+        video: the video.
+        seed: stateless seed of shape `(2,)`.
+        num_frames: frames of the clip (T).
+        stride: distance of its frames in the video.
+        crop_size: height and width of the clip.
+        min_area: smallest area of the crop as a share of the frame's.
+        flipped_labels: the class that a flip makes of each class; None for no flips.
+        max_ratio: largest reduction while decoding (`augmentation.largest_ratio`).
+
+    Returns:
+        uint8 `(T, crop_size, crop_size, 3)` and the label, an int32 scalar.
+    """
+    seeds = tf.random.split(seed, 3)
+    start = sampling.training_start(seeds[0], video.num_frames, stride * num_frames)
+    box = augmentation.random_crop(seeds[1], video.height, video.width, min_area=min_area)
+    encoded = video.read(start, stride, num_frames)
+    clip = augmentation.decode_and_scale(encoded, box, crop_size, crop_size, max_ratio)
+    clip = tf.ensure_shape(clip, (num_frames, crop_size, crop_size, 3))
+    if flipped_labels is None:
+        return clip, video.label
+    flipped = tf.random.stateless_uniform([], seeds[2]) < 0.5
+    label = tf.where(flipped, tf.gather(flipped_labels, video.label), video.label)
+    return augmentation.flip(clip, flipped), label
