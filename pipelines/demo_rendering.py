@@ -23,6 +23,8 @@ FPS = 25
 SMALLEST = 32  # pixels: below, shapes and textures are blots
 
 _TAU = 2 * np.pi
+# The background's noise: cells across the short side, strength of each.
+_BACKGROUND = ((3, 0.12), (8, 0.08), (20, 0.04))
 
 
 def _polygon(u: np.ndarray, v: np.ndarray, corners: int) -> np.ndarray:
@@ -209,7 +211,7 @@ def _background(
     """Frames (T, H, W, 3) of smooth noise under a camera that drifts, and the camera's path."""
     margin = height // 6
     canvas = np.zeros((height + 2 * margin + 2, width + 2 * margin + 2, 3))
-    for cells, strength in ((3, 0.12), (8, 0.08), (20, 0.04)):
+    for cells, strength in _BACKGROUND:
         grid = rng.uniform(-1, 1, (cells, cells * 4 // 3, 3))
         canvas += strength * _enlarge(grid, *canvas.shape[:2])
     canvas = np.clip(canvas + mean, 0, 1).astype(np.float32)

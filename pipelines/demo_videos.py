@@ -42,10 +42,10 @@ class Form:
 FORMS = {
     "quick": Form(
         classes=("rise", "fall", "slide", "spin", "grow", "shrink", "bounce", "orbit"),
-        train_per_class=40,
+        train_per_class=20,
         validation_per_class=20,
     ),
-    "comparison": Form(classes=tuple(CLASSES), train_per_class=30, validation_per_class=80),
+    "comparison": Form(classes=tuple(CLASSES), train_per_class=14, validation_per_class=60),
 }
 
 
