@@ -4,4 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up ""
-exec .venv/bin/python scripts/demo.py "$@"
+exec "$VENV/bin/python" scripts/demo.py "$@"

@@ -2,8 +2,10 @@
 # Makes the virtual environment .venv and installs this project into it. Sourced by demo.sh and test.sh;
 # alone, `bash scripts/setup.sh [extras]` (for example `test`) only does the set-up.
 # Needs Python 3.10 to 3.13 (another than `python3`: PYTHON=/path/to/python3.12).
+# VENV=DIR names another folder for the environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+VENV="${VENV:-.venv}"
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -36,22 +38,22 @@ install_venv_module() {
 make_environment() {
   local python
   python="$(find_python)"
-  rm -rf .venv
-  echo "Making the virtual environment .venv with $("$python" --version)"
+  rm -rf "$VENV"
+  echo "Making the virtual environment $VENV with $("$python" --version)"
   "$python" -c 'import ensurepip' 2>/dev/null || install_venv_module "$python"
-  "$python" -m venv .venv || fail "$python -m venv .venv failed; its message is above."
+  "$python" -m venv "$VENV" || fail "$python -m venv $VENV failed; its message is above."
 }
 
 # Installs once for each content of the two files that say what is needed.
 set_up() {
   local extras="$1" wanted
   wanted="$extras $(cat setup.cfg pyproject.toml | cksum)"
-  if [ -f .venv/installed ] && grep -qxF "$wanted" .venv/installed; then return; fi
-  [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_environment
+  if [ -f "$VENV/installed" ] && grep -qxF "$wanted" "$VENV/installed"; then return; fi
+  [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_environment
   echo "Installing keras_rms${extras:+[$extras]} and what it needs (several hundred MB the first time)"
-  .venv/bin/python -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" ||
+  "$VENV/bin/python" -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" ||
     fail "pip could not install the project; its message is above. Run the same command again to continue."
-  echo "$wanted" >>.venv/installed
+  echo "$wanted" >>"$VENV/installed"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then set_up "${1:-}"; fi
