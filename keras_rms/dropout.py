@@ -41,7 +41,7 @@ class Dropout(RandomLayer):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
-        if not 0 <= rate < 1:
+        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
             raise ValueError(f"`rate` should be a number in [0, 1). Received: rate={rate!r}")
         super().__init__(seed=seed, **kwargs)
         self.rate = float(rate)

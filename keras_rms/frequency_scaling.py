@@ -5,7 +5,12 @@ from typing import Any
 
 import keras
 
-from keras_rms.smoothing import Smoothing, validate_finite, validate_smoothing
+from keras_rms.smoothing import (
+    Smoothing,
+    validate_finite,
+    validate_floating,
+    validate_smoothing,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")
@@ -80,6 +85,7 @@ class FrequencyScaling(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
+        validate_floating(inputs)
         if self.low == self.high == 1:
             return inputs
         return self._smooth.blend(inputs, self.high, self.low - self.high)

@@ -7,7 +7,13 @@ import keras
 from keras import ops
 
 from keras_rms.random_layer import RandomLayer
-from keras_rms.smoothing import Smoothing, validate_choice, validate_finite, validate_smoothing
+from keras_rms.smoothing import (
+    Smoothing,
+    validate_choice,
+    validate_finite,
+    validate_floating,
+    validate_smoothing,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")
@@ -106,11 +112,7 @@ class RandomMeanScaling(RandomLayer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not keras.backend.is_float_dtype(inputs.dtype):
-            raise ValueError(
-                "`inputs` should have a floating type. "
-                f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
-            )
+        validate_floating(inputs)
         if training and self.spread > 0:
             return self._scale(inputs, self._draw(inputs))
         if self.mean == 1:

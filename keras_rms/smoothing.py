@@ -98,11 +98,7 @@ class Smoothing:
         """The smoothed tensor."""
         inputs = ops.convert_to_tensor(inputs)
         self.sizes(len(inputs.shape))
-        if not keras.backend.is_float_dtype(inputs.dtype):
-            raise ValueError(
-                "`inputs` should have a floating type. "
-                f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
-            )
+        validate_floating(inputs)
         return self.blend(inputs, 0, 1)
 
     def blend(self, x: Any, gain: Any, change: Any) -> Any:
@@ -323,3 +319,12 @@ def validate_smoothing(smoothing: Any, smoothing_stddev: Any) -> None:
     """Raises a `ValueError` unless both are valid for a layer."""
     validate_choice("smoothing", smoothing, ("mean", "gaussian"))
     validate_positive("smoothing_stddev", smoothing_stddev)
+
+
+def validate_floating(inputs: Any) -> None:
+    """Raises a `ValueError` unless `inputs` has a floating type."""
+    if not keras.backend.is_float_dtype(inputs.dtype):
+        raise ValueError(
+            "`inputs` should have a floating type. "
+            f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
+        )
