@@ -3,6 +3,7 @@
 The shards are those of the local runner, byte for byte: both call `conversion.convert_shard`.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from pipelines import conversion
@@ -27,7 +28,10 @@ def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[s
         raise ValueError(
             f"--runner={runner} needs Apache Beam: pip install keras_rms[beam]. (cause: {error})"
         ) from error
-    pipeline_options = PipelineOptions([f"--runner={runner}", *options])
+    # Beam reports every start and stop of its workers otherwise.
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    quiet = "--default_sdk_harness_log_level=WARNING"
+    pipeline_options = PipelineOptions([f"--runner={runner}", quiet, *options])
     try:
         with beam.Pipeline(options=pipeline_options) as pipeline:
             (
