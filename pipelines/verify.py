@@ -1,0 +1,142 @@
+"""Check a converted dataset, and look at it.
+
+    python pipelines/verify.py --data=DIR
+
+reads every record of every split of DIR: checksums, JPEG validity, labels, counts against the
+manifest, duplicates. Damage is reported by shard and offset, and the exit status is then 1.
+DIR/<split>.png, or --contact_sheet, receives frames of sample clips of each class. --data may be
+gs:// or another scheme that TensorFlow opens.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+if not __package__:  # run as a script, whose own folder Python has put first
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+# isort: split
+import tqdm
+from absl import flags
+from PIL import Image
+
+from pipelines import command_line, contact_sheet, filesystems, split_index, verification
+
+_SHOWN = 50
+
+
+def verify(
+    data_dir: str,
+    splits: Sequence[str] = (),
+    *,
+    frame_step: int = 1,
+    workers: int = 1,
+    sheets: str | None = None,
+) -> int:
+    """Checks splits of a converted folder, prints what is wrong and draws contact sheets.
+
+    Args:
+        data_dir: the folder.
+        splits: names of splits; none stands for all that are finished.
+        frame_step: every how manieth image is decoded.
+        workers: shards read at the same time.
+        sheets: folder for `<split>.png`; `None` draws none.
+
+    Returns:
+        The number of problems.
+
+    Raises:
+        ValueError: the folder holds no finished split, or not one of these.
+    """
+    splits = list(splits) or split_index.list_splits(data_dir)
+    if not splits:
+        split_index.read_class_names(data_dir)
+        raise ValueError(f"{data_dir} has no finished split. Run pipelines/convert.py to its end.")
+    videos, count = [], 0
+    for split in splits:
+        index = split_index.load_index(data_dir, split)
+        with tqdm.tqdm(total=len(index.shard_paths), unit="shard", desc=split) as bar:
+            whole, problems = verification.check_split(
+                index, frame_step=frame_step, workers=workers, after_shard=bar.update
+            )
+        videos += whole
+        count += len(problems)
+        _print(f"{split}: {len(whole)} of {len(index)} videos are whole", problems)
+        if sheets is not None:
+            _write_sheet(index, os.path.join(sheets, f"{split}.png"))
+    return count + _report_duplicates(verification.duplicates(videos))
+
+
+def _report_duplicates(pairs: Sequence[tuple]) -> int:
+    """Prints videos with the same frames; those in two splits or classes are problems."""
+    leaks = [pair for pair in pairs if pair[0].split != pair[1].split]
+    torn = [pair for pair in pairs if pair not in leaks and pair[0].label != pair[1].label]
+    same = [pair for pair in pairs if pair not in leaks and pair not in torn]
+    for found, text in (
+        (leaks, "videos with the same frames are in two splits"),
+        (torn, "videos with the same frames have different labels"),
+        (same, "videos have the same frames as another of their class"),
+    ):
+        if found:
+            lines = [f"{a.split}: {a.key!r} and {b.split}: {b.key!r}" for a, b in found]
+            _print(f"{len(found)} {text}", lines)
+    return len(leaks) + len(torn)
+
+
+def _print(title: str, lines: Sequence) -> None:
+    print(title)
+    for line in lines[:_SHOWN]:
+        print(f"  {line}")
+    if len(lines) > _SHOWN:
+        print(f"  ... and {len(lines) - _SHOWN} more")
+
+
+def _write_sheet(index: split_index.Index, path: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(contact_sheet.contact_sheet(index)).save(buffer, "PNG")
+    filesystems.write_file(path, buffer.getvalue())
+    print(f"  {path} shows sample clips of each class")
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) > 1:
+        raise ValueError(f"All options begin with --. Received: {' '.join(arguments[1:])}")
+    options = flags.FLAGS
+    if options.contact_sheet is None:
+        sheets = options.data
+    else:
+        sheets = options.contact_sheet or None
+        if sheets and filesystems.is_local(sheets):
+            os.makedirs(sheets, exist_ok=True)
+    problems = verify(
+        options.data,
+        options.split.split(",") if options.split else (),
+        frame_step=options.frame_step,
+        workers=options.workers,
+        sheets=sheets,
+    )
+    print(f"{problems} problems." if problems else "Everything is as it was written.")
+    return 1 if problems else 0
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("data", None, "Folder that pipelines/convert.py wrote.")
+    flags.DEFINE_string("split", None, "Splits, separated by commas. Default: all.")
+    flags.DEFINE_integer(
+        "frame_step", 1, "Decode every n-th image only; checksums of all are checked.", 1
+    )
+    flags.DEFINE_integer("workers", os.cpu_count(), "Shards read at the same time.", 1)
+    flags.DEFINE_string(
+        "contact_sheet",
+        None,
+        "Folder for <split>.png with sample clips of each class; '' for none. Default: --data.",
+    )
+    flags.mark_flags_as_required(["data"])
+
+
+if __name__ == "__main__":
+    _define_flags()
+    command_line.run(main)
