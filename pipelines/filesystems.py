@@ -49,14 +49,13 @@ def require(path: str) -> None:
         importlib.import_module("tensorflow_io")
     # The plug-in fails in as many ways as there are TensorFlow releases it was not built for.
     except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"TensorFlow needs tensorflow-io to open {name}:// paths, and it could not be loaded. "
             "Its last release, 0.37.1, works with TensorFlow 2.16 and 2.17 on Python 3.12 or "
             f"older, and this is TensorFlow {tf.__version__}. Make an environment with `pip "
             "install keras_rms[io] 'tensorflow==2.17.*'`, or copy the folder to a local disk or "
-            f"to gs://. Received: path={path} (cause: {str(error).strip().splitlines()[0]})"
-            if str(error).strip()
-            else f"tensorflow-io could not be loaded for path={path}: {type(error).__name__}"
+            f"to gs://. Received: path={path} (cause: {cause})"
         ) from error
     _loaded.add(name)
 

@@ -155,13 +155,14 @@ class SequenceReader:
         ]
         with tf.control_dependencies([check for check in checks if check is not None]):
             size = tf.io.extract_jpeg_shape(frames[0])
+            label = tf.cast(label, tf.int32)
 
         def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
             wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
             return tf.gather(frames, tf.minimum(wanted, num_frames - 1))
 
         return StoredVideo(
-            label=tf.cast(label, tf.int32),
+            label=label,
             num_frames=num_frames,
             height=size[0],
             width=size[1],

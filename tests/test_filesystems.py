@@ -1,0 +1,79 @@
+"""Schemes, the plug-in that some of them need, and files that are whole or not there."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import filesystems
+
+
+@pytest.mark.parametrize(
+    ("path", "scheme"),
+    [
+        ("/data/x", ""),
+        ("data/a:b//c", ""),
+        ("file:///data", "file"),
+        ("gs://bucket/x", "gs"),
+        ("S3://bucket", "s3"),
+        ("hdfs://node:8020/x", "hdfs"),
+    ],
+)
+def test_schemes_are_recognised(path, scheme):
+    assert filesystems.scheme(path) == scheme
+    assert filesystems.is_local(path) == (scheme in ("", "file"))
+
+
+def test_local_and_google_paths_need_nothing(tmp_path):
+    # In a process of its own, where nothing else can have imported it.
+    code = (
+        "import sys; from pipelines import filesystems, input_pipeline\n"
+        f"filesystems.require({str(tmp_path)!r}); filesystems.require('gs://bucket')\n"
+        "print('tensorflow_io' in sys.modules, filesystems.used_plugin())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.getcwd()
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/x", "hdfs://node/x", "az://account/x"])
+@pytest.mark.parametrize("error", [ImportError("undefined symbol: _ZN10tensorflow"), OSError()])
+def test_a_plugin_that_does_not_load_is_explained(monkeypatch, path, error):
+    def fail(name):
+        assert name == "tensorflow_io"
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    monkeypatch.setattr(filesystems, "_loaded", set())
+    with pytest.raises(ValueError, match=r"tensorflow==2\.17.*Received: path=") as caught:
+        filesystems.require(path)
+    assert path in str(caught.value) and "\n" not in str(caught.value)
+    assert not filesystems.used_plugin()
+
+
+def test_a_plugin_is_loaded_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(importlib, "import_module", calls.append)
+    monkeypatch.setattr(filesystems, "_loaded", set())
+    for path in ("s3://a", "s3://b", "/local"):
+        filesystems.require(path)
+    assert calls == ["tensorflow_io"]
+    assert filesystems.used_plugin()
+
+
+def test_files_are_replaced_whole(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    filesystems.write_file(str(path), b"first")
+    filesystems.write_file(f"file://{path}", b"second")
+    assert path.read_bytes() == b"second"
+
+    def killed(*names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        filesystems.write_file(str(path), b"third")
+    assert path.read_bytes() == b"second"
