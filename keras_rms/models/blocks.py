@@ -290,11 +290,12 @@ class BlockBuilder:
         return self.norm(x, f"{block}_pointwise_bn")
 
     def _join(self, x: Any, branch: Any, filters: int, strides: Strides, block: str) -> Any:
-        # The shortcut comes last because Keras files weights in the order of the graph, ties by
-        # creation: only so does the order stay the same when RMS layers lengthen the branch.
         branch = self._drop(branch, block)
         x = self._shortcut(x, filters, _per_axis(strides, len(x.shape) - 2), block)
-        x = keras.layers.Add(name=f"{self.prefix}{block}_add")([x, branch])
+        # Keras files weights in the order of the graph, and among layers at the same distance from
+        # the output the first operand's come first: so here the order stays the same when RMS
+        # layers lengthen the branch.
+        x = keras.layers.Add(name=f"{self.prefix}{block}_add")([branch, x])
         return self.relu(x, f"{block}_relu")
 
     def _shortcut(self, x: Any, filters: int, strides: tuple[int, ...], block: str) -> Any:

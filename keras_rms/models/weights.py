@@ -26,7 +26,7 @@ def load_weights(model: keras.Model, path: str) -> None:
     >>> load_weights(SlowOnly(rms=None), "slow_only.weights.h5")
 
     Args:
-        model: A functional model without nested models.
+        model: A functional model.
         path: Of a file that Keras wrote for a network with the same layer names.
 
     Raises:
@@ -34,14 +34,27 @@ def load_weights(model: keras.Model, path: str) -> None:
             is missing, left over, or of another shape; the message names it.
     """
     with contextlib.closing(_opened(os.fspath(path))) as file:
-        saved = _saved_layers(file, path)
-        # Random layers file the state of their generators too, which is no weight.
-        wanted = {layer.name: layer for layer in model.layers if layer.weights}
+        saved = _saved_datasets(file, path)
+        wanted = {}
+        for layer in model.layers:
+            wanted |= _own_weights(layer, layer.name)
         _check_names(model, wanted, saved, path)
-        for name, layer in wanted.items():
-            _check_shapes(layer, saved[name], path)
-        for name, layer in wanted.items():
-            layer.set_weights([_values(dataset) for dataset in saved[name]])
+        for name, variables in wanted.items():
+            _check_shapes(name, variables, saved[name], path)
+        for name, variables in wanted.items():
+            for variable, dataset in zip(variables, saved[name]):
+                variable.assign(_values(dataset))
+
+
+def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable]]:
+    """The weights of the layer and of the layers that are its attributes, by `layer/attribute`."""
+    held = {}
+    for attribute, value in vars(layer).items():
+        if isinstance(value, keras.Layer):
+            held |= _own_weights(value, f"{name}/{attribute}")
+    of_others = {id(variable) for variables in held.values() for variable in variables}
+    own = [variable for variable in layer.weights if id(variable) not in of_others]
+    return held | ({name: own} if own else {})
 
 
 def _opened(path: str) -> h5py.File:
@@ -62,20 +75,32 @@ def _opened(path: str) -> h5py.File:
     )
 
 
-def _saved_layers(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]:
-    """The datasets of each layer, in the order of its weights, by the layer's name."""
+def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]:
+    """What a file holds for each layer, in the order of the layer's weights, by the same names."""
     saved = {}
-    for key in _checked(file, "layers", h5py.Group):
-        variables = _checked(file, f"layers/{key}/vars", h5py.Group)
-        if "name" not in variables.attrs:
+    layers = _checked(file, "layers", h5py.Group)
+    for key in layers:
+        attributes = _checked(layers, f"{key}/vars", h5py.Group).attrs
+        if "name" not in attributes:
             raise ValueError(
                 f"{path} does not hold the names of its layers: it was written by another version "
                 "of Keras. Load it with `load_weights` of a network built with the same arguments."
             )
-        indices = sorted((k for k in variables if k.isdigit()), key=int)
-        datasets = [_checked(variables, k, h5py.Dataset) for k in indices]
-        if datasets:
-            saved[variables.attrs["name"]] = datasets
+        saved |= _datasets_below(layers[key], attributes["name"])
+    return saved
+
+
+def _datasets_below(group: h5py.Group, name: str) -> dict[str, list[h5py.Dataset]]:
+    saved = {}
+    for key in group:
+        child = _checked(group, key, h5py.Group)
+        if key != "vars":
+            saved |= _datasets_below(child, f"{name}/{key}")
+            continue
+        # Random layers file the state of their generators too, under a name and not a number.
+        numbers = sorted((k for k in child if k.isdigit()), key=int)
+        if numbers:
+            saved[name] = [_checked(child, k, h5py.Dataset) for k in numbers]
     return saved
 
 
@@ -103,12 +128,12 @@ def _check_names(model: keras.Model, wanted: dict, saved: dict, path: str) -> No
         )
 
 
-def _check_shapes(layer: keras.Layer, datasets: list, path: str) -> None:
-    expected = [tuple(weight.shape) for weight in layer.weights]
+def _check_shapes(name: str, variables: list, datasets: list, path: str) -> None:
+    expected = [tuple(variable.shape) for variable in variables]
     received = [dataset.shape for dataset in datasets]
     if received != expected:
         raise ValueError(
-            f"The weights of layer {layer.name} in {path} have shapes {received}, the network's "
+            f"The weights of layer {name} in {path} have shapes {received}, the network's "
             f"{expected}. Build it with the `num_classes` and `width` of the file."
         )
 

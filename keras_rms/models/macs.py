@@ -1,0 +1,60 @@
+"""Multiply-accumulates of a network, from the shapes of its layers."""
+
+import math
+
+import keras
+
+
+def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -> int:
+    """Counts the multiply-accumulates of the convolutions and the classifier for one sample.
+
+    A layer with a kernel costs, for each value of its output, as many as its kernel has elements
+    for that value. A layer that is more than one convolution counts its own in a method
+    `multiply_accumulates(input_shape)`. Biases, normalisations, activations and pooling are not
+    counted, as is the custom of the field.
+
+    Example:
+
+    >>> network = keras_rms.models.SlowOnly(depth=50, rms=None)
+    >>> multiply_accumulates(network) / 1e9
+    41.74
+
+    Args:
+        model: A functional model with one input.
+        input_shape: The sample's shape; the model's by default. Needed where the model leaves sizes
+            open.
+
+    Returns:
+        An integer.
+
+    Raises:
+        ValueError: If a size is neither in the model nor in `input_shape`.
+    """
+    shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
+    if None in shape:
+        raise ValueError(
+            "`input_shape` must be given for a network of open input sizes. "
+            f"Received: input_shape={shape}"
+        )
+    shapes = _output_shapes(model, shape)
+    return sum(_layer_macs(layer, shapes) for layer in model.layers)
+
+
+def _output_shapes(model: keras.Model, shape: tuple) -> dict[str, tuple]:
+    """The shape of every layer's output for one sample, without running anything."""
+    outputs = {layer.name: layer.output for layer in model.layers}
+    probe = keras.Model(model.inputs, outputs)
+    sample = keras.KerasTensor((1, *shape), dtype=model.inputs[0].dtype)
+    specs = probe.compute_output_spec(sample)
+    return {name: tuple(spec.shape) for name, spec in specs.items()}
+
+
+def _layer_macs(layer: keras.Layer, shapes: dict[str, tuple]) -> int:
+    if hasattr(layer, "multiply_accumulates"):
+        return layer.multiply_accumulates(shapes[layer.input._keras_history.operation.name])
+    kernel = getattr(layer, "kernel", None)
+    if not isinstance(kernel, keras.Variable):
+        return 0
+    # The kernel's last axis is the output's channels in dense, grouped and depthwise layers alike,
+    # and the axes before it are what one output value sums over.
+    return math.prod(shapes[layer.name]) * math.prod(kernel.shape[:-1])
