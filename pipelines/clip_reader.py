@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.records import ANCHOR_INTERVAL, record_dataset
@@ -47,13 +48,15 @@ class ClipReader:
     """
 
     def __init__(self, index: Index):
-        self._paths = tf.constant(index.shard_paths)
-        self._shards = tf.constant(index.shards)
-        self._labels = tf.constant(index.labels)
-        self._lengths = tf.constant(index.num_frames)
-        self._sizes = tf.constant(list(zip(index.heights, index.widths)))
-        self._anchor_starts = tf.constant(index.anchor_starts)
-        self._anchors = tf.constant(index.anchors)
+        # On a machine with accelerators TensorFlow would put some of these there.
+        with tf.device("CPU:0"):
+            self._paths = tf.constant(index.shard_paths)
+            self._shards = tf.constant(index.shards)
+            self._labels = tf.constant(index.labels)
+            self._lengths = tf.constant(index.num_frames)
+            self._sizes = tf.constant(np.stack([index.heights, index.widths], axis=1))
+            self._anchor_starts = tf.constant(index.anchor_starts)
+            self._anchors = tf.constant(index.anchors)
 
     def open(self, number: tf.Tensor) -> StoredVideo:
         """The video at a place of the index."""

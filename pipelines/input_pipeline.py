@@ -286,6 +286,20 @@ def views_of_frames(
     _check_positive(num_clips=num_clips, crop_size=crop_size)
     _check_num_crops(num_crops)
     stride = sampling.frame_stride(span, num_frames)
+    # Where the pipelines work: an accelerator would round otherwise.
+    with tf.device("CPU:0"):
+        return video_views(
+            _video_in_memory(encoded_frames),
+            num_clips=num_clips,
+            num_crops=num_crops,
+            num_frames=num_frames,
+            stride=stride,
+            crop_size=crop_size,
+            max_ratio=8,
+        )
+
+
+def _video_in_memory(encoded_frames: Sequence[bytes]) -> StoredVideo:
     frames = tf.constant(list(encoded_frames))
     height, width = tf.unstack(tf.io.extract_jpeg_shape(frames[0])[:2])
 
@@ -293,21 +307,12 @@ def views_of_frames(
         wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
         return tf.gather(frames, tf.minimum(wanted, len(encoded_frames) - 1))
 
-    video = StoredVideo(
+    return StoredVideo(
         label=tf.constant(0),
         num_frames=tf.constant(len(encoded_frames), tf.int64),
         height=height,
         width=width,
         read=read,
-    )
-    return video_views(
-        video,
-        num_clips=num_clips,
-        num_crops=num_crops,
-        num_frames=num_frames,
-        stride=stride,
-        crop_size=crop_size,
-        max_ratio=8,
     )
 
 

@@ -101,6 +101,7 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
 def _record_offsets(path: str) -> list[int]:
     """Bytes at which the records of a shard start, found by their lengths alone."""
     size = tf.io.gfile.stat(path).length
+    path = path.removeprefix("file://")
     offsets, position = [], 0
     # TensorFlow's own file object reads ahead by half a megabyte at every step.
     opened = open(path, "rb", buffering=0) if filesystems.is_local(path) else None
@@ -129,9 +130,10 @@ class SequenceReader:
     """
 
     def __init__(self, index: SequenceIndex):
-        self._paths = tf.constant(index.shard_paths)
-        self._shards = tf.constant(index.shards)
-        self._offsets = tf.constant(index.offsets)
+        with tf.device("CPU:0"):
+            self._paths = tf.constant(index.shard_paths)
+            self._shards = tf.constant(index.shards)
+            self._offsets = tf.constant(index.offsets)
         self._num_classes = len(index.class_names)
         self._labels_path = labels_path(index.data_dir)
 
