@@ -77,12 +77,17 @@ def decode_frames(encoded: tf.Tensor, box: tf.Tensor, ratio: int = 1) -> tf.Tens
     Returns:
         uint8 tensor of shape `(T, height, width, 3)`.
     """
-    options = {"channels": 3, "fancy_upscaling": False, "dct_method": "INTEGER_ACCURATE"}
-    return tf.stack(
-        [
-            tf.io.decode_and_crop_jpeg(frame, box, ratio=ratio, **options)
-            for frame in tf.unstack(encoded)
-        ]
+    return tf.stack([_decode(frame, box, ratio) for frame in tf.unstack(encoded)])
+
+
+def _decode(encoded: tf.Tensor, box: tf.Tensor, ratio: int) -> tf.Tensor:
+    return tf.io.decode_and_crop_jpeg(
+        encoded,
+        box,
+        channels=3,
+        ratio=ratio,
+        fancy_upscaling=False,
+        dct_method="INTEGER_ACCURATE",
     )
 
 
@@ -107,10 +112,14 @@ def decode_and_scale(
     """
     ratios = [ratio for ratio in (1, 2, 4, 8) if ratio <= max_ratio]
     shrinkage = tf.minimum(box[2] // height, box[3] // width)
-    branches = [
-        lambda ratio=ratio: scale(decode_frames(encoded, box // ratio, ratio), height, width)
-        for ratio in ratios
-    ]
+
+    def decoded_at(ratio: int) -> tf.Tensor:
+        # Frame by frame: what lies between decoding and the result then fits into a core's cache.
+        reduced = box // ratio
+        frames = [_decode(frame, reduced, ratio)[tf.newaxis] for frame in tf.unstack(encoded)]
+        return tf.concat([scale(frame, height, width) for frame in frames], 0)
+
+    branches = [lambda ratio=ratio: decoded_at(ratio) for ratio in ratios]
     if len(branches) == 1:
         return branches[0]()
     chosen = tf.reduce_sum(tf.cast(shrinkage >= ratios[1:], tf.int32))

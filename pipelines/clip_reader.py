@@ -72,21 +72,11 @@ class ClipReader:
     def _read(self, number: tf.Tensor, start: tf.Tensor, stride: int, num_frames: int) -> tf.Tensor:
         length = tf.cast(tf.gather(self._lengths, number), tf.int64)
         start = tf.cast(start, tf.int64)
-
-        def frames(clip: tf.data.Dataset) -> tf.Tensor:
-            return clip.batch(num_frames, drop_remainder=True).get_single_element()
-
-        def within() -> tf.Tensor:
-            clip = self._from_frame(number, start).shard(stride, 0)
-            return frames(clip.take(num_frames))
-
-        def beyond() -> tf.Tensor:
-            clip = self._from_frame(number, start).take(length - start).shard(stride, 0)
-            held = self._from_frame(number, length - 1).take(1).repeat()
-            return frames(clip.concatenate(held).take(num_frames))
-
-        clip = tf.cond(start + stride * (num_frames - 1) < length, within, beyond)
-        return tf.ensure_shape(clip, [num_frames])
+        taken = self._from_frame(number, start).take(length - start).shard(stride, 0)
+        held = self._from_frame(number, length - 1).take(1).repeat()
+        clip = taken.concatenate(held).take(num_frames)
+        frames = clip.batch(num_frames, drop_remainder=True).get_single_element()
+        return tf.ensure_shape(frames, [num_frames])
 
     def _from_frame(self, number: tf.Tensor, frame: tf.Tensor) -> tf.data.Dataset:
         anchor = tf.gather(self._anchor_starts, number) + frame // ANCHOR_INTERVAL
