@@ -37,6 +37,9 @@ def main(arguments: list[str]) -> None:
         raise ValueError("--dispatcher=host:port is missing: a worker has to know its dispatcher.")
 
     # Only now: --help and the errors above need no TensorFlow.
+    from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+    # isort: split
     import tensorflow as tf
 
     from pipelines import filesystems

@@ -77,3 +77,19 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         filesystems.write_file(str(path), b"third")
     assert path.read_bytes() == b"second"
+
+
+def test_the_newest_tensorflow_says_what_it_lacks():
+    try:
+        import tensorflow_io  # noqa: F401
+
+        pytest.skip("tensorflow-io loads here")
+    except Exception:
+        pass
+    code = (
+        "from pipelines import command_line, split_index\n"
+        "command_line.run(lambda arguments: split_index.load_index('s3://bucket/x', 'train'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "tensorflow==2.17" in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr

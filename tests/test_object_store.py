@@ -6,9 +6,7 @@ need another environment: `KERAS_RMS_IO_PYTHON` names its Python (`.ci/run` make
 
 import os
 import subprocess
-import sys
 import time
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -157,19 +155,3 @@ def main(arguments):
 command_line.run(main)
 """
     assert run(store, "-c", code).stdout.endswith("equal\n")
-
-
-def test_the_newest_tensorflow_says_what_it_lacks():
-    try:
-        import tensorflow_io  # noqa: F401
-
-        pytest.skip("tensorflow-io loads here")
-    except Exception:
-        pass
-    code = (
-        "from pipelines import command_line, split_index\n"
-        "command_line.run(lambda arguments: split_index.load_index('s3://bucket/x', 'train'))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "tensorflow==2.17" in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
