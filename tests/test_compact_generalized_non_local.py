@@ -140,3 +140,11 @@ def test_seed_fixes_the_initial_weights():
     assert len({round(float(kernel[0]), 7) for kernel in kernels}) == len(kernels)
     with pytest.raises(ValueError, match="seed"):
         CompactGeneralizedNonLocal(seed=-1)
+
+
+def test_multiply_accumulates():
+    layer = CompactGeneralizedNonLocal(groups=2)
+    # Three projections 8 -> 4, one 4 -> 8 in two groups; two products of 4 channels.
+    assert layer.multiply_accumulates((1, 3, 5, 8)) == 15 * (3 * 32 + 16 + 2 * 4)
+    layer = CompactGeneralizedNonLocal(groups=2, kernel="gaussian_rbf", order=3)
+    assert layer.multiply_accumulates((1, 3, 5, 8)) == 15 * (3 * 32 + 16 + 2 * 4 * 4)

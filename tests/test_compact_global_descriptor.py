@@ -79,3 +79,7 @@ def test_seed_fixes_the_initial_weights():
     assert len({round(float(kernel[0]), 7) for kernel in kernels}) == len(kernels)
     with pytest.raises(ValueError, match="seed"):
         CompactGlobalDescriptor(seed=-1)
+
+
+def test_multiply_accumulates():
+    assert CompactGlobalDescriptor().multiply_accumulates((1, 3, 5, 8)) == 24

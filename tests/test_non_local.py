@@ -64,7 +64,7 @@ def reference(layer, x):
 @pytest.mark.parametrize("pool_size", [None, (1, 2, 2), (2, 1, 2)])
 def test_equals_the_equations(kernel, pool_size):
     seed = 3
-    layer, x = randomized(NonLocal(kernel=kernel, pool_size=pool_size), (2, 3, 4, 5, 6), seed)
+    layer, x = randomized(NonLocal(kernel=kernel, pool_size=pool_size), (2, 2, 4, 5, 4), seed)
     got = keras.ops.convert_to_numpy(layer(x, training=False))
     np.testing.assert_allclose(got, reference(layer, x), rtol=2e-4, atol=2e-4)
 
@@ -145,3 +145,13 @@ def test_seed_fixes_the_initial_weights():
     assert len({round(float(kernel[0]), 7) for kernel in kernels}) == len(kernels)
     with pytest.raises(ValueError, match="seed"):
         NonLocal(seed=-1)
+
+
+def test_multiply_accumulates():
+    layer = NonLocal(pool_size=(1, 2, 2))
+    layer.build((None, 2, 4, 6, 8))
+    # Projections 8 -> 4 of 48 positions (theta), 12 (phi), 12 (g), 4 -> 8 of 48; 48 x 12 x 4 twice.
+    assert layer.multiply_accumulates((1, 2, 4, 6, 8)) == 32 * (48 + 12 + 12 + 48) + 2 * 48 * 12 * 4
+    layer = NonLocal(filters=3, kernel="gaussian")
+    layer.build((None, 5, 8))
+    assert layer.multiply_accumulates((1, 5, 8)) == 24 * (5 + 5) + 25 * (8 + 3)

@@ -99,7 +99,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
                 f"Received: {input_shape=}"
             )
         channels = input_shape[-1]
-        inner = max(1, channels // 2) if self.filters is None else self.filters
+        inner = self._inner(channels)
         if channels % self.groups or inner % self.groups:
             raise ValueError(
                 f"`groups` must divide the {channels} channels of the input and the {inner} of "
@@ -151,6 +151,13 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
 
+    def multiply_accumulates(self, input_shape: tuple[int, ...]) -> int:
+        """Of the projections and, for each term, of a sum over all and its use."""
+        channels, positions = input_shape[-1], math.prod(input_shape[1:-1])
+        inner = self._inner(channels)
+        projections = 3 * channels * inner + inner * channels // self.groups
+        return positions * (projections + 2 * inner * len(self._terms()))
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -163,6 +170,9 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             "epsilon": self.epsilon,
             "seed": self.seed,
         }
+
+    def _inner(self, channels: int) -> int:
+        return max(1, channels // 2) if self.filters is None else self.filters
 
     def _initializer(self, name: str) -> keras.initializers.Initializer:
         seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)

@@ -83,5 +83,9 @@ class CompactGlobalDescriptor(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
 
+    def multiply_accumulates(self, input_shape: tuple[int, ...]) -> int:
+        """Of the three products with a kernel; scaling the features is not counted."""
+        return 3 * input_shape[-1]
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}

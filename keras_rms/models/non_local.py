@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_rms.models.framewise_pooling import framewise_max_pool
 from keras_rms.replica_seed import validate_seed
 
 PROJECTIONS = ("theta", "phi", "g", "out")
@@ -133,6 +135,18 @@ class NonLocal(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
 
+    def multiply_accumulates(self, input_shape: tuple[int, ...]) -> int:
+        """Of the projections and the two products of positions with positions."""
+        sizes, channels = input_shape[1:-1], input_shape[-1]
+        positions = math.prod(sizes)
+        pool = self.pool_size or (1,) * len(sizes)
+        others = math.prod(size // p for size, p in zip(sizes, pool))
+        inner = self._inner(channels)
+        is_gaussian = self.kernel == "gaussian"
+        projected = others + positions + (0 if is_gaussian else positions + others)
+        compared = channels if is_gaussian else inner
+        return channels * inner * projected + positions * others * (compared + inner)
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -161,9 +175,9 @@ class NonLocal(keras.layers.Layer):
     def _pooled(self, inputs: Any) -> Any:
         if self.pool_size is None or all(size == 1 for size in self.pool_size):
             return inputs
-        return ops.max_pool(
-            inputs, self.pool_size, self.pool_size, padding="valid", data_format="channels_last"
-        )
+        if len(self.pool_size) == 3:
+            return framewise_max_pool(inputs, self.pool_size, self.pool_size, "valid")
+        return ops.max_pool(inputs, self.pool_size, self.pool_size, "valid", "channels_last")
 
     def _weights(self, query: Any, key: Any) -> Any:
         affinity = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
