@@ -1,6 +1,7 @@
 """Checkpoints of every naming come in whole, or not at all."""
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -227,3 +228,29 @@ def test_unknown_names(tmp_path):
     path = foreign.write_torch(tmp_path / "x.pth", {"conv1.weight": np.zeros(3)})
     with pytest.raises(ValueError, match=r"is no checkpoint of.*\(conv1\.weight"):
         imported(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["slow_r50", "csn_r50", "mma_slowfast_r50", "mma_ircsn_r50"])
+@pytest.mark.skipif(not SPECS.is_dir(), reason="../shared/reference is not there")
+def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, monkeypatch, spec):
+    """The reference's own files, weights, inputs and, for the first three, stored logits."""
+    monkeypatch.syspath_prepend(SPECS.parent)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import check
+    import make_checkpoint
+    import weights
+
+    name, _ = CHECKPOINTS[spec]
+    path = make_checkpoint.make(spec, str(tmp_path / "x.pyth"))
+    model = import_checkpoint(name, path, input_shape=(None, None, None, 3)).model
+    model.save(tmp_path / "x.keras")
+    model = keras.saving.load_model(tmp_path / "x.keras")
+    rows = json.loads((SPECS / f"{spec}.json").read_text())
+    assert len(model.weights) == sum(not n.endswith("_tracked") for n, _ in rows["state_dict"])
+    for case in ("a", "b"):
+        clip = weights.case_inputs(SPECS / f"{spec}.json", case)[-1].transpose(0, 2, 3, 4, 1)
+        logits = keras.ops.convert_to_numpy(model(clip, training=False))
+        assert np.isfinite(logits).all() and logits.shape == (len(clip), 400)
+        if (SPECS.parent / "logits" / f"{spec}.npz").exists():
+            assert check.check(spec, logits, case)
