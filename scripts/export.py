@@ -1,0 +1,94 @@
+"""Writes a network for programs without Keras: SavedModel, ONNX or TensorFlow Lite.
+
+    python scripts/export.py --work_dir=runs/rms --format=onnx --output=rms.onnx
+    python scripts/export.py --model=slow_only_50.keras --format=tflite \\
+        --output=slow_only_50.tflite --input_shape=8,224,224,3
+
+The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs
+`pip install 'keras_rms[export]'`. The batch size stays open; of a network with open sizes (training
+leaves height and width open) give --input_shape.
+"""
+
+import os
+from collections.abc import Sequence
+
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+# isort: split
+import keras
+import numpy as np
+from absl import flags
+
+import keras_rms.models  # noqa: F401  (registers the layers of its networks)
+from keras_rms.training.export import FORMATS, export_network, exported_outputs
+from keras_rms.training.finished_run import load_finished_run
+from pipelines import command_line
+
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.")
+_MODEL = flags.DEFINE_string("model", None, "Or a .keras file.")
+_FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "What to write.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write, or folder for a SavedModel.", required=True
+)
+_INPUT_SHAPE = flags.DEFINE_list(
+    "input_shape", None, "Frames, height, width, channels, such as 8,224,224,3. The network's own "
+    "by default."
+)  # fmt: skip
+# Float32 sums in another order differ by some 1e-6 of the largest output.
+TOLERANCE = 1e-4
+# For a comparison of a network whose sizes are all open.
+SOME_SIZES = (8, 64, 96, 3)
+
+
+def main(_: Sequence[str]) -> None:
+    if (_WORK_DIR.value is None) == (_MODEL.value is None):
+        raise ValueError(
+            "Give either --work_dir, of a finished training, or --model, a .keras file."
+        )
+    if os.path.lexists(_OUTPUT.value):
+        raise ValueError(f"--output={_OUTPUT.value} exists already. Remove it or name another.")
+    if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
+        raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
+    model = load_finished_run(_WORK_DIR.value).model if _WORK_DIR.value else _loaded(_MODEL.value)
+    shape = _parsed_shape(_INPUT_SHAPE.value)
+    export_network(model, _OUTPUT.value, _FORMAT.value, shape)
+    print(f"Wrote {_OUTPUT.value} ({_FORMAT.value}).")
+    difference = _difference(model, shape)
+    print(f"Loaded again, it differs from Keras by {difference:.1e} of the largest output.")
+    if not difference < TOLERANCE:
+        raise ValueError(
+            f"{_OUTPUT.value} does not compute what the Keras network does (more than {TOLERANCE} "
+            "apart); do not use it."
+        )
+
+
+def _loaded(path: str) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise ValueError(
+            f"--model={path} cannot be read as a .keras file ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _parsed_shape(sizes: list[str] | None) -> tuple | None:
+    if sizes is None:
+        return None
+    if not all(size.strip().isdigit() for size in sizes):
+        raise ValueError(f"--input_shape must be sizes such as 8,224,224,3, not {','.join(sizes)}")
+    return tuple(map(int, sizes))
+
+
+def _difference(model: keras.Model, shape: tuple | None) -> float:
+    shape = shape or tuple(
+        usual if size is None else size for size, usual in zip(model.input_shape[1:], SOME_SIZES)
+    )
+    clips = np.random.default_rng(0).integers(0, 256, (2, *shape))
+    clips = clips.astype("uint8") if model.inputs[0].dtype == "uint8" else clips / np.float32(255)
+    expected = keras.ops.convert_to_numpy(model(clips, training=False)).astype("float32")
+    received = exported_outputs(_OUTPUT.value, _FORMAT.value, clips)
+    return float(np.abs(received - expected).max() / np.abs(expected).max())
+
+
+if __name__ == "__main__":
+    command_line.run(main)
