@@ -106,15 +106,16 @@ def encode_video(
     check_settings(fps, short_side, quality)
     _check_times(start, end)
     _check_file(path)
-    clock = frame_clock.FrameClock(fps, start, end)
+    clock = None
     try:
         with _opened(path) as container:
             stream = _video_stream(path, container)
+            clock = frame_clock.FrameClock(fps, stream.time_base, start, end)
             images = _JpegImages(path, short_side, upscale, quality)
             for frame, copies in clock.place(_deinterlaced(_decoded(path, stream, start))):
                 images.add(frame, copies)
     except (av.error.FFmpegError, EOFError) as error:
-        place = f" after {float(clock.covered):.2f} s" if clock.covered else ""
+        place = f" after {float(clock.covered):.2f} s" if clock and clock.covered else ""
         raise VideoError(path, f"damaged or not a video: {_message(error)}{place}") from error
     if not images.frames:
         raise VideoError(path, _nothing_decoded(clock, start, end))
@@ -178,7 +179,7 @@ def _decoded(
     path: str, stream: av.VideoStream, start: float | None
 ) -> Iterator[frame_clock.TimedFrame]:
     """The frames in order of display, from a key frame before `start` on."""
-    whole = _timed(path, stream, Fraction(0))
+    whole = _timed(path, stream, 0)
     first = next(whole, None)
     if first is None:
         return
@@ -186,9 +187,11 @@ def _decoded(
         yield from _whole(path, stream, first, whole)
         return
     # Key frames are found by decoding time, which runs ahead of display time: hence the margin.
-    frames = _sought(path, stream, first.begin, max(0, Fraction(start) - 1))
+    wanted = int(Fraction(start) / stream.time_base)
+    margin = int(1 / stream.time_base)
+    frames = _sought(path, stream, first.begin, max(0, wanted - margin))
     early = next(frames, None)
-    if early is None or early.begin > start:
+    if early is None or early.begin > wanted:
         # The index is missing or wrong: decode from the beginning.
         frames = _sought(path, stream, first.begin, 0)
         early = next(frames, None)
@@ -203,27 +206,27 @@ def _whole(
     first: frame_clock.TimedFrame,
     rest: Iterator[frame_clock.TimedFrame],
 ) -> Iterator[frame_clock.TimedFrame]:
-    zero, finish = first.begin, Fraction(0)
+    zero, finish = first.begin, 0
     for frame, begin, end in itertools.chain([first], rest):
         finish = max(finish, end - zero)
         yield frame_clock.TimedFrame(frame, begin - zero, end - zero)
     if not stream.duration:
         return
-    announced = stream.duration * stream.time_base
-    if announced - finish > max(1, announced / 10):
+    announced, seen = stream.duration * stream.time_base, finish * stream.time_base
+    if announced - seen > max(1, announced / 10):
         raise VideoError(
             path,
             f"cut short: its header announces {float(announced):.2f} s, its frames cover "
-            f"{float(finish):.2f} s",
+            f"{float(seen):.2f} s",
         )
 
 
 def _sought(
-    path: str, stream: av.VideoStream, zero: Fraction, start: Fraction
+    path: str, stream: av.VideoStream, zero: int, start: int
 ) -> Iterator[frame_clock.TimedFrame]:
     """The frames from a key frame before `start`, which counts from `zero` on."""
     try:
-        stream.container.seek(int((zero + start) / stream.time_base), stream=stream)
+        stream.container.seek(zero + start, stream=stream)
     except av.error.FFmpegError:
         if start == 0:
             raise
@@ -231,19 +234,18 @@ def _sought(
     yield from _timed(path, stream, zero)
 
 
-def _timed(path: str, stream: av.VideoStream, zero: Fraction) -> Iterator[frame_clock.TimedFrame]:
-    """Adds the times of display since `zero`."""
-    usual = 1 / stream.average_rate if stream.average_rate else Fraction(1, 25)
+def _timed(path: str, stream: av.VideoStream, zero: int) -> Iterator[frame_clock.TimedFrame]:
+    """Adds the times of display since `zero`, in ticks of the stream's time base."""
+    usual = max(1, round(1 / (stream.average_rate or 25) / stream.time_base))
     timestamps = frame_clock.Timestamps(stream.container.format.name)
     expected = zero
     for frame in stream.container.decode(stream):
         if frame.is_corrupt:
-            raise VideoError(
-                path, f"damaged: a frame at {float(expected - zero):.2f} s misses data"
-            )
+            seconds = float((expected - zero) * stream.time_base)
+            raise VideoError(path, f"damaged: a frame at {seconds:.2f} s misses data")
         timestamp = timestamps.of(frame)
-        begin = expected if timestamp is None else timestamp * frame.time_base
-        expected = begin + (frame.duration * frame.time_base if frame.duration else usual)
+        begin = expected if timestamp is None else timestamp
+        expected = begin + (frame.duration or usual)
         yield frame_clock.TimedFrame(frame, begin - zero, expected - zero)
 
 

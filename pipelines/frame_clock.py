@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 
 class TimedFrame(NamedTuple):
-    """A decoded frame and the seconds from the beginning of the video during which it is shown."""
+    """A decoded frame and the time from the beginning of the video during which it is shown."""
 
     frame: Any
-    begin: Fraction
-    finish: Fraction
+    begin: int  # in ticks of the video's time base
+    finish: int
 
 
 class Timestamps:
@@ -49,28 +49,43 @@ class FrameClock:
 
     Example:
 
-    >>> frames = [TimedFrame(n, Fraction(n, 10), Fraction(n + 1, 10)) for n in range(3)]
-    >>> list(FrameClock(25).place(frames))
+    >>> frames = [TimedFrame(n, n, n + 1) for n in range(3)]
+    >>> list(FrameClock(25, tick=Fraction(1, 10)).place(frames))
     [(0, 3), (1, 2), (2, 3)]
 
     Args:
         fps: slots a second.
+        tick: seconds that one unit of the frames' times lasts.
         start: seconds at which the first slot begins; `None` for the first frame.
         end: seconds at which the last slot ends; `None` for the end of the last frame.
     """
 
-    def __init__(self, fps: float, start: float | None = None, end: float | None = None):
-        self._fps = _decimal(fps)
-        self._start = _decimal(start or 0)
-        self._slots = None if end is None else max(1, self._slot(_decimal(end)))
-        self.covered = Fraction(0)  # seconds of the video seen so far
+    def __init__(
+        self, fps: float, tick: Fraction, start: float | None = None, end: float | None = None
+    ):
+        rate, begin = _decimal(fps), _decimal(start or 0)
+        self._tick = tick
+        self._start = begin / tick
+        # slot(t) = floor((t * tick - start) * fps + 1/2), in whole numbers over one denominator.
+        factor, term = tick * rate, Fraction(1, 2) - begin * rate
+        self._denominator = math.lcm(factor.denominator, term.denominator)
+        self._factor = int(factor * self._denominator)
+        self._term = int(term * self._denominator)
+        length = None if end is None else (_decimal(end) - begin) * rate
+        self._slots = None if length is None else max(1, math.floor(length + Fraction(1, 2)))
+        self._covered = 0
+
+    @property
+    def covered(self) -> Fraction:
+        """Seconds of the video seen so far."""
+        return self._covered * self._tick
 
     def place(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[Any, int]]:
         """Yields each frame that is shown at all with its number of slots, in order."""
         filled = 0
         held = None
         for timed in frames:
-            self.covered = timed.finish
+            self._covered = timed.finish
             copies = self._until(timed.begin) - filled
             if held is not None and copies > 0:
                 yield held.frame, copies
@@ -85,12 +100,9 @@ class FrameClock:
         if copies:
             yield held.frame, copies
 
-    def _until(self, time: Fraction) -> int:
-        slot = self._slot(time)
+    def _until(self, time: int) -> int:
+        slot = (time * self._factor + self._term) // self._denominator
         return slot if self._slots is None else min(slot, self._slots)
-
-    def _slot(self, time: Fraction) -> int:
-        return math.floor((time - self._start) * self._fps + Fraction(1, 2))
 
 
 def _decimal(value: float) -> Fraction:

@@ -5,10 +5,12 @@ import pytest
 
 from pipelines.frame_clock import FrameClock, TimedFrame, Timestamps
 
+TICK = Fraction(1, 100)
 
-def frames(*times, length=Fraction(1, 25)):
-    """Frames named 0, 1, ... at these times; each ends where the next begins."""
-    times = [Fraction(str(time)) for time in times]
+
+def frames(*times, length=4):
+    """Frames named 0, 1, ... at these seconds; each ends where the next begins."""
+    times = [int(Fraction(str(time)) / TICK) for time in times]
     ends = [*times[1:], times[-1] + length]
     return [TimedFrame(n, *span) for n, span in enumerate(zip(times, ends))]
 
@@ -18,8 +20,8 @@ def slots(clock, timed):
 
 
 def test_docstring_example():
-    timed = [TimedFrame(n, Fraction(n, 10), Fraction(n + 1, 10)) for n in range(3)]
-    assert list(FrameClock(25).place(timed)) == [(0, 3), (1, 2), (2, 3)]
+    timed = [TimedFrame(n, n, n + 1) for n in range(3)]
+    assert list(FrameClock(25, tick=Fraction(1, 10)).place(timed)) == [(0, 3), (1, 2), (2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -33,25 +35,25 @@ def test_docstring_example():
     ],
 )
 def test_slots_are_the_nearest(times, expected):
-    assert slots(FrameClock(25), frames(*times)) == expected
+    assert slots(FrameClock(25, TICK), frames(*times)) == expected
 
 
 def test_a_float_rate_is_the_decimal_number():
     # 0.1 is a little more than a tenth in binary: 30 slots of 10 s would become 29 or 31.
-    timed = [TimedFrame(n, Fraction(n * 10), Fraction(n * 10 + 10)) for n in range(30)]
-    assert slots(FrameClock(0.1), timed) == list(range(30))
+    timed = [TimedFrame(n, n * 10, n * 10 + 10) for n in range(30)]
+    assert slots(FrameClock(0.1, Fraction(1)), timed) == list(range(30))
 
 
 def test_start_and_end_count_from_the_first_frame():
     timed = frames(*(n / 25 for n in range(100)))
-    assert slots(FrameClock(25, start=0.4, end=0.8), timed) == list(range(10, 20))
-    assert slots(FrameClock(25, start=3.9), timed) == [97, 98, 99]  # halves go up
-    assert slots(FrameClock(5, start=0.4, end=1.2), timed) == [12, 17, 22, 27]
-    assert slots(FrameClock(25, start=4.5), timed) == []
+    assert slots(FrameClock(25, TICK, start=0.4, end=0.8), timed) == list(range(10, 20))
+    assert slots(FrameClock(25, TICK, start=3.9), timed) == [97, 98, 99]  # halves go up
+    assert slots(FrameClock(5, TICK, start=0.4, end=1.2), timed) == [12, 17, 22, 27]
+    assert slots(FrameClock(25, TICK, start=4.5), timed) == []
 
 
 def test_a_first_frame_after_the_start_fills_the_gap():
-    assert slots(FrameClock(25, start=0.0), frames("0.08", "0.12")) == [0, 0, 0, 1]
+    assert slots(FrameClock(25, TICK, start=0.0), frames("0.08", "0.12")) == [0, 0, 0, 1]
 
 
 def test_decoding_ends_with_the_clip():
@@ -62,12 +64,12 @@ def test_decoding_ends_with_the_clip():
             seen.append(timed.frame)
             yield timed
 
-    assert slots(FrameClock(25, end=0.4), watched()) == list(range(10))
+    assert slots(FrameClock(25, TICK, end=0.4), watched()) == list(range(10))
     assert len(seen) == 11
 
 
 def test_covered_is_what_was_seen():
-    clock = FrameClock(25)
+    clock = FrameClock(25, TICK)
     slots(clock, frames(0, "0.04"))
     assert clock.covered == Fraction(2, 25)
 
