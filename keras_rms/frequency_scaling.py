@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from keras_rms.smoothing import (
-    Smoothing,
+from keras_rms.arguments import (
     validate_finite,
     validate_floating,
     validate_smoothing,
 )
+from keras_rms.smoothing import Smoothing
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")

@@ -107,7 +107,7 @@ def _as_predicate(value: Any) -> Callable[[keras.layers.Layer], bool]:
 
 def _as_functional(model: Any) -> keras.Model:
     if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     # Only functional models list the operations of their graph.
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise ValueError(

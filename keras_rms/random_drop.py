@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.random_layer import RandomLayer, validate_survival
-from keras_rms.smoothing import validate_choice
+from keras_rms.arguments import validate_choice, validate_survival
+from keras_rms.random_layer import RandomLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")

@@ -36,12 +36,3 @@ class RandomLayer(keras.layers.Layer):
         if _STATE in store.keys():
             state = self.seed_generator.state
             state.assign(np.asarray(store[_STATE]).astype(state.dtype))
-
-
-def validate_survival(survival: Any) -> None:
-    """Raises a `ValueError` unless `survival` is a probability."""
-    is_number = isinstance(survival, (int, float)) and not isinstance(survival, bool)
-    if not is_number or not 0 <= survival <= 1:
-        raise ValueError(
-            f"`survival` should be a number in [0, 1]. Received: survival={survival!r}"
-        )

@@ -6,14 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.random_layer import RandomLayer
-from keras_rms.smoothing import (
-    Smoothing,
+from keras_rms.arguments import (
     validate_choice,
     validate_finite,
     validate_floating,
     validate_smoothing,
 )
+from keras_rms.random_layer import RandomLayer
+from keras_rms.smoothing import Smoothing
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")

@@ -6,8 +6,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.random_layer import RandomLayer, validate_survival
-from keras_rms.smoothing import standardize_data_format, validate_choice, validate_finite
+from keras_rms.arguments import (
+    standardize_data_format,
+    validate_choice,
+    validate_finite,
+    validate_survival,
+)
+from keras_rms.random_layer import RandomLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")

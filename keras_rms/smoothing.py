@@ -2,12 +2,20 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_rms.arguments import (
+    standardize_data_format,
+    standardize_kernel_size,
+    validate_choice,
+    validate_floating,
+    validate_positive,
+)
 
 
 def local_mean(
@@ -78,8 +86,8 @@ class Smoothing:
     """A separable low-pass filter, in the formulation that is fastest where it runs.
 
     Where a compiler fuses operations (JAX, or XLA under TensorFlow) it is a sum of shifted tensors
-    along each axis; elsewhere under TensorFlow a pooling or a depthwise convolution with a
-    gradient of its own; under PyTorch a product with a banded matrix along each axis.
+    along each axis. Elsewhere it is a depthwise convolution over space and a product with a banded
+    matrix over time (TensorFlow), or such products along all axes (PyTorch).
     """
 
     def __init__(
@@ -93,6 +101,7 @@ class Smoothing:
         self.stddev = stddev
         self.border = validate_choice("border", border, ("renormalize", "zeros"))
         self.data_format = standardize_data_format(data_format)
+        self._renormalizes = border == "renormalize"
 
     def smooth(self, inputs: Any) -> Any:
         """The smoothed tensor."""
@@ -109,12 +118,21 @@ class Smoothing:
             gain: Number, or tensor of the type of `x` in a shape that spreads over it.
             change: Likewise. No gradient flows into either.
         """
-        if keras.backend.backend() == "torch":
-            return _sum(x, gain, self._by_matrices(x), change)
-        # TensorFlow has no pooling of float16 on a CPU outside of XLA.
-        if _is_fused() or keras.backend.standardize_dtype(x.dtype) == "float16":
-            return _sum(x, gain, self._by_shifts(x), change)
-        return self._by_kernels(x, gain, change)
+        # Keras multiplies matrices of float64 in float32 on PyTorch.
+        by_shifts = _is_fused() or keras.backend.standardize_dtype(x.dtype) == "float64"
+        formulation = self._by_shifts if by_shifts else self._by_kernels
+        scaled, transposed = formulation(x, change)
+
+        # The backends' own gradients are slower than the same steps backwards.
+        @ops.custom_gradient
+        def blended(x: Any) -> Any:
+            def gradient(*args: Any, upstream: Any = None) -> Any:
+                upstream = args[0] if upstream is None else upstream
+                return _with_share(upstream, gain, transposed(upstream))
+
+            return _with_share(x, gain, scaled(x)), gradient
+
+        return blended(x)
 
     def sizes(self, rank: int) -> tuple[int, ...]:
         """The window's size in each of the dimensions of a tensor of this rank."""
@@ -146,63 +164,70 @@ class Smoothing:
         sizes = self.sizes(len(x.shape))
         return [(axis, self.weights(size)) for axis, size in enumerate(sizes, first) if size > 1]
 
-    def _by_shifts(self, x: Any) -> Any:
+    def _by_shifts(self, x: Any, change: Any) -> tuple[Callable, Callable]:
+        """`change * smooth(x)` and its transpose, as sums of shifted tensors along each axis."""
+        steps = []
         for axis, weights in self._axes(x):
-            total = _weighted_sum_of_shifts(x, axis, weights)
-            if self.border == "renormalize":
-                total = total * (1 / _weight_inside(x, axis, weights))
-            x = total
-        return x
+            scale = center = weights[len(weights) // 2]
+            if self._renormalizes:
+                scale = _over_weight_inside(center, x, axis, weights)
+            steps.append((axis, [weight / center for weight in weights], scale))
 
-    def _by_matrices(self, x: Any) -> Any:
-        for axis, weights in self._axes(x):
-            matrix = _banded_matrix(x, axis, weights)
-            if self.border == "renormalize":
-                matrix = matrix / ops.sum(matrix, axis=1, keepdims=True)
-            x = _matmul_along(x, axis, matrix)
-        return x
+        def scaled(x: Any) -> Any:
+            for axis, ratios, scale in steps:
+                x = _times(_sum_of_shifts(x, axis, ratios), scale)
+            return _times(x, change)
 
-    def _by_kernels(self, x: Any, gain: Any, change: Any) -> Any:
-        """One kernel for several axes at once, and the same kernel again for the gradient.
+        def transposed(x: Any) -> Any:
+            for axis, ratios, scale in reversed(steps):
+                x = _sum_of_shifts(_times(x, scale), axis, ratios)
+            return _times(x, change)
 
-        With B the filter that takes zeros beyond the border and D the weights that lie inside,
-        renormalising is D^-1 B, and its gradient B D^-1, since B is symmetric. The pooling computes
-        D^-1 B and the convolution B.
+        return scaled, transposed
+
+    def _by_kernels(self, x: Any, change: Any) -> tuple[Callable, Callable]:
+        """The same, as a depthwise convolution over space and a product with a matrix over time.
+
+        The matrix takes `change` along, where one number serves a whole sample: that saves a pass
+        over the memory. Without a depthwise convolution there is a product for each axis.
         """
-        pooled = self.stddev is None
-        kernel = self._mean_kernel if pooled else self._gaussian_kernel
-        inside = 1
+        convolved = (
+            len(x.shape) > 3
+            and self.data_format == "channels_last"
+            and keras.backend.backend() == "tensorflow"
+        )
+        first_convolved = len(x.shape) - 3 if convolved else len(x.shape)
+        scale, matrices = 1, []
         for axis, weights in self._axes(x):
-            inside = inside * _weight_inside(x, axis, weights)
-        if self.border == "zeros":
-            before_back, after = 1, inside if pooled else 1
-            after_back = after
+            if axis < first_convolved:
+                matrices.append((axis, self._matrix(x, axis, weights)))
+            elif self._renormalizes:
+                scale = scale * _over_weight_inside(1, x, axis, weights)
+        if matrices and _is_one_per_sample(change):
+            axis, matrix = matrices[0]
+            matrices[0] = axis, matrix * _as_matrices(change)
         else:
-            before_back = 1 / inside
-            after, after_back = (1, inside) if pooled else (1 / inside, 1)
+            scale = scale * change
 
-        @ops.custom_gradient
-        def blended(x: Any) -> Any:
-            def gradient(upstream: Any) -> Any:
-                smoothed = kernel(_times(upstream, before_back))
-                return _sum(upstream, gain, _times(smoothed, after_back), change)
+        def scaled(x: Any) -> Any:
+            x = self._depthwise(x) if convolved else x
+            for axis, matrix in matrices:
+                x = _matmul_along(x, axis, matrix)
+            return _times(x, scale)
 
-            return _sum(x, gain, _times(kernel(x), after), change), gradient
+        def transposed(x: Any) -> Any:
+            for axis, matrix in reversed(matrices):
+                x = _matmul_along(x, axis, ops.swapaxes(matrix, -1, -2))
+            x = _times(x, scale)
+            return self._depthwise(x) if convolved else x
 
-        return blended(x)
+        return scaled, transposed
 
-    def _mean_kernel(self, x: Any) -> Any:
-        return ops.average_pool(x, self.sizes(len(x.shape)), 1, "same", self.data_format)
-
-    def _gaussian_kernel(self, x: Any) -> Any:
-        axes = self._axes(x)
-        rank = len(x.shape)
-        if rank > 3 and self.data_format == "channels_last":
-            x = self._depthwise(x)
-            axes = [(axis, weights) for axis, weights in axes if axis < rank - 3]
-        for axis, weights in axes:
-            x = _matmul_along(x, axis, _banded_matrix(x, axis, weights))
-        return x
+    def _matrix(self, x: Any, axis: int, weights: list[float]) -> Any:
+        matrix = _banded_matrix(x, axis, weights)
+        if self._renormalizes:
+            matrix = matrix / ops.sum(matrix, axis=1, keepdims=True)
+        return ops.cast(matrix, x.dtype)
 
     def _depthwise(self, x: Any) -> Any:
         """The filter over height and width, the last two axes before the channels."""
@@ -218,7 +243,7 @@ class Smoothing:
 def _is_fused() -> bool:
     """Whether a compiler makes one pass over the memory of many small operations."""
     if keras.backend.backend() != "tensorflow":
-        return True
+        return keras.backend.backend() != "torch"
     # Keras has imported TensorFlow: this package itself does without.
     return sys.modules["tensorflow"].__internal__.get_enclosing_xla_context() is not None
 
@@ -227,20 +252,32 @@ def _times(x: Any, factor: Any) -> Any:
     return x if isinstance(factor, int) and factor == 1 else x * factor
 
 
-def _sum(x: Any, gain: Any, smoothed: Any, change: Any) -> Any:
-    scaled = _times(smoothed, change)
-    return scaled if isinstance(gain, int) and gain == 0 else _times(x, gain) + scaled
+def _with_share(x: Any, gain: Any, smoothed: Any) -> Any:
+    return smoothed if isinstance(gain, int) and gain == 0 else _times(x, gain) + smoothed
 
 
-def _weighted_sum_of_shifts(x: Any, axis: int, weights: list[float]) -> Any:
-    radius = len(weights) // 2
+def _is_one_per_sample(change: Any) -> bool:
+    return all(size == 1 for size in getattr(change, "shape", ())[1:])
+
+
+def _as_matrices(change: Any) -> Any:
+    return ops.reshape(change, (-1, 1, 1, 1)) if hasattr(change, "shape") else change
+
+
+def _sum_of_shifts(x: Any, axis: int, ratios: list[float]) -> Any:
+    """The neighbours along an axis, each times its weight's ratio to the center's."""
+    radius = len(ratios) // 2
     rank = len(x.shape)
     padded = ops.pad(x, [[radius, radius] if i == axis else [0, 0] for i in range(rank)])
-    total = None
-    for offset, weight in enumerate(weights):
+
+    def shifted(offset: int) -> Any:
         window = slice(offset, offset - 2 * radius or None)
-        shifted = padded[tuple(window if i == axis else slice(None) for i in range(rank))]
-        total = shifted * weight if total is None else total + shifted * weight
+        return padded[tuple(window if i == axis else slice(None) for i in range(rank))]
+
+    total = x
+    for offset in range(radius):
+        pair = shifted(offset) + shifted(2 * radius - offset)
+        total = total + (pair if ratios[offset] == 1 else pair * ratios[offset])
     return total
 
 
@@ -253,78 +290,19 @@ def _banded_matrix(x: Any, axis: int, weights: list[float]) -> Any:
     return ops.take(by_distance, ops.minimum(distance, radius + 1), axis=0)
 
 
-def _weight_inside(x: Any, axis: int, weights: list[float]) -> Any:
-    """For each position along the axis the weight of its neighbours that exist, spread over x."""
+def _over_weight_inside(numerator: float, x: Any, axis: int, weights: list[float]) -> Any:
+    """`numerator` over the weight of the neighbours that exist, by position along the axis."""
     inside = ops.sum(_banded_matrix(x, axis, weights), axis=1)
     shape = [-1 if i == axis else 1 for i in range(len(x.shape))]
-    return ops.cast(ops.reshape(inside, shape), x.dtype)
+    return ops.cast(ops.reshape(numerator / inside, shape), x.dtype)
 
 
 def _matmul_along(x: Any, axis: int, matrix: Any) -> Any:
+    """The product along one axis with a matrix, or with one for each sample: (samples, 1, n, n)."""
     shape = ops.shape(x)
-    rows = ops.reshape(x, (-1, shape[axis], math.prod(shape[axis + 1 :])))
-    return ops.reshape(ops.matmul(ops.cast(matrix, x.dtype), rows), shape)
+    rows = ops.reshape(x, (shape[0], -1, shape[axis], math.prod(shape[axis + 1 :])))
+    return ops.reshape(ops.matmul(matrix, rows), shape)
 
 
 def _at_least_float32(x: Any) -> str:
     return "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
-
-
-def validate_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Returns `value`, or raises a `ValueError` unless it is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"`{name}` should be one of {choices}. Received: {name}={value!r}")
-    return value
-
-
-def validate_positive(name: str, value: Any) -> None:
-    """Raises a `ValueError` unless `value` is a positive finite number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        raise ValueError(f"`{name}` should be a positive number. Received: {name}={value!r}")
-
-
-def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
-    """An odd positive integer or a tuple of one to three of them, else a `ValueError`."""
-    single = isinstance(kernel_size, int)
-    sizes = [kernel_size] if single else kernel_size
-    valid = isinstance(sizes, (list, tuple)) and 1 <= len(sizes) <= 3
-    if not valid or not all(_is_odd_positive(size) for size in sizes):
-        raise ValueError(
-            "`kernel_size` should be an odd positive integer, or one per dimension. "
-            f"Received: kernel_size={kernel_size!r}"
-        )
-    return kernel_size if single else tuple(sizes)
-
-
-def _is_odd_positive(size: Any) -> bool:
-    return isinstance(size, int) and not isinstance(size, bool) and size > 0 and size % 2 == 1
-
-
-def standardize_data_format(data_format: str | None) -> str:
-    """`data_format`, or Keras's own where it is `None`; else a `ValueError`."""
-    if data_format is None:
-        return keras.config.image_data_format()
-    return validate_choice("data_format", data_format, ("channels_last", "channels_first"))
-
-
-def validate_finite(name: str, value: Any) -> None:
-    """Raises a `ValueError` unless `value` is a finite number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
-        raise ValueError(f"`{name}` should be a finite number. Received: {name}={value!r}")
-
-
-def validate_smoothing(smoothing: Any, smoothing_stddev: Any) -> None:
-    """Raises a `ValueError` unless both are valid for a layer."""
-    validate_choice("smoothing", smoothing, ("mean", "gaussian"))
-    validate_positive("smoothing_stddev", smoothing_stddev)
-
-
-def validate_floating(inputs: Any) -> None:
-    """Raises a `ValueError` unless `inputs` has a floating type."""
-    if not keras.backend.is_float_dtype(inputs.dtype):
-        raise ValueError(
-            "`inputs` should have a floating type. "
-            f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
-        )

@@ -71,15 +71,17 @@ def test_a_single_one_spreads_by_the_weights_of_the_paper():
 @pytest.mark.parametrize("border", ["renormalize", "zeros"])
 def test_every_formulation_gives_the_same(stddev, border):
     x = position_coded((2, 3, 5, 4, 2))
+    upstream = position_coded(x.shape, 1)
     filter_ = Smoothing(3, stddev, border, "channels_last")
     expected = smooth(x, 3, stddev, border)
-    tensor = keras.ops.convert_to_tensor(x.astype("float32"))
-    for y in (
-        filter_._by_shifts(tensor),
-        filter_._by_matrices(tensor),
-        filter_._by_kernels(tensor, 0, 1),
-    ):
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(y), expected, rtol=1e-5, atol=1e-5)
+    along = np.sum(expected * upstream)
+    tensors = [keras.ops.convert_to_tensor(v.astype("float32")) for v in (x, upstream)]
+    for formulation in (filter_._by_shifts, filter_._by_kernels):
+        smoothed, transposed = formulation(tensors[0], 1)
+        y = keras.ops.convert_to_numpy(smoothed(tensors[0]))
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+        back = keras.ops.convert_to_numpy(transposed(tensors[1]))
+        np.testing.assert_allclose(np.sum(back * x), along, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -13,12 +14,16 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "av")
 
 
 def interleave(
-    ways: dict[str, Callable[[], Any]], repetitions: int = 10, warm_up: int = 2
+    ways: dict[str, Callable[[], Any]],
+    repetitions: int = 10,
+    warm_up: int = 2,
+    seconds_per_way: float = math.inf,
 ) -> dict[str, list[float]]:
     """The seconds of each repetition of each way, measured in turns.
 
     A way is a function without arguments that returns when its result is there. The order turns
-    round at every other repetition, so that no way always follows the same one.
+    round at every other repetition, so that no way always follows the same one. A way that has
+    used up its `seconds_per_way` sits out the rest, but not before its second repetition.
     """
     for way in ways.values():
         for _ in range(warm_up):
@@ -27,6 +32,8 @@ def interleave(
     for repetition in range(repetitions):
         names = list(ways) if repetition % 2 == 0 else list(reversed(ways))
         for name in names:
+            if len(seconds[name]) >= 2 and sum(seconds[name]) > seconds_per_way:
+                continue
             start = time.perf_counter()
             ways[name]()
             seconds[name].append(time.perf_counter() - start)
@@ -83,7 +90,16 @@ def _processor() -> str:
 def report(title: str, rows: Sequence[dict[str, Any]], json_path: str | None) -> None:
     """Prints the table under its title and the machine's line; writes all of it as JSON."""
     print(f"\n### {title}\n\n{markdown_table(rows)}\n\n{machine_line()}\n", flush=True)
-    if json_path is not None:
-        content = {"title": title, "machine": machine_line(), "rows": list(rows)}
-        with open(json_path, "w") as file:
-            json.dump(content, file, indent=2)
+    write_json([(title, rows)], json_path)
+
+
+def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | None) -> None:
+    """Writes titled tables with the machine's line, if there is a path."""
+    if json_path is None:
+        return
+    content = {
+        "machine": machine_line(),
+        "tables": [{"title": title, "rows": list(rows)} for title, rows in tables],
+    }
+    with open(json_path, "w") as file:
+        json.dump(content, file, indent=2)

@@ -1,5 +1,258 @@
-"""Random Mean Scaling beside the plain way of writing it and beside scaling alone."""
+"""Random Mean Scaling beside the plain way of writing it and beside scaling alone.
+
+Every table's rows compare, in one run and in turns:
+    floor   x * alpha: the memory traffic that nobody can avoid
+    RMS     keras_rms.RandomMeanScaling
+    plain   keras.layers.AveragePooling3D, or a depthwise Conv3D with Gaussian weights
+    torch   torch.nn.functional.avg_pool3d under autograd, where PyTorch is installed
+
+The backend is that of KERAS_BACKEND: TensorFlow is measured in graph mode and under XLA, JAX under
+XLA, PyTorch as it is. The network's table needs TensorFlow or JAX.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from absl import flags
+
+import keras_rms
+from benchmarks import common
+
+_TABLES = flags.DEFINE_multi_enum(
+    "table", ["layer", "network"], ["layer", "network"], "What to measure: one layer, a network."
+)
+_MODES = flags.DEFINE_multi_enum(
+    "mode", None, ["graph", "xla"], "TensorFlow's modes to measure; by default both."
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 6.0, "Time for one way in one row; at least two repetitions are made."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Clips in a training step of the network.")
+_CROP_SIZE = flags.DEFINE_integer("crop_size", 112, "Height and width of the network's clips.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "mixed_bfloat16"], "Precision of the network's table."
+)
+
+SHAPES = {  # batch 8, what enters the RMS layers of res4 and res5
+    "SlowOnly-50 res4": (8, 8, 14, 14, 1024),
+    "SlowOnly-50 res5": (8, 8, 7, 7, 2048),
+    "SlowOnly-34 res4": (8, 8, 14, 14, 256),
+    "SlowOnly-34 res5": (8, 8, 7, 7, 512),
+}
+STDDEV = 0.4
 
 
 def run(json_path: str | None) -> None:
-    pass
+    tables = []
+    if "layer" in _TABLES.value:
+        tables.append(("Random Mean Scaling, one layer (milliseconds)", list(_layer_rows())))
+    if "network" in _TABLES.value:
+        tables.append((_network_title(), _network_rows()))
+    for title, rows in tables:
+        common.report(title, rows, None)
+    common.write_json(tables, json_path)
+
+
+def _layer_rows() -> Any:
+    for mode in _modes():
+        for place, shape in SHAPES.items():
+            for smoothing in ("mean", "gaussian"):
+                for backward in (False, True):
+                    yield _layer_row(mode, place, shape, smoothing, backward)
+
+
+def _modes() -> list[str]:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _MODES.value or ["graph", "xla"]
+    return ["xla"] if backend == "jax" else ["eager"]
+
+
+def _layer_row(mode: str, place: str, shape: tuple, smoothing: str, backward: bool) -> dict:
+    rng = np.random.default_rng(0)
+    x, upstream = (rng.normal(size=shape).astype("float32") for _ in range(2))
+    alpha = rng.normal(1, 0.5, size=(shape[0], 1, 1, 1, 1)).astype("float32")
+    rms = keras_rms.RandomMeanScaling(smoothing=smoothing, smoothing_stddev=STDDEV, seed=0)
+    rms.build(shape)
+    low_pass = _plain_filter(smoothing, shape[-1])
+    functions = {
+        "floor": lambda x, alpha: x * alpha,
+        "RMS": lambda x, alpha: rms(x, training=True),
+        "plain": lambda x, alpha: x + (alpha - 1) * low_pass(x),
+    }
+    compiled = functools.partial(_compiled, mode=mode, backward=backward)
+    ways = {name: compiled(f, x=x, alpha=alpha, upstream=upstream) for name, f in functions.items()}
+    if smoothing == "mean" and importlib.util.find_spec("torch") is not None:
+        ways["torch"] = _with_torch(x, alpha, upstream, backward)
+    times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value), floor="floor")
+    row = {"mode": mode, "place": place, "filter": smoothing}
+    row["pass"] = "forward + backward" if backward else "forward"
+    for name in ("floor", "RMS", "plain", "torch"):
+        row[name] = times[name]["median_ms"] if name in times else None
+    row["RMS / floor"] = times["RMS"]["ratio"]
+    row["plain / floor"] = times["plain"]["ratio"]
+    return row
+
+
+def _plain_filter(smoothing: str, channels: int) -> keras.layers.Layer:
+    """The local mean or the Gaussian, as one writes it with Keras's own layers."""
+    if smoothing == "mean":
+        return keras.layers.AveragePooling3D(3, strides=1, padding="same")
+    squares = np.sum((np.indices((3, 3, 3)) - 1.0) ** 2, axis=0)
+    kernel = np.exp(-squares / (2 * STDDEV**2))
+    kernel = np.repeat((kernel / kernel.sum())[..., None, None], channels, axis=-1)
+    layer = keras.layers.Conv3D(channels, 3, padding="same", groups=channels, use_bias=False)
+    layer.build((None, None, None, None, channels))
+    layer.set_weights([kernel])
+    layer.trainable = False
+    return layer
+
+
+def _compiled(
+    function: Callable, *, x: Any, alpha: Any, upstream: Any, mode: str, backward: bool
+) -> Callable[[], Any]:
+    """A way to measure: the function of x and alpha and, if wanted, its gradient in x."""
+    if mode == "eager":
+        return _with_autograd(function, x, alpha, upstream, backward)
+    if keras.backend.backend() == "jax":
+        return _with_jax(function, x, alpha, upstream, backward)
+    import tensorflow as tf
+
+    x, alpha, upstream = (tf.constant(value) for value in (x, alpha, upstream))
+
+    @tf.function(jit_compile=mode == "xla", autograph=False)
+    def step(x: Any, alpha: Any, upstream: Any) -> Any:
+        if not backward:
+            return function(x, alpha)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x, alpha)
+        return y, tape.gradient(y, x, upstream)
+
+    return lambda: step(x, alpha, upstream)
+
+
+def _with_jax(function: Callable, x: Any, alpha: Any, upstream: Any, backward: bool) -> Callable:
+    import jax
+
+    def step(x: Any, alpha: Any, upstream: Any) -> Any:
+        if not backward:
+            return function(x, alpha)
+        y, gradient = jax.vjp(lambda x: function(x, alpha), x)
+        return y, gradient(upstream)
+
+    # The seed's state is a constant of the compiled step: the same work with the same numbers.
+    step = jax.jit(step)
+    x, alpha, upstream = (jax.numpy.asarray(value) for value in (x, alpha, upstream))
+    return lambda: jax.block_until_ready(step(x, alpha, upstream))
+
+
+def _with_autograd(
+    function: Callable, x: Any, alpha: Any, upstream: Any, backward: bool
+) -> Callable[[], Any]:
+    import torch
+
+    x, alpha, upstream = (torch.from_numpy(value) for value in (x, alpha, upstream))
+
+    def step() -> Any:
+        if not backward:
+            with torch.no_grad():
+                return function(x, alpha)
+        watched = x.detach().requires_grad_()
+        return torch.autograd.grad(function(watched, alpha), watched, upstream)
+
+    return step
+
+
+def _with_torch(x: Any, alpha: Any, upstream: Any, backward: bool) -> Callable[[], Any]:
+    """PyTorch's own way, channels first as its networks are."""
+    import torch
+
+    def scaled(x: Any, alpha: Any) -> Any:
+        pooled = torch.nn.functional.avg_pool3d(x, 3, 1, 1, count_include_pad=False)
+        return x + (alpha - 1) * pooled
+
+    first = [np.ascontiguousarray(np.moveaxis(value, -1, 1)) for value in (x, alpha, upstream)]
+    return _with_autograd(scaled, *first, backward)
+
+
+class _PlainScaling(keras.layers.Layer):
+    """RMS as one writes it with Keras's own layers."""
+
+    def __init__(self, smoothing: str = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.smoothing = smoothing
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def build(self, input_shape: tuple) -> None:
+        self.low_pass = _plain_filter(self.smoothing, input_shape[-1])
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        shape = (keras.ops.shape(inputs)[0], 1, 1, 1, 1)
+        alpha = keras.random.normal(shape, 1, 0.5, inputs.dtype, self.seed_generator)
+        return inputs + (alpha - 1) * self.low_pass(inputs)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "smoothing": self.smoothing}
+
+
+def _network_title() -> str:
+    size = _CROP_SIZE.value
+    return f"SlowOnly-50, batch {_BATCH_SIZE.value}, 8x{size}x{size}, {_DTYPE.value} (milliseconds)"
+
+
+def _network_rows() -> list[dict]:
+    keras.config.set_dtype_policy(_DTYPE.value)
+    rng = np.random.default_rng(0)
+    shape = (8, _CROP_SIZE.value, _CROP_SIZE.value, 3)
+    clips = rng.normal(size=(_BATCH_SIZE.value, *shape)).astype("float32")
+    labels = rng.integers(0, 400, size=_BATCH_SIZE.value)
+    networks = {
+        name: keras_rms.models.SlowOnly(50, input_shape=shape, rms=rms, seed=0)
+        for name, rms in {"without": None, "RMS": "mean", "RMS-GF": "gaussian"}.items()
+    }
+    is_last_bn = lambda x: x.name.startswith(("res4", "res5")) and x.name.endswith("bn3")  # noqa: E731
+    networks["plain mean"] = keras_rms.insert_before(
+        networks["without"], is_last_bn, _PlainScaling(name="plain")
+    )
+    for network in networks.values():
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        jit_compile = keras.backend.backend() == "jax"
+        network.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=jit_compile)
+    budget = 10 * _SECONDS.value
+    training = common.interleave(
+        {
+            name: functools.partial(network.train_on_batch, clips, labels)
+            for name, network in networks.items()
+        },
+        30,
+        2,
+        budget,
+    )
+    inference = common.interleave(
+        {
+            name: functools.partial(network.predict_on_batch, clips)
+            for name, network in networks.items()
+        },
+        30,
+        2,
+        budget / 3,
+    )
+    training, inference = (common.summarize(t, "without") for t in (training, inference))
+    return [
+        {
+            "network": name,
+            "training step": training[name]["median_ms"],
+            "to without": training[name]["ratio"],
+            "inference": inference[name]["median_ms"],
+            "to without ": inference[name]["ratio"],
+        }
+        for name in networks
+    ]

@@ -1,0 +1,75 @@
+"""Checks of the layers' arguments: each raises a `ValueError` that names what it received."""
+
+import math
+from typing import Any
+
+import keras
+
+
+def validate_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Returns `value`, or raises a `ValueError` unless it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`{name}` should be one of {choices}. Received: {name}={value!r}")
+    return value
+
+
+def validate_positive(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is a positive finite number."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ValueError(f"`{name}` should be a positive number. Received: {name}={value!r}")
+
+
+def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
+    """An odd positive integer or a tuple of one to three of them, else a `ValueError`."""
+    single = isinstance(kernel_size, int)
+    sizes = [kernel_size] if single else kernel_size
+    valid = isinstance(sizes, (list, tuple)) and 1 <= len(sizes) <= 3
+    if not valid or not all(_is_odd_positive(size) for size in sizes):
+        raise ValueError(
+            "`kernel_size` should be an odd positive integer, or one per dimension. "
+            f"Received: kernel_size={kernel_size!r}"
+        )
+    return kernel_size if single else tuple(sizes)
+
+
+def _is_odd_positive(size: Any) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size > 0 and size % 2 == 1
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """`data_format`, or Keras's own where it is `None`; else a `ValueError`."""
+    if data_format is None:
+        return keras.config.image_data_format()
+    return validate_choice("data_format", data_format, ("channels_last", "channels_first"))
+
+
+def validate_finite(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is a finite number."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise ValueError(f"`{name}` should be a finite number. Received: {name}={value!r}")
+
+
+def validate_smoothing(smoothing: Any, smoothing_stddev: Any) -> None:
+    """Raises a `ValueError` unless both are valid for a layer."""
+    validate_choice("smoothing", smoothing, ("mean", "gaussian"))
+    validate_positive("smoothing_stddev", smoothing_stddev)
+
+
+def validate_floating(inputs: Any) -> None:
+    """Raises a `ValueError` unless `inputs` has a floating type."""
+    if not keras.backend.is_float_dtype(inputs.dtype):
+        raise ValueError(
+            "`inputs` should have a floating type. "
+            f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
+        )
+
+
+def validate_survival(survival: Any) -> None:
+    """Raises a `ValueError` unless `survival` is a probability."""
+    is_number = isinstance(survival, (int, float)) and not isinstance(survival, bool)
+    if not is_number or not 0 <= survival <= 1:
+        raise ValueError(
+            f"`survival` should be a number in [0, 1]. Received: survival={survival!r}"
+        )

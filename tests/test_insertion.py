@@ -1,0 +1,207 @@
+"""Insertion into existing networks: places, names, seeds, weights, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_rms
+
+pytestmark = pytest.mark.any_backend
+
+
+def small_network():
+    inputs = keras.Input((8, 9, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv1")(inputs)
+    x = keras.layers.BatchNormalization(name="bn1")(x)
+    shortcut = x
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv2")(x)
+    x = keras.layers.BatchNormalization(name="bn2")(x)
+    x = keras.layers.Add(name="add")([x, shortcut])
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(x), name="small")
+
+
+def with_random_weights(model, seed=0):
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+    return model
+
+
+def inserted(model):
+    """The names of the inserted layers, in order."""
+    return [x.name for x in model.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+
+
+def input_of(model, name):
+    """The layer that feeds the layer of this name."""
+    return model.get_layer(name).input._keras_history.operation.name
+
+
+def predictions(model, shape=(2, 8, 9, 3)):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+TEMPLATE = {"spread": 0.3, "seed": 5, "name": "rms"}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        keras.layers.BatchNormalization,
+        (keras.layers.BatchNormalization, keras.layers.LSTM),
+        lambda layer: layer.name.startswith("bn"),
+    ],
+)
+def test_the_layer_comes_before_each_chosen_place(choice):
+    model = with_random_weights(small_network())
+    expected = predictions(model)
+    new = keras_rms.insert_before(model, choice, keras_rms.RandomMeanScaling(**TEMPLATE))
+    assert inserted(new) == ["bn1_rms", "bn2_rms"]
+    assert input_of(new, "bn1") == "bn1_rms" and input_of(new, "bn1_rms") == "conv1"
+    assert input_of(new, "bn2") == "bn2_rms" and input_of(new, "bn2_rms") == "conv2"
+    np.testing.assert_array_equal(predictions(new), expected)
+    assert inserted(model) == []
+    seeds = [new.get_layer(name).seed for name in inserted(new)]
+    assert len(set(seeds)) == 2
+    assert [new.get_layer(name).spread for name in inserted(new)] == [0.3, 0.3]
+
+
+def test_the_copy_is_independent_and_random_in_training():
+    model = with_random_weights(small_network())
+    before = model.get_weights()
+    new = keras_rms.insert_before(
+        model, keras.layers.BatchNormalization, keras_rms.RandomMeanScaling(**TEMPLATE)
+    )
+    new.compile(keras.optimizers.SGD(1e-3), "mse")
+    x = np.random.default_rng(1).normal(size=(4, 8, 9, 3))
+    first = [float(new.train_on_batch(x, np.zeros((4, 2)))) for _ in range(2)]
+    assert np.isfinite(first).all()
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    noisy = [keras.ops.convert_to_numpy(new(x, training=True)) for _ in range(2)]
+    assert np.abs(noisy[0] - noisy[1]).max() > 1e-4
+
+
+def test_the_new_network_saves_and_loads(tmp_path):
+    new = keras_rms.insert_before(
+        with_random_weights(small_network()),
+        keras.layers.BatchNormalization,
+        keras_rms.RandomMeanScaling(),
+    )
+    new.save(path := str(tmp_path / "model.keras"))
+    loaded = keras.models.load_model(path)
+    assert inserted(loaded) == inserted(new)
+    np.testing.assert_array_equal(predictions(loaded), predictions(new))
+
+
+def test_a_shared_layer_gets_one_layer_at_each_place():
+    inputs = keras.Input((8, 9, 3))
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    model = with_random_weights(keras.Model(inputs, conv(conv(inputs))))
+    new = keras_rms.insert_before(model, keras.layers.Conv2D, keras_rms.RandomMeanScaling(seed=0))
+    assert len(inserted(new)) == 2
+    assert len([x for x in new.layers if isinstance(x, keras.layers.Conv2D)]) == 1
+    np.testing.assert_array_equal(predictions(new), predictions(model))
+
+
+def test_models_inside_the_model_are_searched():
+    inner = small_network()
+    inputs = keras.Input((8, 9, 3))
+    model = with_random_weights(keras.Model(inputs, keras.layers.ReLU()(inner(inputs))))
+    new = keras_rms.insert_before(
+        model, keras.layers.BatchNormalization, keras_rms.RandomMeanScaling(name="rms")
+    )
+    assert inserted(new.get_layer("small")) == ["bn1_rms", "bn2_rms"]
+    np.testing.assert_array_equal(predictions(new), predictions(model))
+
+
+def test_a_sequential_model():
+    model = keras.Sequential(
+        [keras.Input((8, 9, 3)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization()]
+    )
+    new = keras_rms.insert_before(
+        with_random_weights(model), keras.layers.BatchNormalization, keras_rms.RandomMeanScaling()
+    )
+    assert len(inserted(new)) == 1
+    np.testing.assert_array_equal(predictions(new), predictions(model))
+
+
+def test_any_layer_can_be_inserted():
+    new = keras_rms.insert_before(
+        small_network(), keras.layers.Dense, keras.layers.Dropout(0.5, seed=1)
+    )
+    assert isinstance(new.get_layer(input_of(new, "head")), keras.layers.Dropout)
+
+
+def last_bn_of_res4_and_res5(layer):
+    return layer.name.startswith(("conv4", "conv5")) and layer.name.endswith("_3_bn")
+
+
+@pytest.mark.slow
+def test_resnet_50_of_keras_applications():
+    model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
+    new = keras_rms.insert_before(
+        model, last_bn_of_res4_and_res5, keras_rms.RandomMeanScaling(seed=0)
+    )
+    assert len(inserted(new)) == 6 + 3
+    assert new.count_params() == model.count_params()
+    np.testing.assert_allclose(
+        predictions(new, (1, 64, 64, 3)), predictions(model, (1, 64, 64, 3)), rtol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_a_resnet_of_keras_hub():
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[16],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128],
+        stackwise_num_blocks=[1, 2],
+        stackwise_num_strides=[1, 2],
+        block_type="bottleneck_block",
+        image_shape=(32, 32, 3),
+    )
+    model = keras_hub.models.ImageClassifier(backbone=backbone, num_classes=4)
+    for network in (backbone, model):
+        new = keras_rms.insert_before(
+            network, lambda layer: layer.name.endswith("3_bn"), keras_rms.RandomMeanScaling()
+        )
+        assert new.count_params() == network.count_params()
+        np.testing.assert_allclose(
+            predictions(new, (1, 32, 32, 3)), predictions(network, (1, 32, 32, 3)), rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "choice", "layer", "message"),
+    [
+        (None, keras.layers.ReLU, keras.layers.ReLU(), "`model`.*Received: model=None"),
+        ("new", 3, keras.layers.ReLU(), "`layer_type_or_predicate`.*Received"),
+        ("new", (), keras.layers.ReLU(), "`layer_type_or_predicate`.*Received"),
+        ("new", (3,), keras.layers.ReLU(), "`layer_type_or_predicate`.*Received"),
+        ("new", keras.layers.ReLU, "rms", "`layer`.*Received: layer='rms'"),
+        ("new", keras.layers.LSTM, keras.layers.ReLU(), "at least one layer.*Received"),
+        ("new", keras.layers.Add, keras.layers.ReLU(), "single input.*Received: the layer 'add'"),
+    ],
+)
+def test_bad_arguments(model, choice, layer, message):
+    model = small_network() if model == "new" else model
+    with pytest.raises(ValueError, match=message):
+        keras_rms.insert_before(model, choice, layer)
+
+
+def test_an_unbuilt_sequential_model_is_refused():
+    model = keras.Sequential([keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"`model` should be a functional"):
+        keras_rms.insert_before(model, keras.layers.Dense, keras.layers.ReLU())
+
+
+def test_a_subclassed_model_is_refused():
+    class Own(keras.Model):
+        pass
+
+    with pytest.raises(ValueError, match=r"`model` should be a functional"):
+        keras_rms.insert_before(Own(), keras.layers.Dense, keras.layers.ReLU())
