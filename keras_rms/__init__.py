@@ -1,5 +1,6 @@
 """Random Mean Scaling for Keras 3 and the action-recognition networks that use it."""
 
+from keras_rms import models
 from keras_rms.dropout import Dropout
 from keras_rms.frequency_scaling import FrequencyScaling
 from keras_rms.insertion import insert_before
@@ -21,4 +22,5 @@ __all__ = [
     "gaussian_smooth",
     "insert_before",
     "local_mean",
+    "models",
 ]

@@ -384,6 +384,7 @@ def main(argv: Sequence[str]) -> None:
         save=save,
         checkpoint_every=FLAGS.checkpoint_every,
         steps_per_call=FLAGS.steps_per_call,
+        measure_wait=not FLAGS.deterministic,
         worker_timeout=FLAGS.worker_timeout,
     )
     try:

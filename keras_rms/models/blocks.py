@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_rms.dropout import Dropout
 from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
+from keras_rms.models.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.random_mean_scaling import RandomMeanScaling
 from keras_rms.replica_seed import validate_seed
 
@@ -158,9 +159,10 @@ class BlockBuilder:
 
     def max_pool(self, x: Any, pool_size: Sequence[int], strides: Strides, name: str) -> Any:
         """Max pooling padded as a convolution is; zeros do no harm behind a ReLU."""
+        # By frames: TensorFlow's 3D max pooling knows neither float64 nor, on a CPU, float16.
         strides = _per_axis(strides, len(pool_size))
         x, padding = self._padded(x, pool_size, strides, name)
-        layer = {2: keras.layers.MaxPooling2D, 3: keras.layers.MaxPooling3D}[len(pool_size)]
+        layer = {2: keras.layers.MaxPooling2D, 3: FramewiseMaxPooling3D}[len(pool_size)]
         return layer(
             pool_size,
             strides=strides,

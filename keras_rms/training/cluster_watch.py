@@ -1,10 +1,9 @@
 """Ending a worker with a message where TensorFlow would wait without end for another."""
 
 import os
-import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from keras_rms.training.errors import LOST_WORKER, TrainingStopped, WorkerLost
 
@@ -12,8 +11,7 @@ from keras_rms.training.errors import LOST_WORKER, TrainingStopped, WorkerLost
 class Deadline:
     """Ends the process if what is inside the `with` takes too long.
 
-    TensorFlow waits forever for workers that are absent or frozen, in calls that Python cannot
-    interrupt.
+    TensorFlow waits forever for a worker that is frozen, in calls that Python cannot interrupt.
 
     Example:
 
@@ -51,27 +49,6 @@ class Deadline:
 
     def _expire(self) -> None:
         self._end(self._message(), WorkerLost.exit_code)
-
-
-def start_message(addresses: Sequence[str], seconds: float) -> str:
-    """What to say when the workers did not meet; tries which of them can be reached."""
-    silent = [address for address in addresses if not listens(address)]
-    which = f"Nothing answers at {', '.join(silent)}. " if silent else ""
-    return (
-        f"The {len(addresses)} workers did not meet within {seconds:.0f} seconds. {which}Start "
-        "the same command on every machine, each with its own task, check that the addresses and "
-        "ports are right and not blocked, or allow more time with --worker_timeout."
-    )
-
-
-def listens(address: str, timeout: float = 2.0) -> bool:
-    """Whether a connection to "host:port" can be made."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout).close()
-    except OSError:
-        return False
-    return True
 
 
 def end_process(message: str, status: int) -> None:

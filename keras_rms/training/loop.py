@@ -40,6 +40,8 @@ class TrainingLoop:
         save: Takes (position, whether it is the best so far).
         checkpoint_every: Steps from one checkpoint to the next, beside those at an epoch's end.
         steps_per_call: 0 chooses as many as take about a second.
+        measure_wait: Whether to log the share of time spent waiting for data; see
+            `make_several_steps`.
         worker_timeout: Seconds for a call or a validation, with several workers, after which the
             process ends because one of the others must be frozen.
 
@@ -63,6 +65,7 @@ class TrainingLoop:
         save: Callable[[Position, bool], object] = lambda position, best: None,
         checkpoint_every: int = 500,
         steps_per_call: int = 0,
+        measure_wait: bool = True,
         worker_timeout: float = 600.0,
     ) -> None:
         at_least_one = {
@@ -80,7 +83,7 @@ class TrainingLoop:
             )
         self._strategy = strategy
         self._training_data = training_data
-        self._several_steps = train_step.make_several_steps(strategy, step_function)
+        self._several_steps = train_step.make_several_steps(strategy, step_function, measure_wait)
         self._callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
         )
@@ -92,6 +95,7 @@ class TrainingLoop:
         self._save = save
         self._checkpoint_every = checkpoint_every
         self._steps_per_call = steps_per_call
+        self._measure_wait = measure_wait
         self._worker_timeout = worker_timeout
         self._several_workers = num_workers(strategy) > 1
         self._stop_requested = False
@@ -199,15 +203,17 @@ class TrainingLoop:
 
     def _logs(self, position: Position, sums: list[float]) -> dict[str, float]:
         loss, correct, clips = sums
-        return {
+        logs = {
             "epoch": position.finished_epochs + 1,
             "step": position.step,
             "learning_rate": float(self._schedule(position.step - 1)),
             "loss": loss / clips,
             "top1": correct / clips,
             "clips_per_second": self._speed.clips_per_second,
-            "data_wait": self._speed.data_wait,
         }
+        if self._measure_wait:
+            logs["data_wait"] = self._speed.data_wait
+        return logs
 
     def _seconds_left(self, position: Position, batch_size: float) -> float:
         steps = self._epochs * self._steps_per_epoch - position.step
@@ -221,7 +227,8 @@ class TrainingLoop:
         epoch = position.finished_epochs
         last = epoch + 1 == self._epochs
         logs = self._logs(position, position.sums)
-        logs["data_wait"] = position.wait / position.seconds
+        if self._measure_wait:
+            logs["data_wait"] = position.wait / position.seconds
         best = False
         if self._validate and (last or (epoch + 1) % self._validate_every == 0):
             started = time.monotonic()

@@ -154,11 +154,12 @@ class ProgressLine(keras.callbacks.Callback):
 
     def _text(self, logs: dict) -> str:
         epoch, step = int(logs["epoch"]), int(logs["step"])
+        wait = f"data wait {logs['data_wait']:.0%}  " if "data_wait" in logs else ""
         done = step - (epoch - 1) * self._steps_per_epoch
         return (
             f"epoch {epoch}/{self._epochs}  step {done}/{self._steps_per_epoch}  "
             f"loss {logs['loss']:.4f}  top-1 {logs['top1']:.1%}  "
-            f"{logs['clips_per_second']:.1f} clips/s  data wait {logs['data_wait']:.0%}  "
+            f"{logs['clips_per_second']:.1f} clips/s  {wait}"
             f"{duration(logs['seconds_left'])} left"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_rms.training.cluster_watch import Deadline, start_message
+from keras_rms.training.rendezvous import meet
 
 
 def make_strategy(
@@ -27,7 +27,7 @@ def make_strategy(
             devices.
         cluster: "host:port" of each worker; the same list on each of them.
         task: This worker's position in `cluster`.
-        worker_timeout: Seconds after which the process ends if the workers have not met.
+        worker_timeout: Seconds to wait for the other workers.
 
     Returns:
         The default strategy for one device, else a `MirroredStrategy` or, for several machines, a
@@ -35,13 +35,13 @@ def make_strategy(
 
     Raises:
         ValueError: If there are not as many devices, or the cluster's description is wrong.
+        WorkerLost: If the other workers do not appear.
     """
     _choose_devices(replicas)
     config = describe_cluster(cluster, task)
     if config:
-        addresses = config["cluster"]["worker"]
-        with Deadline(worker_timeout, lambda: start_message(addresses, worker_timeout)):
-            return tf.distribute.MultiWorkerMirroredStrategy()
+        meet(config["cluster"]["worker"], config["task"]["index"], worker_timeout)
+        return tf.distribute.MultiWorkerMirroredStrategy()
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     names = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()

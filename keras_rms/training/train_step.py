@@ -151,9 +151,15 @@ class TrainStep:
 
 
 def make_several_steps(
-    strategy: tf.distribute.Strategy, train_step: Callable
+    strategy: tf.distribute.Strategy, train_step: Callable, measure_wait: bool = True
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """A compiled function that takes `count` steps in one call.
+
+    Args:
+        strategy: From `make_strategy`.
+        train_step: See `TrainStep`.
+        measure_wait: False where TensorFlow allows no clock, which it does not after
+            `enable_op_determinism`; "wait" is then 0.
 
     Returns:
         (iterator, first step, count, request) -> "sums" (see `SUMS`), "wait" (seconds this worker
@@ -170,6 +176,9 @@ def make_several_steps(
     def first_replica(values: tf.Tensor) -> tf.Tensor:
         return strategy.experimental_local_results(values)[0]
 
+    def now() -> tf.Tensor:
+        return tf.timestamp() if measure_wait else tf.zeros((), tf.float64)
+
     @tf.function
     def several_steps(iterator, first_step, count, request):  # noqa: ANN001
         agreed = first_replica(strategy.run(exchange, args=(request,)))
@@ -181,12 +190,12 @@ def make_several_steps(
             # The clock must not start before the step before has ended, nor stop before the batch
             # is there.
             with tf.control_dependencies([sums]):
-                asked = tf.timestamp()
+                asked = now()
             with tf.control_dependencies([asked]):
                 clips, labels = next(iterator)
             batch = strategy.experimental_local_results(labels)
             with tf.control_dependencies(batch):
-                wait += tf.timestamp() - asked
+                wait += now() - asked
             results = strategy.run(train_step, args=(clips, labels, first_step + taken))
             sums += first_replica(results[0])
             finite = first_replica(results[1])

@@ -1,0 +1,100 @@
+"""Draws what Random Mean Scaling does to one frame, as a PNG.
+
+    python scripts/show_rms.py --output=rms.png
+    python scripts/show_rms.py --video=clip.mp4 --second=2 --output=rms.png
+
+Above: the frame x, its local mean over time and space, and the residual. Below: the outputs for
+three values of alpha, the local mean times alpha plus the residual. Without --video the frame is
+one of a demonstration video. In a network the window is 3x3x3 on features of 14x14 or 7x7; a frame
+has far more pixels, hence the wider window here. Needs matplotlib: pip install 'keras_rms[docs]'.
+"""
+
+import io
+from collections.abc import Sequence
+
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+# isort: split
+import numpy as np
+from absl import flags
+from keras import ops
+from PIL import Image
+
+import keras_rms
+from pipelines import command_line
+from pipelines.decoding import encode_video
+from pipelines.demo_rendering import render_video
+
+_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
+_VIDEO = flags.DEFINE_string("video", None, "Video file; by default a demonstration video.")
+_SECOND = flags.DEFINE_float("second", 1.0, "Where in the video, in seconds.", lower_bound=0)
+_SHORT_SIDE = flags.DEFINE_integer("short_side", 112, "Pixels of the shorter side.", lower_bound=32)
+_KERNEL_SIZE = flags.DEFINE_integer("kernel_size", 9, "Height and width of the window, odd.")
+_ALPHAS = flags.DEFINE_list("alphas", ["0", "0.5", "1.5"], "Three values of alpha.")
+FPS = 25
+
+
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) > 1:
+        raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    clip = _video_frames() if _VIDEO.value else _demonstration_frames()
+    kernel_size = (3, _KERNEL_SIZE.value, _KERNEL_SIZE.value)
+    mean = ops.convert_to_numpy(keras_rms.local_mean(clip[None], kernel_size))[0, 1]
+    x = clip[1]
+    panels = [("x", x), ("local mean", mean), ("residual x - mean (+ 0.5)", x - mean + 0.5)]
+    for alpha in _parsed_alphas():
+        panels.append((f"alpha = {alpha:g}", alpha * mean + x - mean))
+    _draw(panels, _OUTPUT.value)
+    print(f"Wrote {_OUTPUT.value}: a window of 3 frames x {kernel_size[1]} x {kernel_size[2]}.")
+
+
+def _parsed_alphas() -> list[float]:
+    try:
+        return [float(alpha) for alpha in _ALPHAS.value]
+    except ValueError:
+        raise ValueError(f"--alphas should be numbers. Received: {_ALPHAS.value}") from None
+
+
+def _video_frames() -> np.ndarray:
+    """Three frames of the file in [0, 1], a stride of eight frames apart as in training clips."""
+    step = 8 / FPS
+    start = _SECOND.value
+    video = encode_video(
+        _VIDEO.value, fps=FPS, short_side=_SHORT_SIDE.value, start=start, end=start + 3 * step
+    )
+    if len(video.frames) < 17:
+        raise ValueError(
+            f"{_VIDEO.value} has no {3 * step:.2f} seconds after second {start:g}; give another "
+            "--second."
+        )
+    frames = [np.asarray(Image.open(io.BytesIO(video.frames[8 * i]))) for i in range(3)]
+    return np.stack(frames).astype("float32") / 255
+
+
+def _demonstration_frames() -> np.ndarray:
+    short = _SHORT_SIDE.value
+    video = render_video("spin", split="train", index=0, width=short * 4 // 3, height=short)
+    first = min(round(_SECOND.value * FPS), len(video) - 17)
+    return video[first : first + 17 : 8].astype("float32") / 255
+
+
+def _draw(panels: list[tuple[str, np.ndarray]], path: str) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError(
+            "Drawing needs matplotlib, which is not installed: pip install 'keras_rms[docs]'."
+        ) from None
+
+    height, width = panels[0][1].shape[:2]
+    figure = Figure(figsize=(9, 6 * height / width + 0.9), layout="constrained", dpi=120)
+    rows = -(-len(panels) // 3)
+    for axes, (title, image) in zip(figure.subplots(rows, 3).flat, panels):
+        axes.imshow(np.clip(image, 0, 1))
+        axes.set_title(title)
+        axes.axis("off")
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
