@@ -47,6 +47,9 @@ def explained(data_dir: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        # A network's own operations raise InvalidArgumentError too.
+        if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" not in error.message:
+            raise
         raise ValueError(
             f"A record of {data_dir} cannot be read or decoded: {error.message.splitlines()[0]} "
             f"`python pipelines/verify.py --data={data_dir}` lists all that is damaged; converting "

@@ -47,6 +47,11 @@ class SequenceIndex:
     offsets: np.ndarray
     class_names: list[str]
 
+    @property
+    def conversion(self) -> dict:
+        """Not known of such shards: empty, so that prediction encodes with the defaults."""
+        return {}
+
     def __len__(self) -> int:
         return len(self.keys)
 

@@ -56,6 +56,11 @@ class Index:
         return len(self.keys)
 
     @property
+    def conversion(self) -> dict[str, Any]:
+        """How the videos were encoded: arguments of `decoding.encode_video`."""
+        return self.manifest["settings"]
+
+    @property
     def shard_paths(self) -> list[str]:
         """Paths of the shards, by shard number."""
         count = len(self.manifest["shards"])

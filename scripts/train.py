@@ -58,8 +58,7 @@ from keras_rms.training.synchronized_batch_norm import synchronize_batch_norm
 from keras_rms.training.train_step import TrainStep
 from keras_rms.training.validation import validate
 from keras_rms.training.weight_average import WeightAverage
-from pipelines import command_line, input_pipeline
-from pipelines.split_index import load_index
+from pipelines import command_line, damage, input_pipeline
 
 # Data
 flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
@@ -81,6 +80,20 @@ flags.DEFINE_list(
     "Ids of classes that a mirrored clip turns into each other, as in 86:87,93:94,166:167.",
 )
 flags.DEFINE_integer("data_workers", None, "Threads that decode; by default all cores.")
+flags.DEFINE_enum(
+    "format",
+    "records",
+    sorted(input_pipeline.FORMATS),
+    "Of the shards in --data: pipelines/convert.py's, or DMVR's and Model Garden's.",
+)
+flags.DEFINE_enum(
+    "on_damage", "stop", damage.POLICIES, "Stop at a damaged record, or skip its video."
+)
+flags.DEFINE_string(
+    "data_service",
+    None,
+    "grpc://host:port of a tf.data service whose workers decode; the order of batches may vary.",
+)
 
 # Network
 flags.DEFINE_string("model", "slow_only_50", f"One of {', '.join(models.list())}.")
@@ -167,6 +180,8 @@ FLAGS = flags.FLAGS
 _FREE = {
     "data",
     "data_workers",
+    "data_service",
+    "on_damage",
     "init_from",  # used before the first step only; the folder may be gone later
     "work_dir",
     "replicas",
@@ -208,9 +223,9 @@ def main(argv: Sequence[str]) -> None:
     keras.utils.set_random_seed(FLAGS.seed)
 
     # Data
-    index = load_index(FLAGS.data, FLAGS.train_split)
+    index = input_pipeline.open_split(FLAGS.data, FLAGS.train_split, FLAGS.format)
     if FLAGS.validation_split:
-        load_index(FLAGS.data, FLAGS.validation_split)
+        input_pipeline.open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
     steps_per_epoch = FLAGS.steps_per_epoch or -(-len(index.keys) // FLAGS.batch_size)
     total_steps = FLAGS.epochs * steps_per_epoch
     evaluation_crop_size = FLAGS.evaluation_crop_size or round(FLAGS.crop_size * 256 / 224)
@@ -221,6 +236,9 @@ def main(argv: Sequence[str]) -> None:
         "num_workers": workers,
         "worker_index": worker,
         "data_workers": FLAGS.data_workers,
+        "format": FLAGS.format,
+        "on_damage": FLAGS.on_damage,
+        "data_service": FLAGS.data_service,
     }
 
     def training_data(start_step: int) -> tf.data.Dataset:
@@ -259,7 +277,7 @@ def main(argv: Sequence[str]) -> None:
         "warmup_epochs": warmup_epochs,
         "class_names": index.class_names,
         "num_videos": len(index.keys),
-        "conversion": index.manifest["settings"],
+        "conversion": index.conversion,
         "num_replicas": strategy.num_replicas_in_sync,
         "num_workers": workers,
         **work_settings.provenance(Path(__file__).parent),
@@ -388,7 +406,8 @@ def main(argv: Sequence[str]) -> None:
         worker_timeout=FLAGS.worker_timeout,
     )
     try:
-        loop.run(position)
+        with damage.explained(FLAGS.data):
+            loop.run(position)
     except NotFinite as stop:
         step = stop.step
         clips, labels = next(iter(training_data(step)))

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,23 @@ def test_errors_are_one_paragraph_that_names_the_input(job, tmp_path, words, nam
     places = {**job, "empty": empty, "other": other}
     result = command(*(word.format(**places) for word in words), status=1)
     assert_one_paragraph(result, named.format(**places))
+
+
+@pytest.mark.slow
+def test_a_damaged_record_stops_with_a_remedy_or_is_skipped(job, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(job["data"], data)
+    for shard in data.glob("train-*.tfrecord"):
+        content = bytearray(shard.read_bytes())
+        if content:
+            content[len(content) // 2] ^= 0xFF
+            shard.write_bytes(content)
+    words = ["scripts/train.py", f"--data={data}", *TRAIN_FLAGS, "--epochs=1"]
+    stopped = command(*words, f"--work_dir={tmp_path / 'stop'}", status=1)
+    assert_one_paragraph(stopped, "pipelines/verify.py")
+    skipped = command(*words, f"--work_dir={tmp_path / 'skip'}", "--on_damage=skip")
+    assert "skipped a video" in skipped.stderr
+    assert (tmp_path / "skip" / "model.keras").exists()
 
 
 def assert_one_paragraph(result, named):
