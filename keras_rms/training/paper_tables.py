@@ -1,0 +1,183 @@
+"""The experiments of the paper's tables, and what the paper measured, as data.
+
+Reference: Kim et al., "Regularization on Spatio-Temporally Smoothed Feature for Action
+Recognition", CVPR 2020, Tables 1 and 2 (Mini-Kinetics, mean and deviation of three runs) and
+Fig. 3 (the gap between training and validation accuracy at the end).
+"""
+
+from dataclasses import dataclass, field
+
+SLOW_ONLY_34 = "slow_only_34"
+SLOW_ONLY_50 = "slow_only_50"
+# Networks whose residual branch has two convolutions; all others have three.
+BASIC_BLOCKS = ("slow_only_18", SLOW_ONLY_34)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        method: What is added to the plain network; empty for the network alone.
+        model: The paper's network.
+        flags: Those of scripts/train.py that make the line.
+        top1, top5: Per cent in the paper, (mean, deviation); None where it gives none.
+        gap: Per cent of training accuracy above validation accuracy in the paper's Fig. 3.
+    """
+
+    method: str
+    model: str
+    flags: dict[str, str] = field(default_factory=dict)
+    top1: tuple[float, float] | None = None
+    top5: tuple[float, float] | None = None
+    gap: float | None = None
+
+
+_NONE = {"rms": "none"}
+_RMS = {"rms": "mean"}
+_GAUSSIAN = {"rms": "gaussian"}
+
+_BASELINE_34 = Row("", SLOW_ONLY_34, _NONE, (74.7, 0.33), (92.1, 0.06), 25.5)
+_RMS_34 = Row("RMS", SLOW_ONLY_34, _RMS, (77.0, 0.31), (93.5, 0.23), 11.7)
+_GAUSSIAN_34 = Row("RMS-GF", SLOW_ONLY_34, _GAUSSIAN, (77.5, 0.16), (93.9, 0.03), 5.7)
+_BASELINE_50 = Row("", SLOW_ONLY_50, _NONE, (77.5, 0.85), (93.2, 0.42))
+_RMS_50 = Row("RMS", SLOW_ONLY_50, _RMS, (78.6, 0.33), (94.0, 0.12))
+_GAUSSIAN_50 = Row("RMS-GF", SLOW_ONLY_50, _GAUSSIAN, (78.3, 0.33), (94.1, 0.11))
+
+
+def _called(method: str, row: Row) -> Row:
+    """The same experiment under the name that another table has for it."""
+    return Row(method, row.model, row.flags, row.top1, row.top5, row.gap)
+
+
+def _at(name: str, position: str, model: str, top1: tuple, top5: tuple) -> Row:
+    return Row(f"RMS before the {name}", model, {**_RMS, "rms_position": position}, top1, top5)
+
+
+_POSITION = (
+    _BASELINE_34,
+    _at("1st conv.", "before_conv1", SLOW_ONLY_34, (76.7, 0.23), (93.2, 0.27)),
+    _at("1st BN", "before_bn1", SLOW_ONLY_34, (76.9, 0.54), (93.2, 0.30)),
+    _at("1st ReLU", "before_relu1", SLOW_ONLY_34, (76.4, 0.25), (93.2, 0.09)),
+    _at("2nd conv.", "before_conv2", SLOW_ONLY_34, (76.8, 0.38), (93.3, 0.12)),
+    _at("2nd BN", "before_bn2", SLOW_ONLY_34, (76.7, 0.23), (93.2, 0.12)),
+    _at("2nd ReLU", "before_relu2", SLOW_ONLY_34, (76.3, 0.36), (93.0, 0.12)),
+    # The default places: all BNs of basic blocks, the last BN of bottlenecks.
+    _called("RMS before all BNs", _RMS_34),
+    _BASELINE_50,
+    _at("1st BN", "before_bn1", SLOW_ONLY_50, (78.4, 0.39), (93.8, 0.11)),
+    _at("2nd BN", "before_bn2", SLOW_ONLY_50, (77.8, 0.55), (93.8, 0.21)),
+    _called("RMS before the 3rd BN", _RMS_50),
+)
+
+
+def _normal(deviation: str, top1: tuple, top5: tuple) -> Row:
+    flags = {**_RMS, "rms_spread": deviation}
+    return Row(f"RMS, N(1.0, {deviation})", SLOW_ONLY_34, flags, top1, top5)
+
+
+def _uniform(interval: str, half_width: str, top1: tuple, top5: tuple) -> Row:
+    flags = {**_RMS, "rms_distribution": "uniform", "rms_spread": half_width}
+    return Row(f"RMS, U({interval})", SLOW_ONLY_34, flags, top1, top5)
+
+
+_DISTRIBUTION = (
+    _BASELINE_34,
+    _normal("0.3", (76.1, 0.76), (92.9, 0.45)),
+    _called("RMS, N(1.0, 0.5)", _RMS_34),
+    _normal("0.7", (76.9, 0.20), (93.5, 0.37)),
+    _uniform("0.5, 1.5", "0.5", (75.7, 0.43), (92.6, 0.29)),
+    _uniform("0.0, 2.0", "1.0", (76.4, 0.36), (93.4, 0.45)),
+    _uniform("-0.5, 2.5", "1.5", (74.5, 0.58), (92.6, 0.16)),
+)
+
+
+def _scaled(name: str, component: str, deviation: str | None, top1: tuple, top5: tuple) -> Row:
+    flags = {**_RMS, "rms_component": component}
+    if deviation:
+        flags["rms_spread"] = deviation
+    return Row(f"RS on {name}, {deviation or '0.5'}", SLOW_ONLY_34, flags, top1, top5)
+
+
+_COMPONENT = (
+    _BASELINE_34,
+    _called("RS on x-bar (RMS), 0.3", _DISTRIBUTION[1]),
+    _called("RS on x-bar (RMS), 0.5", _RMS_34),
+    _scaled("x", "input", "0.3", (75.6, 0.23), (92.9, 0.15)),
+    _scaled("x", "input", None, (75.4, 0.40), (93.0, 0.42)),
+    _scaled("r", "residual", "0.3", (75.0, 0.26), (92.4, 0.13)),
+    _scaled("r", "residual", None, (75.6, 0.77), (92.5, 0.37)),
+)
+
+
+def _filtered(deviation: str, top1: tuple, top5: tuple) -> Row:
+    flags = {**_GAUSSIAN, "rms_stddev": deviation}
+    return Row(f"RMS, Gaussian filter ({deviation})", SLOW_ONLY_34, flags, top1, top5)
+
+
+_FILTER = (
+    _BASELINE_34,
+    _called("RMS, mean filter", _RMS_34),
+    _called("RMS, Gaussian filter (0.4)", _GAUSSIAN_34),
+    _filtered("1.0", (77.2, 0.19), (93.7, 0.23)),
+    _filtered("2.0", (77.2, 0.29), (93.6, 0.08)),
+    _BASELINE_50,
+    _called("RMS, mean filter", _RMS_50),
+    _called("RMS, Gaussian filter (0.4)", _GAUSSIAN_50),
+)
+
+
+_RANDOM_DROP = {**_NONE, "residual_drop": "random_drop"}
+_SHAKE_DROP = {**_NONE, "residual_drop": "shake_drop"}
+_CUT_MIX = {**_NONE, "mixing": "cutmix"}
+_RIVALS_34 = (
+    Row("RandomDrop", SLOW_ONLY_34, _RANDOM_DROP, (75.6, 0.14)),
+    Row("ShakeDrop", SLOW_ONLY_34, _SHAKE_DROP, (77.3, 0.19)),
+    Row("CutMix", SLOW_ONLY_34, _CUT_MIX, (76.3, 0.28)),
+)
+_RIVALS_50 = (
+    Row("RandomDrop", SLOW_ONLY_50, _RANDOM_DROP, (76.6, 0.25)),
+    Row("ShakeDrop", SLOW_ONLY_50, _SHAKE_DROP, (78.3, 0.01)),
+    Row("CutMix", SLOW_ONLY_50, _CUT_MIX, (78.2, 0.27)),
+)
+
+# Name -> lines in the paper's order. "comparison" has what the paper compares in Table 1 (c), 2
+# and Fig. 3 at its default strengths.
+TABLES: dict[str, tuple[Row, ...]] = {
+    "1a": _POSITION,
+    "1b": _DISTRIBUTION,
+    "1c": _COMPONENT,
+    "1d": _FILTER,
+    "2": (
+        *(_BASELINE_34, _RMS_34, _GAUSSIAN_34, *_RIVALS_34),
+        *(_BASELINE_50, _RMS_50, _GAUSSIAN_50, *_RIVALS_50),
+    ),
+    "comparison": (
+        *(_BASELINE_34, _RMS_34, _GAUSSIAN_34, _COMPONENT[6], _COMPONENT[4], *_RIVALS_34),
+    ),
+}
+
+
+def rows(table: str, model: str | None = None) -> tuple[Row, ...]:
+    """The lines of a table, with the paper's networks or with another one.
+
+    Example:
+
+    >>> [row.method for row in rows("1d", "slow_only_18")][:2]
+    ['', 'RMS, mean filter']
+
+    Args:
+        table: A key of `TABLES`.
+        model: Another network: takes the lines of SlowOnly-34 if it has basic blocks, else those
+            of SlowOnly-50, and all lines of a table that has none of its kind.
+
+    Raises:
+        ValueError: If there is no such table.
+    """
+    if table not in TABLES:
+        raise ValueError(f"table must be one of {', '.join(TABLES)}. Received: table={table}")
+    lines = TABLES[table]
+    if model is None:
+        return lines
+    alike = SLOW_ONLY_34 if model in BASIC_BLOCKS else SLOW_ONLY_50
+    return tuple(row for row in lines if row.model == alike) or lines
