@@ -1,0 +1,125 @@
+"""The networks by name: parameters, multiply-accumulates, shapes and measured speed.
+
+Counts are those of the builder's own input and, for networks of 224x224, of 256x256 as well. Speed
+is measured on noise of the size that the flags state, the networks in turns: the forward pass of
+inference, and a whole training step (forward, backward, plain SGD) with RMS. The backend is that of
+KERAS_BACKEND. Counting alone takes a minute.
+"""
+
+import functools
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+from absl import flags
+
+import keras_rms.models
+from benchmarks import common
+from keras_rms.models.macs import multiply_accumulates
+
+_NETWORKS = flags.DEFINE_list(
+    "networks", keras_rms.models.list(), "Networks to list; by default all there are."
+)
+_MEASURE = flags.DEFINE_bool("measure", True, "Whether to measure the speed, not only to count.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Clips in a measured step.", 1)
+_CROP_SIZE = flags.DEFINE_integer(
+    "crop_size",
+    112,
+    "Height and width of the measured clips, but no more than the network's usual ones. The number "
+    "of frames is the network's usual one.",
+    1,
+)
+_RMS = flags.DEFINE_enum(
+    "rms", "mean", ["none", "mean", "gaussian"], "RMS in the measured networks."
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 4.0, "Time for one network and pass; at least two repetitions are made."
+)
+
+
+@flags.validator("networks", f"must be among {','.join(keras_rms.models.list())}")
+def _are_known(names: list[str]) -> bool:
+    return bool(names) and set(names) <= set(keras_rms.models.list())
+
+
+def run(json_path: str | None) -> None:
+    rows = [_counts(name) for name in _NETWORKS.value]
+    title = "The networks"
+    if _MEASURE.value:
+        size = _CROP_SIZE.value
+        title += (
+            f"; speed at batch {_BATCH_SIZE.value}, at most {size}x{size}, rms={_RMS.value}, "
+            f"float32, {keras.backend.backend()}"
+        )
+        rows = [{**row, **speed} for row, speed in zip(rows, _speeds(_NETWORKS.value))]
+    common.report(title, rows, json_path)
+
+
+def _counts(name: str) -> dict[str, Any]:
+    shape = _usual_shape(name)
+    network = _with_open_sizes(name, shape)
+    at_256 = None
+    if shape[-2] == 224:
+        at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
+    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    return {
+        "network": name,
+        "input": "x".join(map(str, shape)),
+        "trainable parameters": f"{trainable:,}",
+        "count_params()": f"{network.count_params():,}",
+        "GMACs": _giga(multiply_accumulates(network, shape)),
+        "GMACs at 256": at_256,
+        "output": "x".join(map(str, network.output_shape[1:])),
+    }
+
+
+def _usual_shape(name: str) -> tuple:
+    return keras_rms.models.build(name, width=8).input_shape[1:]
+
+
+def _giga(number: int) -> str:
+    return f"{number / 1e9:.2f}"
+
+
+def _with_open_sizes(name: str, shape: tuple) -> keras.Model:
+    """The network as training builds it: its crops may have any size."""
+    return keras_rms.models.build(name, rms=_RMS.value, input_shape=(*shape[:-3], None, None, 3))
+
+
+def _speeds(names: list[str]) -> list[dict[str, float]]:
+    forward, training = {}, {}
+    for name in names:
+        print(f"Compiling {name}", file=sys.stderr, flush=True)
+        forward[name], training[name] = _ways(name)
+        for way in (forward[name], training[name]):
+            way()
+    seconds = [
+        common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
+        for ways in (forward, training)
+    ]
+    return [
+        {
+            heading: 1e3 * _BATCH_SIZE.value / summary[name]["median_ms"]
+            for heading, summary in zip(("forward clips/s", "training clips/s"), seconds)
+        }
+        for name in names
+    ]
+
+
+def _ways(name: str) -> tuple[functools.partial, functools.partial]:
+    """The forward pass and the training step of a network, as functions without arguments."""
+    shape = _usual_shape(name)
+    network = _with_open_sizes(name, shape)
+    sizes = [min(_CROP_SIZE.value, size) for size in shape[-3:-1]]
+    rng = np.random.default_rng(0)
+    clips = rng.normal(size=(_BATCH_SIZE.value, *shape[:-3], *sizes, 3)).astype("float32")
+    labels = rng.integers(0, network.output_shape[-1], size=_BATCH_SIZE.value)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # A step so small that noise for input and labels cannot drive the weights to infinity.
+    optimizer = keras.optimizers.SGD(1e-6)
+    network.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
+    return (
+        functools.partial(network.predict_on_batch, clips),
+        functools.partial(network.train_on_batch, clips, labels),
+    )
