@@ -1,0 +1,258 @@
+"""Runs the experiments of one of the paper's tables and prints it with our numbers and the paper's.
+
+    python scripts/ablate.py --table=1c --data=DIR --output=DIR --seeds=3 \\
+        --recipe=scripts/recipes/mini_kinetics_slow_only_34.flags
+
+Trains and evaluates each method of the table once for each seed, one after the other, with
+scripts/train.py and scripts/evaluate.py. DIR of --output gets a folder a run under runs/, and
+table_1c.md and table_1c.json, which are renewed after every run. Run the same command again to
+continue after a kill: what is done is not done again, and tables share the runs that they have in
+common. A run that fails is named and does not stop the others; the exit status is then 1.
+
+On the demonstration dataset in its comparison form, with a small network, hours on two cores:
+
+    python scripts/ablate.py --table=comparison --data=DIR --output=DIR --seeds=5 \\
+        --recipe=scripts/recipes/demo_comparison.flags --model=slow_only_18
+
+Flags of scripts/train.py for all runs follow after --, as in: ... -- --epochs=10 --width=16
+"""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+
+# isort: split
+from absl import flags
+
+from keras_rms.training import paper_tables, result_tables
+from pipelines import command_line
+
+_TABLE = flags.DEFINE_enum(
+    "table",
+    None,
+    [*paper_tables.TABLES, "6"],
+    "The paper's table; comparison: baseline, RMS, RMS-GF, RS on r and x, and the rivals.",
+    required=True,
+)
+_DATA = flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of everything that is made.", required=True)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method: seeds 0, 1, ...", lower_bound=1)
+_RECIPE = flags.DEFINE_string("recipe", None, "File of flags for scripts/train.py, for all runs.")
+_MODEL = flags.DEFINE_string("model", None, "Another network in the place of the paper's.")
+_LINES = flags.DEFINE_list(
+    "lines", [], "Numbers of the table's lines to run, from 1, to share them between machines."
+)
+_VIEWS = flags.DEFINE_string("views", "10x3", "Of the evaluation: clips x crops.")
+
+SCRIPTS = Path(__file__).resolve().parent
+_COMMAND_FILE = "command.json"
+_OUTPUT_FILE = "output.txt"
+
+
+def main(arguments: Sequence[str]) -> int:
+    if _TABLE.value == "6":
+        raise ValueError(
+            "Table 6 is of image networks on CIFAR-100 and ImageNet, which pipelines/convert.py "
+            "cannot read yet; choose another --table."
+        )
+    rows = paper_tables.rows(_TABLE.value, _MODEL.value)
+    common = [f"--flagfile={_existing(_RECIPE.value)}"] if _RECIPE.value else []
+    common += [f"--data={_existing(_DATA.value)}", *arguments[1:]]
+    signal.signal(signal.SIGTERM, _terminated)
+    failures = []
+    jobs = [(row, seed) for seed in range(_SEEDS.value) for row in _chosen(rows)]
+    for number, (row, seed) in enumerate(jobs, 1):
+        title = f"[{number}/{len(jobs)}] {_network(row)} {shlex.join(_flags(row))} seed {seed}"
+        folder = _folder(row, seed)
+        started = time.monotonic()
+        was_done = _done(folder)
+        try:
+            _train_and_evaluate(folder, [*common, *_row_flags(row), f"--seed={seed}"])
+        except (RunError, OSError) as failure:
+            failures.append(f"{folder}: {failure}")
+            print(f"{title}: FAILED. {failure}", flush=True)
+            continue
+        result = _result(folder)
+        spent = "done before" if was_done else f"{time.monotonic() - started:.0f} s"
+        print(
+            f"{title}: top-1 {result['top1']:.1%}, training {result['train_top1']:.1%} ({spent})",
+            flush=True,
+        )
+        _write_table(rows)
+    print(f"\n{_write_table(rows)}")
+    for failure in failures:
+        print(command_line.paragraph(f"failed: {failure}"), file=sys.stderr)
+    return command_line.FAILURE if failures else 0
+
+
+class RunError(Exception):
+    """A run that did not come to its end; the message says why."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which unlike Ctrl-C goes to this process alone."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _Terminated
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).exists():
+        raise ValueError(f"{path} does not exist.")
+    return Path(path).resolve()
+
+
+def _chosen(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
+    numbers = _LINES.value or range(1, len(rows) + 1)
+    if not all(str(number) in map(str, range(1, len(rows) + 1)) for number in numbers):
+        raise ValueError(
+            f"--lines are numbers from 1 to {len(rows)}, the lines of the table. "
+            f"Received: --lines={','.join(numbers)}"
+        )
+    return [rows[int(number) - 1] for number in numbers]
+
+
+def _network(row: paper_tables.Row) -> str:
+    return _MODEL.value or row.model
+
+
+def _flags(row: paper_tables.Row) -> list[str]:
+    return [f"--{name}={value}" for name, value in sorted(row.flags.items())]
+
+
+def _row_flags(row: paper_tables.Row) -> list[str]:
+    return [f"--model={_network(row)}", *_flags(row)]
+
+
+def _folder(row: paper_tables.Row, seed: int) -> Path:
+    """Named after the flags, so that a run is found again by every table that has it."""
+    method = "-".join(flag[2:] for flag in _flags(row))
+    return Path(_OUTPUT.value) / "runs" / _network(row) / method / f"seed_{seed}"
+
+
+def _train_and_evaluate(folder: Path, train_flags: list[str]) -> None:
+    _claim(folder, train_flags)
+    if not (folder / "model.keras").exists():
+        _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
+    settings = json.loads((folder / "settings.json").read_text())
+    read_as = [f"--{name}={settings[name]}" for name in ("format", "on_damage")]
+    for split, views in _evaluations(settings):
+        if not _scores(folder, split, views).exists():
+            _run(
+                folder,
+                "evaluate.py",
+                f"--work_dir={folder}",
+                f"--data={settings['data']}",
+                f"--split={split}",
+                f"--views={views}",
+                *read_as,
+            )
+
+
+def _claim(folder: Path, train_flags: list[str]) -> None:
+    """Refuses a folder whose run was made with other flags, or with another content of the file."""
+    recipe = Path(_RECIPE.value).read_text() if _RECIPE.value else ""
+    command = {"flags": train_flags, "recipe": recipe}
+    path = folder / _COMMAND_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(command, indent=1))
+    elif json.loads(path.read_text()) != command:
+        raise RunError(
+            f"It was made with other flags, see {path}. Give another --output, or delete the "
+            "folder to run it anew."
+        )
+
+
+def _run(folder: Path, script: str, *words: str) -> None:
+    command = [sys.executable, str(SCRIPTS / script), *words]
+    with open(folder / _OUTPUT_FILE, "a") as file:
+        print(f"\n$ {shlex.join(command)}", file=file, flush=True)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            status = process.wait()
+        except _Terminated:
+            process.terminate()
+            process.wait()
+            raise
+        except KeyboardInterrupt:
+            process.wait()  # It got the Ctrl-C as well, and saves.
+            raise
+    if status:
+        raise RunError(f"{script} ended with status {status}. {_last_words(folder)}")
+
+
+def _last_words(folder: Path) -> str:
+    """The error that a command printed last."""
+    path = folder / _OUTPUT_FILE
+    text = path.read_text(errors="replace").rstrip().rpartition("\nerror: ")
+    said = " ".join(text[2].split()) if text[1] else ""
+    return said if 0 < len(said) < 2000 else f"See {path}."
+
+
+def _evaluations(settings: dict) -> list[tuple[str, str]]:
+    return [(settings["train_split"], "1x1"), (settings["validation_split"], _VIEWS.value)]
+
+
+def _scores(folder: Path, split: str, views: str) -> Path:
+    return folder / "evaluation" / f"{split}_{views}.json"
+
+
+def _done(folder: Path) -> bool:
+    if not (folder / "model.keras").exists():
+        return False
+    settings = json.loads((folder / "settings.json").read_text())
+    return all(_scores(folder, *each).exists() for each in _evaluations(settings))
+
+
+def _result(folder: Path) -> dict[str, float]:
+    """What `result_tables.COLUMNS` names, of a run that is done."""
+    settings = json.loads((folder / "settings.json").read_text())
+    on_training, on_validation = (
+        json.loads(_scores(folder, *each).read_text()) for each in _evaluations(settings)
+    )
+    with open(folder / "log.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    return {
+        "seed": settings["seed"],
+        "top1": on_validation["top1"],
+        "top5": on_validation["top5"],
+        "train_top1": on_training["top1"],
+        "gap": float(last["top1"]) - float(last["validation_top1"]),
+    }
+
+
+def _write_table(rows: Sequence[paper_tables.Row]) -> str:
+    """Writes the table of the runs that are done, and returns it in Markdown."""
+    lines = []
+    for row in rows:
+        folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
+        runs = [_result(folder) for folder in folders if _done(folder)]
+        lines.append(result_tables.line(row, _network(row), runs))
+    text = result_tables.markdown(lines, _VIEWS.value)
+    stem = Path(_OUTPUT.value) / f"table_{_TABLE.value}"
+    _write(stem.with_suffix(".md"), text + "\n")
+    _write(stem.with_suffix(".json"), json.dumps(lines, indent=1) + "\n")
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,110 @@
+"""The grid of a table: killed, continued, with a failure in it, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_dataset
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = (
+    "--width=4 --crop_size=32 --num_frames=2 --span=8 --batch_size=8 --epochs=1 --warmup_epochs=0 "
+    "--dropout=0 --noflip"
+).split()
+
+
+def command(data, output, *flags, table="1d", extra=()):
+    words = [sys.executable, "scripts/ablate.py", f"--table={table}", f"--data={data}"]
+    words += [f"--output={output}", "--model=slow_only_18", "--seeds=1", "--views=2x1", *flags]
+    words += ["--lines=1,2,4"] if table == "1d" else []
+    return [*words, "--", *SMALL, *extra]
+
+
+def run(*args, **kwargs):
+    return subprocess.run(command(*args, **kwargs), cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_dataset.make_dataset(tmp_path_factory.mktemp("data") / "data")
+
+
+def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
+    output = tmp_path / "with a space"
+    # The last of the three methods cannot start: its folder is a file.
+    runs = output / "runs" / "slow_only_18"
+    runs.mkdir(parents=True)
+    (runs / "rms=gaussian-rms_stddev=1.0").write_text("in the way")
+
+    process = subprocess.Popen(command(data, output), cwd=ROOT, start_new_session=True)
+    first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
+    end = time.monotonic() + 240
+    while not (second / "settings.json").exists() and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    written = (first / "model.keras").stat().st_mtime_ns
+    assert not (second / "evaluation").exists()
+
+    result = run(data, output)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert "rms_stddev=1.0" in result.stderr.partition("failed:")[2]
+    assert (first / "model.keras").stat().st_mtime_ns == written
+    assert "(done before)" in result.stdout.splitlines()[0]
+    table = json.loads((output / "table_1d.json").read_text())
+    assert [len(line["runs"]) for line in table] == [1, 1, 0, 0, 0]
+    assert (output / "table_1d.md").read_text().strip() in result.stdout
+    for line in table:
+        for each in line["runs"]:
+            assert 0 <= each["top1"] <= each["top5"] == 1.0  # of three classes
+    trained = [json.loads((folder / "settings.json").read_text()) for folder in (first, second)]
+    assert [settings["rms"] for settings in trained] == ["none", "mean"]
+    assert all(settings["width"] == 4 for settings in trained)
+
+    # Other flags on the same folder are refused, not mixed into the table.
+    result = run(data, output, extra=["--epochs=2"])
+    assert result.returncode == 1
+    assert result.stdout.count("FAILED. It was made with other flags") == 2
+
+
+def test_sigterm_ends_the_training_too(tmp_path, data):
+    process = subprocess.Popen(
+        command(data, tmp_path, extra=["--epochs=1000"]),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
+    end = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert "continues" in process.stderr.read()
+    assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "table", "named"),
+    [
+        ((), "6", "Table 6"),
+        (("--data=nowhere",), "1b", "nowhere does not exist"),
+        (("--lines=2,8",), "1b", "numbers from 1 to 7"),
+    ],
+)
+def test_refusals_are_one_paragraph(tmp_path, data, flags, table, named):
+    result = run(data, tmp_path, *flags, table=table)
+    assert result.returncode == 1
+    message = " ".join(result.stderr[result.stderr.index("error:") :].split())
+    assert named in message and "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
