@@ -387,13 +387,16 @@ def main(argv: Sequence[str]) -> None:
         if worker == 0:
             checkpoints.save(position.step, dataclasses.asdict(position), best)
 
-    callbacks = [RunLog(work_dir, position.step), ProgressLine(FLAGS.epochs, steps_per_epoch)]
+    callbacks = []
+    if worker == 0:
+        callbacks.append(RunLog(work_dir, position.step))
+        callbacks.append(ProgressLine(FLAGS.epochs, steps_per_epoch))
     loop = TrainingLoop(
         strategy,
         train_step,
         training_data,
         model=model,
-        callbacks=callbacks if worker == 0 else [],
+        callbacks=callbacks,
         epochs=FLAGS.epochs,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,

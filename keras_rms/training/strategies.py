@@ -206,12 +206,16 @@ def check_same_on_all_workers(strategy: tf.distribute.Strategy, name: str, value
     if num_workers(strategy) == 1:
         return
 
+    @tf.function
+    def agree() -> tf.Tensor:
+        return strategy.run(mean)
+
     def mean() -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
         own = tf.identity(tf.constant(value, tf.float64))
         return replica.all_reduce(tf.distribute.ReduceOp.MEAN, own)
 
-    agreed = float(strategy.experimental_local_results(strategy.run(mean))[0])
+    agreed = float(strategy.experimental_local_results(agree())[0])
     if agreed != value:
         raise ValueError(
             f"The workers do not agree on the {name}: it is {value:g} here and {agreed:g} on "
