@@ -9,6 +9,14 @@ has its weights alone, which the builder takes, with RMS or without:
 `keras_rms.models.SlowOnly(depth=50, weights="slow_only_50.weights.h5")`. For fine-tuning give
 `--num_classes`: the classifier then starts anew. Neither PyTorch nor Caffe2 has to be installed,
 and nothing that a file holds is run.
+
+A file of keras.applications.ResNet50 or ResNet101 (.keras, .weights.h5, or the .h5 that Keras
+downloads to ~/.keras/models) is inflated: each 2D kernel is repeated over time and divided by its
+length, for a slow_only network or the slow pathway of a slow_fast one. The classifier, and
+SlowFast's fast pathway, start anew. Give --num_classes (400 by default):
+
+    python scripts/import_weights.py --model=slow_only_50 --num_classes=200 \\
+        --checkpoint=resnet50_weights_tf_dim_ordering_tf_kernels.h5 --output=slow_only_50.keras
 """
 
 import os
@@ -20,14 +28,17 @@ from pipelines import quiet_tensorflow  # noqa: F401  (before what imports Tenso
 import keras
 from absl import flags
 
-from keras_rms.checkpoints import import_checkpoint
+from keras_rms.checkpoints import Imported, import_checkpoint, inflate
 from pipelines import command_line
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Network to build: a slow_only, slow_fast, ip_csn or ir_csn name.", required=True
 )
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "The published file: .pyth, .pth, or Caffe2's .pkl.", required=True
+    "checkpoint",
+    None,
+    "The published file: .pyth, .pth, or Caffe2's .pkl; or .keras, .h5 of a 2D ResNet to inflate.",
+    required=True,
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write: .keras (the network) or .weights.h5.", required=True
@@ -42,6 +53,7 @@ _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", None, "Classes, if not the checkpoint's: then the classifier starts anew."
 )
 ENDINGS = (".keras", ".weights.h5")
+IMAGE_ENDINGS = (".keras", ".h5")
 
 
 def main(_: Sequence[str]) -> None:
@@ -50,10 +62,7 @@ def main(_: Sequence[str]) -> None:
     folder = os.path.dirname(_OUTPUT.value) or "."
     if not os.path.isdir(folder):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
-    shape = _parsed_shape(_INPUT_SHAPE.value)
-    imported = import_checkpoint(
-        _MODEL.value, _CHECKPOINT.value, num_classes=_NUM_CLASSES.value, input_shape=shape
-    )
+    imported = _imported()
     _save(imported.model, _OUTPUT.value)
     arguments = ", ".join(f"{name}={value!r}" for name, value in imported.arguments.items())
     print(
@@ -63,10 +72,20 @@ def main(_: Sequence[str]) -> None:
     print(f"Built with: {arguments}.")
     print(f"Its clips x, RGB of 0 to 255, are normalised as {imported.normalization}.")
     if not imported.has_classifier:
-        print(
-            f"The classifier is new: --num_classes={_NUM_CLASSES.value} is not the checkpoint's "
-            "number. Train it before you trust its logits."
+        reason = (
+            "the checkpoint's is for images"
+            if _CHECKPOINT.value.endswith(IMAGE_ENDINGS)
+            else f"--num_classes={_NUM_CLASSES.value} is not the checkpoint's number"
         )
+        print(f"The classifier is new: {reason}. Train it before you trust its logits.")
+
+
+def _imported() -> Imported:
+    bring = inflate if _CHECKPOINT.value.endswith(IMAGE_ENDINGS) else import_checkpoint
+    options = {"input_shape": _parsed_shape(_INPUT_SHAPE.value)}
+    if _NUM_CLASSES.value is not None:
+        options["num_classes"] = _NUM_CLASSES.value
+    return bring(_MODEL.value, _CHECKPOINT.value, **options)
 
 
 def _parsed_shape(sizes: list[str] | None) -> tuple | None:

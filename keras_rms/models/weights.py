@@ -46,6 +46,19 @@ def load_weights(model: keras.Model, path: str) -> None:
                 variable.assign(_values(dataset))
 
 
+def read_weights(path: str) -> dict[str, list[np.ndarray]]:
+    """The weights that a `.keras` or `.weights.h5` file holds for each layer, by its name.
+
+    Raises:
+        ValueError: If the file cannot be read as one of the two kinds.
+    """
+    with contextlib.closing(_opened(os.fspath(path))) as file:
+        return {
+            name: [_values(dataset) for dataset in datasets]
+            for name, datasets in _saved_datasets(file, path).items()
+        }
+
+
 def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable]]:
     """The weights of the layer and of the layers that are its attributes, by `layer/attribute`."""
     held = {}
@@ -78,9 +91,9 @@ def _opened(path: str) -> h5py.File:
 def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]:
     """What a file holds for each layer, in the order of the layer's weights, by the same names."""
     saved = {}
-    layers = _checked(file, "layers", h5py.Group)
+    layers = hard_entry(file, "layers", h5py.Group)
     for key in layers:
-        attributes = _checked(layers, f"{key}/vars", h5py.Group).attrs
+        attributes = hard_entry(layers, f"{key}/vars", h5py.Group).attrs
         if "name" not in attributes:
             raise ValueError(
                 f"{path} does not hold the names of its layers: it was written by another version "
@@ -93,18 +106,18 @@ def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]
 def _datasets_below(group: h5py.Group, name: str) -> dict[str, list[h5py.Dataset]]:
     saved = {}
     for key in group:
-        child = _checked(group, key, h5py.Group)
+        child = hard_entry(group, key, h5py.Group)
         if key != "vars":
             saved |= _datasets_below(child, f"{name}/{key}")
             continue
         # Random layers file the state of their generators too, under a name and not a number.
         numbers = sorted((k for k in child if k.isdigit()), key=int)
         if numbers:
-            saved[name] = [_checked(child, k, h5py.Dataset) for k in numbers]
+            saved[name] = [hard_entry(child, k, h5py.Dataset) for k in numbers]
     return saved
 
 
-def _checked(group: h5py.Group, path: str, kind: type) -> h5py.HLObject:
+def hard_entry(group: h5py.Group, path: str, kind: type) -> h5py.HLObject:
     """An entry of the file itself: a link to another file is refused."""
     for part in path.split("/"):
         link = group.get(part, getlink=True)
