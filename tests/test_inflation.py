@@ -145,7 +145,7 @@ def test_absent_files(name):
 def test_a_damaged_file(tmp_path):
     path = tmp_path / "damaged.h5"
     path.write_bytes(b"no HDF5")
-    with pytest.raises(ValueError, match="damaged.h5 cannot be read"):
+    with pytest.raises(ValueError, match=r"damaged\.h5 cannot be read"):
         inflate("slow_only_50", path)
 
 

@@ -6,8 +6,6 @@ import pytest
 import keras_rms.models
 from keras_rms.models.macs import multiply_accumulates
 
-pytestmark = pytest.mark.any_backend
-
 
 def model_of(*layers, shape):
     inputs = x = keras.Input(shape)
@@ -16,6 +14,7 @@ def model_of(*layers, shape):
     return keras.Model(inputs, x)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("layer", "shape", "expected"),
     [
@@ -33,6 +32,7 @@ def test_a_layer_by_hand(layer, shape, expected):
     assert multiply_accumulates(model_of(layer, shape=shape)) == expected
 
 
+@pytest.mark.any_backend
 def test_of_open_sizes_at_a_given_one():
     layers = [keras.layers.Conv3D(6, 3, 2, "same", use_bias=False), keras.layers.Conv3D(2, 1)]
     network = model_of(*layers, shape=(None, None, None, 4))

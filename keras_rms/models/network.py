@@ -11,13 +11,22 @@ MEAN = 0.45
 STDDEV = 0.225
 
 
-def network_input(input_shape: tuple, include_preprocessing: bool) -> tuple[Any, Any]:
+AXES = {
+    3: "(height, width, channels)",
+    4: "(time, height, width, channels)",
+}
+
+
+def network_input(
+    input_shape: tuple, include_preprocessing: bool, ndim: int = 4
+) -> tuple[Any, Any]:
     """The network's input and the float tensor that its stem takes.
 
     Args:
-        input_shape: (time, height, width, channels) or (height, width, channels); all but the
-            channels may be `None`.
+        input_shape: (time, height, width, channels) or, for images, (height, width, channels); all
+            but the channels may be `None`.
         include_preprocessing: Whether the input is uint8 RGB, normalised by the first layer.
+        ndim: 4 for clips, 3 for images.
 
     Returns:
         The pair (inputs, x).
@@ -27,10 +36,10 @@ def network_input(input_shape: tuple, include_preprocessing: bool) -> tuple[Any,
     """
     shape = tuple(input_shape)
     sizes_valid = all(n is None or (isinstance(n, int) and n > 0) for n in shape)
-    if not sizes_valid or len(shape) not in (3, 4) or shape[-1] is None:
+    if not sizes_valid or len(shape) != ndim or shape[-1] is None:
         raise ValueError(
-            "`input_shape` must be (time, height, width, channels), or without time for images, "
-            "of positive integers; all but the channels may be None. "
+            f"`input_shape` must be {AXES[ndim]} of positive integers; all but the channels may be "
+            "None. "
             f"Received: input_shape={input_shape}"
         )
     if not include_preprocessing:

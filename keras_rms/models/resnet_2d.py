@@ -129,11 +129,6 @@ def ResNet2D(  # noqa: N802
     positive_integer("num_classes", num_classes)
     positive_integer("width", width)
     input_shape = tuple(variant.input_shape if input_shape is None else input_shape)
-    if len(input_shape) != 3:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels) for a 2D network. "
-            f"Received: input_shape={input_shape}"
-        )
     last_stages = ("res3", "res4") if is_cifar else ("res4", "res5")
     builder = (_CifarBlockBuilder if is_cifar else BlockBuilder)(
         convolutions_per_block=3 if variant.bottlenecks else 2,
@@ -144,7 +139,7 @@ def ResNet2D(  # noqa: N802
         residual_drop=residual_drop,
         seed=seed,
     )
-    inputs, x = network_input(input_shape, include_preprocessing)
+    inputs, x = network_input(input_shape, include_preprocessing, ndim=3)
     x = (
         builder.conv_norm(x, width, (3, 3), 1, "stem")
         if is_cifar

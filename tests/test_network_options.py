@@ -1,0 +1,187 @@
+"""What the options of the builders do, alike for every family."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_rms
+import keras_rms.models
+
+# name: (options, features, clip of odd sizes)
+FAMILIES = {
+    "slow_only_18": ({"width": 8}, 64, (1, 5, 37, 53, 3)),
+    "slow_only_50": ({"width": 8}, 256, (1, 5, 37, 53, 3)),
+    "slow_fast_50_8x8": ({"width": 16}, 576, (1, 12, 37, 53, 3)),
+    "ip_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
+    "ir_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
+}
+PLACES = {"slow_only_18": 8, "slow_only_50": 9, "slow_fast_50_8x8": 18, "ip_csn_50": 9}
+PLACES["ir_csn_50"] = 9
+
+
+def build(name, **kwargs):
+    options, _, clip = FAMILIES[name]
+    sizes = {"num_classes": 3, "input_shape": clip[1:], "seed": 1}
+    return keras_rms.models.build(name, **{**sizes, **options, **kwargs})
+
+
+def random_clip(name):
+    return np.random.default_rng(0).normal(size=FAMILIES[name][2]).astype("float32")
+
+
+def randomize(network):
+    """So that no branch is switched off by the zeros that its last gamma starts from."""
+    rng = np.random.default_rng(3)
+    for weight in network.weights:
+        if weight.name == "gamma":
+            weight.assign(rng.uniform(0.5, 1, weight.shape))
+
+
+def output(network, clip):
+    return ops.convert_to_numpy(network(clip, training=False))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_are_what_the_classifier_gets(name):
+    network, features = build(name), build(name, include_top=False)
+    vector = output(features, random_clip(name))
+    assert features.output_shape == (None, FAMILIES[name][1]) == (None, vector.shape[-1])
+    kernel, bias = network.get_layer("head_dense").get_weights()
+    logits = output(network, random_clip(name))
+    np.testing.assert_allclose(vector @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_open_sizes_compute_the_same(name):
+    network, opened = build(name), build(name, input_shape=(None, None, None, 3))
+    assert opened.input_shape == (None, None, None, None, 3)
+    clip = random_clip(name)
+    np.testing.assert_allclose(output(opened, clip), output(network, clip), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_file_serves_the_twins_with_rms_and_without(tmp_path, name):
+    twins = {rms: build(name, rms=rms, seed=4) for rms in ("mean", None)}
+    is_rms = lambda layer: isinstance(layer, keras_rms.RandomMeanScaling)  # noqa: E731
+    assert sum(map(is_rms, twins["mean"].layers)) == PLACES[name]
+    assert not any(map(is_rms, twins[None].layers))
+    randomize(twins["mean"])
+    clip = random_clip(name)
+    expected = output(twins["mean"], clip)
+    for ending in (".keras", ".weights.h5"):
+        path = str(tmp_path / f"network{ending}")
+        (twins["mean"].save if ending == ".keras" else twins["mean"].save_weights)(path)
+        for rms in ("gaussian", None):
+            loaded = build(name, rms=rms, weights=path, seed=5)
+            np.testing.assert_allclose(output(loaded, clip), expected, rtol=1e-4, atol=1e-5)
+    trained = [ops.convert_to_numpy(twins["mean"](clip, training=True)) for _ in range(2)]
+    assert np.abs(trained[0] - trained[1]).max() > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_that_do_not_fit(tmp_path, name):
+    path = str(tmp_path / "network.weights.h5")
+    build(name).save_weights(path)
+    with pytest.raises(ValueError, match=r"head_dense .* have shapes .*num_classes"):
+        build(name, num_classes=4, weights=path)
+    with pytest.raises(ValueError, match=r"Layers that the network lacks: head_dense"):
+        build(name, include_top=False, weights=path)
+
+
+@pytest.mark.parametrize("kind", ["random_drop", "shake_drop"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_residual_drop_ends_every_branch(name, kind):
+    network = build(name, residual_drop=kind)
+    layer = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}[kind]
+    drops = [drop for drop in network.layers if isinstance(drop, layer)]
+    adds = {add.name: add for add in network.layers if isinstance(add, keras.layers.Add)}
+    assert len(drops) == len(adds)
+    for drop in drops:
+        add = adds[drop.name.removesuffix("_drop") + "_add"]
+        assert drop.output is add.input[0]
+    pathways = 2 if name.startswith("slow_fast") else 1
+    blocks = len(drops) // pathways
+    survivals = sorted(drop.survival for drop in drops)
+    expected = np.repeat(1 - 0.5 * np.arange(blocks, 0, -1) / blocks, pathways)
+    np.testing.assert_allclose(survivals, expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_preprocessing_normalizes_bytes(name):
+    rng = np.random.default_rng(2)
+    clip = rng.integers(0, 256, FAMILIES[name][2]).astype("uint8")
+    of_bytes, plain = build(name, include_preprocessing=True), build(name)
+    expected = output(plain, ((clip / 255 - 0.45) / 0.225).astype("float32"))
+    np.testing.assert_allclose(output(of_bytes, clip), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_classes": 0},
+        {"width": 0},
+        {"rms": "median"},
+        {"rms_position": "before_bn4"},
+        {"rms_stages": ("res6",)},
+        {"residual_drop": "dropout"},
+        {"weights": "absent.keras"},
+        {"input_shape": (8, 32, 32)},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_bad_arguments(name, arguments):
+    (argument,) = arguments
+    with pytest.raises(ValueError, match=f"`{argument}` .*Received: {argument}="):
+        build(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("slow_fast_50_8x8", {"width": 12}),
+        ("slow_fast_50_8x8", {"alpha": 0}),
+        ("slow_fast_50_8x8", {"lateral_kernel": 4}),
+        ("slow_fast_50_8x8", {"temporal_blocks": (4, 4, 6, 3)}),
+        ("slow_fast_50_8x8", {"slow_frames": "random"}),
+        ("slow_fast_50_8x8", {"head_order": "slow"}),
+        ("slow_fast_50_8x8", {"rms_pathways": ("both",)}),
+        ("slow_fast_50_8x8", {"depth": 18}),
+        ("slow_only_18", {"depth": 20}),
+        ("ip_csn_50", {"depth": 18}),
+        ("ip_csn_50", {"interaction": "none"}),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_one_family(name, arguments):
+    (argument,) = arguments
+    with pytest.raises(ValueError, match=f"`{argument}` .*Received: {argument}="):
+        build(name, **arguments)
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="Received: name='slow_only_51'"):
+        keras_rms.models.build("slow_only_51")
+
+
+@pytest.mark.parametrize("pathway", ["slow", "fast"])
+def test_rms_in_one_pathway(pathway):
+    network = build("slow_fast_50_8x8", rms_pathways=(pathway,))
+    names = [x.name for x in network.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+    assert len(names) == 9 and all(name.startswith(f"{pathway}_") for name in names)
+
+
+def test_slow_frame_rules_and_head_order():
+    network = build("slow_fast_50_8x8")
+    randomize(network)
+    clip = random_clip("slow_fast_50_8x8")
+    strided = build("slow_fast_50_8x8", slow_frames="stride")
+    strided.set_weights(network.get_weights())
+    assert np.abs(output(strided, clip) - output(network, clip)).max() > 1e-6
+    turned = build("slow_fast_50_8x8", head_order="fast_slow", include_top=False)
+    straight = build("slow_fast_50_8x8", include_top=False)
+    slow_first = output(straight, clip)
+    np.testing.assert_allclose(
+        output(turned, clip), np.roll(slow_first, 64, axis=-1), rtol=1e-4, atol=1e-5
+    )
