@@ -63,6 +63,23 @@ def test_fine_tuning_is_said(tmp_path, checkpoint):
     assert keras.saving.load_model(tmp_path / "net.keras").output_shape == (None, 3)
 
 
+def test_a_network_of_images_is_inflated(tmp_path):
+    images = keras.applications.ResNet50(weights=None, include_top=False)
+    images.save_weights(tmp_path / "images.weights.h5")
+    output = tmp_path / "net.weights.h5"
+    said = run(
+        "--model=slow_only_50",
+        f"--checkpoint={tmp_path / 'images.weights.h5'}",
+        f"--output={output}",
+        "--num_classes=3",
+    ).stdout
+    assert "of keras.applications" in said and "the checkpoint's is for images" in said
+    network = keras_rms.models.SlowOnly(50, 3, weights=output)
+    kernel = images.get_layer("conv4_block2_1_conv").kernel.numpy()
+    received = network.get_layer("res4_block1_conv1").kernel.numpy()
+    np.testing.assert_allclose(received, np.stack([kernel / 3] * 3), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
