@@ -90,7 +90,10 @@ def markdown(lines: Sequence[dict], views: str) -> str:
         own = [_cell(measured[name]) if measured else "-" for name in COLUMNS]
         paper = each["paper"]
         theirs = [
-            *(f"{pair[0]}±{pair[1]}" if pair else "-" for pair in (paper["top1"], paper["top5"])),
+            *(
+                f"{pair[0]:.1f}±{pair[1]:.2f}" if pair else "-"
+                for pair in (paper["top1"], paper["top5"])
+            ),
             f"{paper['gap']}" if paper["gap"] is not None else "-",
         ]
         text.append(f"| {' | '.join([method, str(len(each['runs'])), *own, *theirs])} |")
