@@ -10,12 +10,14 @@ of scripts/evaluate.py: the scores of a file equal those of its record in a conv
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
@@ -42,8 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     videos = arguments[1:]
     if not videos:
         raise ValueError("Name at least one video file: predict.py --work_dir=DIR VIDEO...")
+    if _FEATURES.value and not _FEATURES.value.endswith(".npz"):
+        raise ValueError(f"--features names an .npz file. Received: --features={_FEATURES.value}")
+    for output in filter(None, (_FEATURES.value, _JSON.value)):
+        Path(output).absolute().parent.mkdir(parents=True, exist_ok=True)
     run = load_finished_run(_WORK_DIR.value)
     network = feature_network(run.model) if _FEATURES.value else run.model
+    # Compiled once: videos of all lengths and sizes give views of one shape.
+    outputs_of = tf.function(lambda views: view_outputs(network, views))
     results, failures = {}, []
     for path in tqdm(videos, unit="video", disable=len(videos) == 1):
         try:
@@ -59,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
             span=run.settings["span"],
             crop_size=run.settings["evaluation_crop_size"],
         )
-        outputs = view_outputs(network, views[None]).numpy()[0]
+        outputs = outputs_of(views[None]).numpy()[0]
         if _FEATURES.value:
             results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
         else:

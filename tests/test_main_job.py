@@ -149,6 +149,7 @@ def test_prediction_goes_on_after_a_damaged_video(job, tmp_path):
         (["scripts/evaluate.py", "--work_dir={work_dir}", "--data={other}"], "labels.txt"),
         (["scripts/predict.py", "--work_dir={work_dir}"], "VIDEO"),
         (["scripts/predict.py", "--work_dir={work_dir}", "nowhere.mp4"], "nowhere.mp4"),
+        (["scripts/predict.py", "--work_dir={work_dir}", "--features=f.csv", "v.mp4"], "f.csv"),
         (["scripts/train.py", "--data={empty}", "--work_dir={empty}/run"], "{empty}"),
         (["scripts/train.py", "--data={data}", "--work_dir={work_dir}", "--width=8"], "width"),
     ],
