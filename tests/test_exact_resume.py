@@ -48,7 +48,7 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, record_property):
-    seed = int.from_bytes(os.urandom(4))
+    seed = int.from_bytes(os.urandom(4), "big")
     draw = random.Random(seed)
     # A checkpoint at every step of a few milliseconds, so that many kills fall into a write.
     options = Options(
