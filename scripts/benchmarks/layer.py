@@ -12,12 +12,14 @@ XLA, PyTorch as it is. The network's table needs TensorFlow or JAX.
 
 import functools
 import importlib.util
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from absl import flags
+from tqdm import tqdm
 
 import keras_rms
 from benchmarks import common
@@ -27,6 +29,12 @@ _TABLES = flags.DEFINE_multi_enum(
 )
 _MODES = flags.DEFINE_multi_enum(
     "mode", None, ["graph", "xla"], "TensorFlow's modes to measure; by default both."
+)
+_FILTERS = flags.DEFINE_multi_enum(
+    "filter",
+    ["mean", "gaussian"],
+    ["mean", "gaussian"],
+    "Filters to measure. The plain Gaussian under XLA takes minutes a row on a CPU.",
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", 6.0, "Time for one way in one row; at least two repetitions are made."
@@ -57,12 +65,10 @@ def run(json_path: str | None) -> None:
     common.write_json(tables, json_path)
 
 
-def _layer_rows() -> Any:
-    for mode in _modes():
-        for place, shape in SHAPES.items():
-            for smoothing in ("mean", "gaussian"):
-                for backward in (False, True):
-                    yield _layer_row(mode, place, shape, smoothing, backward)
+def _layer_rows() -> Iterator[dict]:
+    cases = itertools.product(_modes(), SHAPES.items(), _FILTERS.value, (False, True))
+    for mode, (place, shape), smoothing, backward in tqdm(list(cases), unit="row"):
+        yield _layer_row(mode, place, shape, smoothing, backward)
 
 
 def _modes() -> list[str]:
