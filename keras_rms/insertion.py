@@ -1,6 +1,7 @@
 """Puts a layer into an existing network."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,8 +14,8 @@ def insert_before(
 ) -> keras.Model:
     """Rebuilds a functional model with a fresh copy of a layer before each of the chosen places.
 
-    The weights are copied; the given model is left as it is. Functional models inside the model are
-    searched too. The new model has to be compiled before it is trained.
+    The weights are copied; the given model is left as it is. Functional and built sequential models
+    inside the model are searched too. The new model has to be compiled before it is trained.
 
     Example:
 
@@ -42,55 +43,98 @@ def insert_before(
     chosen = _as_predicate(layer_type_or_predicate)
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(f"`layer` should be a Keras layer. Received: layer={layer!r}")
-    return _Insertion(chosen, layer).rebuild(_as_functional(model))
+    if not _is_graph(model):
+        raise ValueError(
+            "`model` should be a functional or a built sequential Keras model. "
+            f"Received: model={model!r}"
+        )
+    return _Insertion(chosen, layer).rebuild(model)
 
 
 class _Insertion:
-    """One rebuilding: what was copied, and how many copies were inserted."""
+    """One rebuilding: what was copied, and what was inserted."""
 
     def __init__(self, chosen: Callable, template: keras.layers.Layer) -> None:
         self.chosen = chosen
         self.template = template
-        self.copied: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-        self.names: set[str] = set()
+        # By the original's id: a layer or model in several places stays a single one.
+        self.copies: dict[int, tuple[Any, Any]] = {}
+        self.taken: set[str] = set()
+        self.inserted = 0
 
     def rebuild(self, model: keras.Model) -> keras.Model:
-        copy = keras.models.clone_model(
-            model, clone_function=self._copy, call_function=self._call, recursive=True
-        )
-        if not self.names:
+        self.taken = set(_names(model))
+        copy = self._copy(model)
+        if not self.inserted:
             raise ValueError(
                 "`layer_type_or_predicate` should choose at least one layer of the model. "
                 f"Received: a model without such layers, model={model.name!r}"
             )
-        for old, new in self.copied:
-            new.set_weights(old.get_weights())
+        for old, new in self.copies.values():
+            # Operations of `keras.ops` are no layers; models consist of what is copied anyway.
+            if isinstance(old, keras.layers.Layer) and not _is_graph(old):
+                new.set_weights(old.get_weights())
         return copy
 
-    def _copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
-        copy = type(layer).from_config(layer.get_config())
-        self.copied.append((layer, copy))
-        return copy
+    def _copy(self, layer: Any) -> Any:
+        if id(layer) not in self.copies:
+            # Keras's own recursion would leave the sequential models inside as they are.
+            copy = self._rebuilt(layer) if _is_graph(layer) else _copy_of(layer)
+            self.copies[id(layer)] = layer, copy
+        return self.copies[id(layer)][1]
 
-    def _call(self, layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+    def _rebuilt(self, model: keras.Model) -> keras.Model:
+        if isinstance(model, keras.Sequential):
+            model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+        return keras.models.clone_model(model, clone_function=self._copy, call_function=self._call)
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(layer, keras.layers.InputLayer) and self.chosen(layer):
-            if not args or not keras.backend.is_keras_tensor(args[0]):
+            tensors = [x for x in keras.tree.flatten((args, kwargs)) if _is_tensor(x)]
+            if len(tensors) != 1:
                 raise ValueError(
                     "`layer_type_or_predicate` should choose layers with a single input. "
                     f"Received: the layer {layer.name!r}"
                 )
-            args = (self._fresh(layer.name)(args[0]), *args[1:])
+            new = self._fresh(layer.name)(tensors[0])
+            args, kwargs = keras.tree.map_structure(
+                lambda x: new if _is_tensor(x) else x, (args, kwargs)
+            )
         return layer(*args, **kwargs)
 
     def _fresh(self, follower: str) -> keras.layers.Layer:
-        name = base = f"{follower}_{self.template.name}"
-        while name in self.names:
-            name = f"{base}_{len(self.names)}"
+        base = f"{follower}_{self.template.name}"
+        names = itertools.chain([base], (f"{base}_{n}" for n in itertools.count(1)))
+        name = next(name for name in names if name not in self.taken)
         config = {**self.template.get_config(), "name": name}
-        if config.get("seed") is not None:
-            config["seed"] += len(self.names)
-        self.names.add(name)
+        if isinstance(config.get("seed"), int):
+            config["seed"] += self.inserted
+        self.taken.add(name)
+        self.inserted += 1
         return type(self.template).from_config(config)
+
+
+def _is_graph(value: Any) -> bool:
+    """Whether this is a model whose graph is known, so that it can be rebuilt."""
+    if isinstance(value, keras.Sequential):
+        return value.built
+    # Only functional models list the operations of their graph.
+    return isinstance(value, keras.Model) and hasattr(value, "operations")
+
+
+def _copy_of(layer: Any) -> Any:
+    return type(layer).from_config(layer.get_config())
+
+
+def _names(model: keras.Model) -> Iterator[str]:
+    for layer in model.layers:
+        yield layer.name
+        if _is_graph(layer):
+            yield from _names(layer)
+
+
+def _is_tensor(value: Any) -> bool:
+    return keras.backend.is_keras_tensor(value)
 
 
 def _as_predicate(value: Any) -> Callable[[keras.layers.Layer], bool]:
@@ -103,15 +147,3 @@ def _as_predicate(value: Any) -> Callable[[keras.layers.Layer], bool]:
             f"Received: layer_type_or_predicate={value!r}"
         )
     return value
-
-
-def _as_functional(model: Any) -> keras.Model:
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    # Only functional models list the operations of their graph.
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise ValueError(
-            "`model` should be a functional or a built sequential Keras model. "
-            f"Received: model={model!r}"
-        )
-    return model

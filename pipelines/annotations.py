@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 VIDEO_SUFFIXES = frozenset(
     ".3gp .asf .avi .flv .gif .m2ts .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv "
@@ -106,6 +106,11 @@ def canonical_split(split: str) -> str:
     return next((name for name, names in SPLIT_NAMES.items() if split in names), split)
 
 
+def open_list(path: str) -> TextIO:
+    """Opens a list as text; bytes that are no UTF-8 stay as they are, as names of files need it."""
+    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
 def stable_hash(text: str) -> int:
     """A hash of 64 bits that is the same on every run and machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -122,8 +127,11 @@ def is_video(name: str) -> bool:
 
 
 def check_class_names(names: Iterable[str], where: str) -> list[str]:
-    """The names as a list, or a ValueError if one cannot be a line of the label map."""
+    """The names as a list, or a ValueError if they cannot be the lines of a label map."""
     names = list(names)
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where} names two classes {printable(repeated)!r}. Remove one of them.")
     for name in names:
         if not name.strip() or name.splitlines() != [name] or printable(name) != name:
             raise ValueError(

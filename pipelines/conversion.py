@@ -1,6 +1,5 @@
 """Convert one shard: a pure function of its task, on whatever machine it runs."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -49,20 +48,18 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         OSError: the shard cannot be written.
     """
     failures: list[Failure] = []
-    with _write_errors(task.path):
-        # A kill between the two writes below must not leave a shard beside another one's report.
-        if tf.io.gfile.exists(report_path(task.path)):
-            tf.io.gfile.remove(report_path(task.path))
-        with isolated_decoder.IsolatedDecoder(task.timeout) as decoder:
-            videos = _videos(task, decoder, failures, after_video)
-            rows = records.write_shard(task.path, videos)
-        report = {
-            "fingerprint": task.fingerprint,
-            "bytes": tf.io.gfile.stat(task.path).length,
-            "failures": [dataclasses.asdict(failure) for failure in failures],
-            "rows": [dataclasses.asdict(row) for row in rows],
-        }
-        filesystems.write_file(report_path(task.path), json.dumps(report).encode())
+    # A kill between the two writes below must not leave a shard beside another one's report.
+    if tf.io.gfile.exists(report_path(task.path)):
+        tf.io.gfile.remove(report_path(task.path))
+    with isolated_decoder.IsolatedDecoder(task.timeout) as decoder:
+        rows = records.write_shard(task.path, _videos(task, decoder, failures, after_video))
+    report = {
+        "fingerprint": task.fingerprint,
+        "bytes": tf.io.gfile.stat(task.path).length,
+        "failures": [dataclasses.asdict(failure) for failure in failures],
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    filesystems.write_file(report_path(task.path), json.dumps(report).encode())
     return ShardReport(rows, failures)
 
 
@@ -124,17 +121,3 @@ def path_inside(folder: str, path: str) -> str:
             path, f"leads outside the folder of the videos, to {real}; only files below it are read"
         )
     return real
-
-
-@contextlib.contextmanager
-def _write_errors(path: str) -> Iterator[None]:
-    """Turns TensorFlow's errors about files into OSError with a remedy."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        full = isinstance(error, tf.errors.ResourceExhaustedError)
-        remedy = "Free some space" if full else "Mend the cause"
-        raise OSError(
-            f"{path} cannot be written: {error.message}. {remedy} and run the same command again; "
-            "it goes on after the shards that are finished."
-        ) from error

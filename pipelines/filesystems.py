@@ -1,8 +1,10 @@
 """Paths with and without a scheme: what TensorFlow needs to open them, and whole files only."""
 
+import contextlib
 import importlib
 import os
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -40,9 +42,15 @@ def require(path: str) -> None:
         path: a file or folder, with or without a scheme.
 
     Raises:
-        ValueError: if tensorflow-io is missing or does not load on this TensorFlow.
+        ValueError: if tensorflow-io is missing or does not load on this TensorFlow, or the scheme
+            is one that neither of them knows.
     """
     name = scheme(path)
+    if name not in PLUGIN_SCHEMES and name not in tf.io.gfile.get_registered_schemes():
+        raise ValueError(
+            "A path must be local or begin with file://, gs:// or one of "
+            f"{', '.join(known + '://' for known in PLUGIN_SCHEMES)}. Received: {path}"
+        )
     if name not in PLUGIN_SCHEMES or name in _loaded:
         return
     try:
@@ -69,13 +77,48 @@ def used_plugin() -> bool:
     return bool(_loaded)
 
 
-def write_file(path: str, content: bytes) -> None:
-    """Write a small file so that a file under `path` is always a whole one."""
+@contextlib.contextmanager
+def explained(path: str, done: str = "read") -> Iterator[None]:
+    """Turns TensorFlow's errors about files into OSError with the path and a remedy."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        full = isinstance(error, tf.errors.ResourceExhaustedError)
+        raise OSError(
+            f"{path} cannot be {done}: {error.message.rstrip('.')}. "
+            f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
+            "what is finished stays."
+        ) from error
+
+
+@contextlib.contextmanager
+def temporary_beside(path: str) -> Iterator[str]:
+    """A name for a file that is written and then `publish`ed; after an error nothing stays there.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     require(path)
     temporary = f"{path}.{os.getpid()}.tmp"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(content)
-    publish(temporary, path)
+    try:
+        with explained(path, "written"):
+            yield temporary
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(temporary)
+        raise
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a small file so that a file under `path` is always a whole one.
+
+    Raises:
+        OSError: it cannot be written; says what to do.
+    """
+    with temporary_beside(path) as temporary:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(content)
+        publish(temporary, path)
 
 
 def publish(temporary: str, path: str) -> None:

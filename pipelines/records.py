@@ -9,7 +9,6 @@ reached at random, which makes the order of training a function of the step.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -84,21 +83,16 @@ def write_shard(path: str, videos: Iterable[EncodedVideo]) -> list[VideoRow]:
     Raises:
         ValueError: if a video has no frames, a frame is not a JPEG, or size, rate or label make
             no sense.
+        OSError: if the shard cannot be written.
     """
-    filesystems.require(path)
-    temporary = f"{path}.{os.getpid()}.tmp"
     rows = []
-    try:
+    with filesystems.temporary_beside(path) as temporary:
         with tf.io.TFRecordWriter(temporary) as writer:
             position = 0
             for video in videos:
                 row, position = _write_video(writer, position, video)
                 rows.append(row)
         filesystems.publish(temporary, path)
-    except BaseException:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
-        raise
     return rows
 
 

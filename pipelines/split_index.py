@@ -232,7 +232,7 @@ def read_class_names(data_dir: str) -> list[str]:
         return file.read().decode().splitlines()
 
 
-def load_index(data_dir: str, split: str) -> Index:
+def load_index(data_dir: str, split: str, *, check_shards: bool = True) -> Index:
     """Load the index of a split and check it against its manifest and shards.
 
     Example:
@@ -245,6 +245,7 @@ def load_index(data_dir: str, split: str) -> Index:
     Args:
         data_dir: a converted folder, local or with a scheme that TensorFlow can open.
         split: name of the split.
+        check_shards: whether all shards must be there and have their size.
 
     Returns:
         An `Index`.
@@ -252,8 +253,18 @@ def load_index(data_dir: str, split: str) -> Index:
     Raises:
         ValueError: if the folder or split is missing, was not finished, was written by a newer
             version, or its files do not belong together.
+        OSError: if the folder cannot be read.
     """
     class_names = read_class_names(data_dir)
+    with filesystems.explained(data_dir):
+        index = _load(data_dir, split, class_names)
+        _check_index(index)
+        if check_shards:
+            _check_shards(index)
+    return index
+
+
+def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
     path = manifest_path(data_dir, split)
     if not tf.io.gfile.exists(path):
         there = ", ".join(list_splits(data_dir)) or "none"
@@ -264,7 +275,7 @@ def load_index(data_dir: str, split: str) -> Index:
     with tf.io.gfile.GFile(path, "rb") as file:
         manifest = _parse_manifest(path, file.read())
     arrays = _load_arrays(data_dir, split, manifest)
-    index = Index(
+    return Index(
         data_dir=data_dir,
         split=split,
         class_names=class_names,
@@ -272,8 +283,6 @@ def load_index(data_dir: str, split: str) -> Index:
         keys=_split_keys(arrays.pop("keys"), arrays.pop("key_ends")),
         **arrays,
     )
-    _check_index(index)
-    return index
 
 
 def _parse_manifest(path: str, content: bytes) -> dict[str, Any]:
@@ -321,6 +330,9 @@ def _check_index(index: Index) -> None:
             f"{where} and {labels_path(index.data_dir)} do not belong together: a label is "
             f"{index.labels.max()} and there are {len(index.class_names)} class names."
         )
+
+
+def _check_shards(index: Index) -> None:
     present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
     missing = [s["name"] for s in index.manifest["shards"] if s["name"] not in present]
     if missing:

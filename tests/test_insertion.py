@@ -22,6 +22,12 @@ def small_network():
     return keras.Model(inputs, keras.layers.Dense(2, name="head")(x), name="small")
 
 
+def network_with_attention():
+    query, value = keras.Input((8, 3)), keras.Input((9, 3))
+    attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
+    return keras.Model([query, value], attention(query, value))
+
+
 def with_random_weights(model, seed=0):
     rng = np.random.default_rng(seed)
     model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
@@ -128,6 +134,72 @@ def test_a_sequential_model():
     np.testing.assert_array_equal(predictions(new), predictions(model))
 
 
+def test_sequential_models_inside_the_model_are_searched():
+    inner = keras.Sequential(
+        [
+            keras.Input((8, 9, 3)),
+            keras.layers.BatchNormalization(name="bn"),
+            keras.Sequential([keras.layers.BatchNormalization(name="deeper")], name="pair"),
+        ],
+        name="inner",
+    )
+    inputs = keras.Input((8, 9, 3))
+    # Twice in the graph: it stays one model with one set of weights.
+    model = with_random_weights(keras.Model(inputs, inner(keras.layers.ReLU()(inner(inputs)))))
+    new = keras_rms.insert_before(
+        model, keras.layers.BatchNormalization, keras_rms.RandomMeanScaling(name="rms", seed=0)
+    )
+    assert inserted(new.get_layer("inner")) == ["bn_rms"]
+    assert inserted(new.get_layer("inner").get_layer("pair")) == ["deeper_rms"]
+    assert len(new.weights) == len(model.weights)
+    np.testing.assert_array_equal(predictions(new), predictions(model))
+    noisy = keras.ops.convert_to_numpy(new(np.ones((2, 8, 9, 3)), training=True))
+    assert np.abs(noisy[0] - noisy[1]).max() > 1e-4
+
+
+def test_several_inputs_and_outputs_and_operations():
+    left, right = keras.Input((8, 9, 3), name="left"), keras.Input((8, 9, 3), name="right")
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    x = keras.ops.maximum(conv(left), 0) + conv(right) * 2
+    outputs = {"map": keras.layers.BatchNormalization(name="bn")(inputs=x), "sum": keras.ops.sum(x)}
+    model = with_random_weights(keras.Model({"left": left, "right": right}, outputs))
+    new = keras_rms.insert_before(
+        model,
+        (keras.layers.Conv2D, keras.layers.BatchNormalization),
+        keras_rms.RandomMeanScaling(name="rms"),
+    )
+    assert sorted(inserted(new)) == ["bn_rms", "conv_rms", "conv_rms_1"]
+    rng = np.random.default_rng(0)
+    images = {name: rng.normal(size=(2, 8, 9, 3)).astype("float32") for name in ("left", "right")}
+    expected, got = (network(images, training=False) for network in (model, new))
+    assert set(got) == {"map", "sum"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(got[name]), keras.ops.convert_to_numpy(value), rtol=1e-6
+        )
+
+
+def test_inserting_twice():
+    """Names that are taken are left to their owners, and each call draws its own numbers."""
+    template = keras_rms.RandomMeanScaling(name="rms")
+    once = keras_rms.insert_before(small_network(), keras.layers.BatchNormalization, template)
+    twice = keras_rms.insert_before(once, keras.layers.BatchNormalization, template)
+    assert inserted(twice) == ["bn1_rms", "bn1_rms_1", "bn2_rms", "bn2_rms_1"]
+    assert input_of(twice, "bn1") == "bn1_rms_1" and input_of(twice, "bn1_rms_1") == "bn1_rms"
+
+
+def test_what_is_frozen_stays_frozen_and_precision_is_kept():
+    model = small_network()
+    model.get_layer("conv1").trainable = False
+    inputs = keras.Input((8, 9, 3))
+    half = keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16", name="half")(inputs)
+    model = keras.Model(inputs, [model(inputs), half])
+    new = keras_rms.insert_before(model, keras.layers.ReLU, keras_rms.RandomMeanScaling())
+    assert not new.get_layer("small").get_layer("conv1").trainable
+    assert new.get_layer("half").compute_dtype == "bfloat16"
+    assert len(new.trainable_weights) == len(model.trainable_weights)
+
+
 def test_any_layer_can_be_inserted():
     new = keras_rms.insert_before(
         small_network(), keras.layers.Dense, keras.layers.Dropout(0.5, seed=1)
@@ -185,10 +257,16 @@ def test_a_resnet_of_keras_hub():
         ("new", keras.layers.ReLU, "rms", "`layer`.*Received: layer='rms'"),
         ("new", keras.layers.LSTM, keras.layers.ReLU(), "at least one layer.*Received"),
         ("new", keras.layers.Add, keras.layers.ReLU(), "single input.*Received: the layer 'add'"),
+        (
+            "two",
+            keras.layers.MultiHeadAttention,
+            keras.layers.ReLU(),
+            "single input.*the layer 'attention'",
+        ),
     ],
 )
 def test_bad_arguments(model, choice, layer, message):
-    model = small_network() if model == "new" else model
+    model = {"new": small_network, "two": network_with_attention}.get(model, lambda: model)()
     with pytest.raises(ValueError, match=message):
         keras_rms.insert_before(model, choice, layer)
 

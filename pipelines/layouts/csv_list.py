@@ -2,11 +2,23 @@
 
 import csv
 import functools
+import re
 from collections.abc import Iterable, Iterator
 
 from pipelines import annotations
 
-_COLUMNS = ("path", "label", "start", "end")
+# Fields with commas between them, of which none begins with a quote that is not closed.
+_FIELD = r'(?:\s*"(?:[^"]|"")*"(?!")[^,]*|(?!\s*")[^,]*)'
+_WHOLE_LINE = re.compile(f"{_FIELD}(?:,{_FIELD})*")
+
+_LONGEST_LINE = 1 << 16  # more than any path
+
+# What other projects call the columns. A first line of such words is no video.
+_HEADER_WORDS = frozenset(
+    "path label start end video video_path video_id file filename file_name file_path filepath "
+    "name class class_id class_name class_label category label_id id split time_start time_end "
+    "start_time end_time youtube_id".split()
+)
 
 
 def csv_list(source: annotations.Source) -> annotations.Listing:
@@ -59,35 +71,51 @@ def _clips(path: str, ids: dict[str, int]) -> Iterator[annotations.Clip]:
 
 def _rows(path: str) -> Iterator[tuple[str, str, float | None, float | None]]:
     """Path, label, start and end of each line."""
-    # Names of files need not be UTF-8; "surrogateescape" keeps such bytes as they are.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with annotations.open_list(path) as file:
         columns = None
-        # Python's reader takes line ends within quotes for a part of the path, as they are.
-        for number, line in enumerate(_logical_lines(file), 1):
-            if not line.strip():
+        for number, line in _logical_lines(file, path):
+            where = f"{path}, line {number}"
+            if columns is None and (columns := _columns(line, where)) is not None:
                 continue
-            if columns is None:
-                fields = [field.strip().lower() for field in next(csv.reader([line]))]
-                if "path" in fields and "label" in fields:
-                    columns = fields
-                    continue
-                columns = ["path", "label"]
-            yield _row(line, columns, f"{path}, line {number}")
+            columns = columns or ["path", "label"]
+            yield _row(line, columns, where)
 
 
-def _logical_lines(file: Iterable[str]) -> Iterator[str]:
-    held = ""
-    for line in file:
+def _columns(line: str, where: str) -> list[str] | None:
+    """The columns that a header names; `None` if the line is none."""
+    fields = _fields(line) if "," in line else line.split()
+    fields = [field.strip().lower() for field in fields]
+    if {"path", "label"} <= set(fields):
+        return fields
+    if len(fields) > 1 and _HEADER_WORDS.issuperset(fields):
+        raise ValueError(
+            f"{where} is a header and does not name the columns path and label (and, for clips of "
+            f"longer videos, start and end). Rename them. Received: {line!r}"
+        )
+    return None
+
+
+def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not empty, each with its number; within quotes a line goes on."""
+    held, first = "", 1
+    for number, line in enumerate(file, 1):
+        first = first if held else number
         held += line
-        if held.count('"') % 2 == 0:
-            yield held.rstrip("\r\n")
+        if len(held) > _LONGEST_LINE:
+            break
+        if _WHOLE_LINE.fullmatch(held.rstrip("\r\n")):
+            if held.strip():
+                yield first, held.rstrip("\r\n")
             held = ""
     if held:
-        yield held.rstrip("\r\n")
+        raise ValueError(
+            f"{path}, line {first} does not end: a field begins with a quote that is never closed, "
+            f"or it is no list. Received: {annotations.printable(held[:80])!r}"
+        )
 
 
 def _row(line: str, columns: list[str], where: str) -> tuple[str, str, float | None, float | None]:
-    fields = next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
+    fields = _fields(line) if '"' in line else line.split(",")
     if len(fields) != len(columns) and columns == ["path", "label"]:
         fields = line.rsplit("," if "," in line else None, 1)
     if len(fields) != len(columns):
@@ -104,6 +132,11 @@ def _row(line: str, columns: list[str], where: str) -> tuple[str, str, float | N
     if end is not None and end <= (start or 0):
         raise ValueError(f"{where} ends before it starts. Received: start={start}, end={end}")
     return row["path"], row["label"], start, end
+
+
+def _fields(line: str) -> list[str]:
+    # A list of one string: its line ends are a part of the path.
+    return next(csv.reader([line], skipinitialspace=True))
 
 
 def _seconds(text: str | None, where: str) -> float | None:

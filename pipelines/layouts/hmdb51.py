@@ -43,7 +43,7 @@ def hmdb51(source: annotations.Source) -> annotations.Listing:
 def _clips(folder: str, names: Sequence[str], suffix: str, mark: str) -> Iterator[annotations.Clip]:
     for label, name in enumerate(names):
         path = os.path.join(folder, name + suffix)
-        with open(path, encoding="utf-8") as file:
+        with annotations.open_list(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
@@ -51,8 +51,8 @@ def _clips(folder: str, names: Sequence[str], suffix: str, mark: str) -> Iterato
                 if listed not in ("0", "1", "2") or not video.strip():
                     raise ValueError(
                         f"{path}, line {number}: expected `<clip>.avi 0|1|2`. "
-                        f"Received: {line.strip()!r}"
+                        f"Received: {annotations.printable(line.strip())!r}"
                     )
                 if listed == mark:
                     video = f"{name}/{video.strip()}"
-                    yield annotations.Clip(video, video, label)
+                    yield annotations.Clip(annotations.printable(video), video, label)

@@ -41,7 +41,7 @@ def mini_kinetics(source: annotations.Source) -> annotations.Listing:
             f"Received: annotations={source.annotations}"
         )
     what = "FOLDER (Kinetics-400's CSV files, train_ytid_list.txt, val_ytid_list.txt)"
-    with open(source.list_file(["{split}_ytid_list.txt"], what), encoding="utf-8") as file:
+    with annotations.open_list(source.list_file(["{split}_ytid_list.txt"], what)) as file:
         ids = {line.strip() for line in file if line.strip()}
     names = ["{split}.csv", "kinetics_{split}.csv", "kinetics-400_{split}.csv"]
     return _listing(source, source.list_file(names, what), ids)
@@ -63,25 +63,49 @@ def _listing(source: annotations.Source, path: str, ids: set[str] | None) -> ann
 
 
 def _is_owners_list(path: str) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
+    with annotations.open_list(path) as file:
         return "youtube_id" in file.readline()
 
 
 def _rows(path: str, split: str, ids: set[str] | None) -> Iterator[Mapping[str, str]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with annotations.open_list(path) as file:
         reader = csv.DictReader(file)
-        missing = {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames)
-        if missing:
-            raise ValueError(
-                f"{path} has no column {', '.join(sorted(missing))}. The test lists of some "
-                "editions come without labels and cannot be converted."
-            )
-        for row in reader:
-            listed = row.get("split")
-            if listed and annotations.canonical_split(listed) != annotations.canonical_split(split):
-                continue
-            if ids is None or row["youtube_id"] in ids:
-                yield row
+        try:
+            missing = {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames)
+            if missing:
+                raise ValueError(
+                    f"{path} has no column {', '.join(sorted(missing))}. The test lists of some "
+                    "editions come without labels and cannot be converted."
+                )
+            for row in reader:
+                if _wanted(row, split, ids):
+                    _check_row(row, f"{path}, line {reader.line_num}")
+                    yield row
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
+
+
+def _wanted(row: Mapping[str, str], split: str, ids: set[str] | None) -> bool:
+    listed = annotations.canonical_split(row.get("split") or split)
+    return listed == annotations.canonical_split(split) and (
+        ids is None or row["youtube_id"] in ids
+    )
+
+
+def _check_row(row: Mapping[str, str], where: str) -> None:
+    start, end = _seconds(row["time_start"]), _seconds(row["time_end"])
+    if not row["label"] or not row["youtube_id"] or not 0 <= start < end < float("inf"):
+        raise ValueError(
+            f"{where}: expected a label, an id, and two times in seconds. "
+            f"Received: {annotations.printable(str(dict(row)))}"
+        )
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")
 
 
 def _clips(
@@ -91,13 +115,13 @@ def _clips(
     for row in _rows(path, source.split, ids):
         start, end = float(row["time_start"]), float(row["time_end"])
         name = f"{row['youtube_id']}_{int(start):06d}_{int(end):06d}"
-        label = label_ids[row["label"]]
+        key, label = annotations.printable(name), label_ids[row["label"]]
         if (found := find(row["label"], name)) is not None:
-            yield annotations.Clip(name, found, label)
+            yield annotations.Clip(key, found, label)
         elif (found := find(row["label"], row["youtube_id"])) is not None:
-            yield annotations.Clip(name, found, label, start, end)
+            yield annotations.Clip(key, found, label, start, end)
         else:
-            yield annotations.Clip(name, os.path.join(row["label"], f"{name}.mp4"), label)
+            yield annotations.Clip(key, os.path.join(row["label"], f"{name}.mp4"), label)
 
 
 class _Finder:

@@ -26,9 +26,10 @@ def something_something_v2(source: annotations.Source) -> annotations.Listing:
             f"Received: annotations={source.annotations}"
         )
     labels_file = source.list_file(["labels.json", f"{_PREFIX}labels.json"], what)
-    ids = {template: int(number) for template, number in _load(labels_file, dict).items()}
-    if sorted(ids.values()) != list(range(len(ids))):
+    ids = {template: str(number) for template, number in _load(labels_file, dict).items()}
+    if set(ids.values()) != {str(number) for number in range(len(ids))}:
         raise ValueError(f"{labels_file} does not number its {len(ids)} templates from 0 on.")
+    ids = {template: int(number) for template, number in ids.items()}
     clips_file = source.list_file(["{split}.json", f"{_PREFIX}{{split}}.json"], what)
     return annotations.Listing(
         annotations.check_class_names(sorted(ids, key=ids.__getitem__), labels_file),
@@ -40,7 +41,7 @@ def _load(path: str, kind: type) -> dict | list:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a {kind.__name__}.")
@@ -51,14 +52,14 @@ def _clips(
     source: annotations.Source, path: str, ids: Mapping[str, int]
 ) -> Iterator[annotations.Clip]:
     for entry in _load(path, list):
-        template = entry.get("template")
-        if template is None:
+        entry = entry if isinstance(entry, dict) else {}
+        template, name = entry.get("template"), entry.get("id")
+        if not isinstance(template, str) or not isinstance(name, str | int):
             raise ValueError(
-                f"{path} has no labels, as the test split has none; only splits with templates "
-                f"can be converted. Received: {entry}"
+                f"{path}: each entry must have an id and a template, which those of the test split "
+                f"lack; only splits with templates can be converted. Received: {entry}"
             )
         label = ids.get(template.replace("[", "").replace("]", ""))
         if label is None:
             raise ValueError(f"{path} uses a template that labels.json lacks: {template!r}")
-        name = str(entry["id"])
-        yield annotations.Clip(name, f"{name}.webm", label)
+        yield annotations.Clip(annotations.printable(str(name)), f"{name}.webm", label)

@@ -34,20 +34,27 @@ def ucf101(source: annotations.Source) -> annotations.Listing:
 
 
 def _class_names(path: str) -> list[str]:
-    with open(path, encoding="utf-8") as file:
-        lines = [line.split(maxsplit=1) for line in file if line.strip()]
-    numbered = {int(number): name.strip() for number, name in lines}
+    numbered = {}
+    with annotations.open_list(path) as file:
+        for line in filter(str.strip, file):
+            fields = line.split(maxsplit=1)
+            if len(fields) < 2 or not fields[0].isdecimal():
+                raise ValueError(
+                    f"{path}: expected lines `<number> <class>`. "
+                    f"Received: {annotations.printable(line.strip())!r}"
+                )
+            numbered[int(fields[0])] = fields[1].strip()
     if sorted(numbered) != list(range(1, len(numbered) + 1)):
         raise ValueError(f"{path} does not number its {len(numbered)} classes from 1 on.")
     return annotations.check_class_names([numbered[n] for n in sorted(numbered)], path)
 
 
 def _clips(path: str, ids: Mapping[str, int]) -> Iterator[annotations.Clip]:
-    with open(path, encoding="utf-8") as file:
+    with annotations.open_list(path) as file:
         for line in filter(str.strip, file):
             # The training lists add the class number; the folder says the class in both.
             video = line.split()[0]
-            label = ids.get(video.split("/")[0])
+            key, label = annotations.printable(video), ids.get(video.split("/")[0])
             if label is None:
-                raise ValueError(f"{path} lists a video of no class in classInd.txt: {video!r}")
-            yield annotations.Clip(video, video, label)
+                raise ValueError(f"{path} lists a video of no class in classInd.txt: {key!r}")
+            yield annotations.Clip(key, video, label)
