@@ -28,8 +28,9 @@ def local_mean(
 
     Example:
 
-    >>> keras.ops.squeeze(keras_rms.local_mean(np.array([[[3.0], [6.0], [0.0]]])))
-    array([4.5, 3.0, 3.0], dtype=float32)
+    >>> smoothed = keras_rms.local_mean(np.array([[[3.0], [6.0], [0.0]]], "float32"))
+    >>> keras.ops.convert_to_numpy(smoothed).ravel().round(2).tolist()
+    [4.5, 3.0, 3.0]
 
     Args:
         inputs: Floating tensor of shape `(batch, *space, channels)` or, channels first,
@@ -61,7 +62,8 @@ def gaussian_smooth(
 
     Example:
 
-    >>> smoothed = keras_rms.gaussian_smooth(np.ones((1, 5, 5, 2), "float32"), stddev=1.0)
+    >>> keras_rms.gaussian_smooth(np.ones((1, 5, 5, 2), "float32"), stddev=1.0).shape
+    (1, 5, 5, 2)
 
     Args:
         inputs: Floating tensor of shape `(batch, *space, channels)` or, channels first,
