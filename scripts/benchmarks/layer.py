@@ -34,7 +34,13 @@ _FILTERS = flags.DEFINE_multi_enum(
     "filter",
     ["mean", "gaussian"],
     ["mean", "gaussian"],
-    "Filters to measure. The plain Gaussian under XLA takes minutes a row on a CPU.",
+    "Filters to measure.",
+)
+_WAYS = flags.DEFINE_multi_enum(
+    "way",
+    ["plain", "torch"],
+    ["plain", "torch", "none"],
+    "What to measure beside floor and RMS. For plain, XLA compiles minutes a row on a CPU.",
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", 6.0, "Time for one way in one row; at least two repetitions are made."
@@ -84,15 +90,16 @@ def _layer_row(mode: str, place: str, shape: tuple, smoothing: str, backward: bo
     alpha = rng.normal(1, 0.5, size=(shape[0], 1, 1, 1, 1)).astype("float32")
     rms = keras_rms.RandomMeanScaling(smoothing=smoothing, smoothing_stddev=STDDEV, seed=0)
     rms.build(shape)
-    low_pass = _plain_filter(smoothing, shape[-1])
     functions = {
         "floor": lambda x, alpha: x * alpha,
         "RMS": lambda x, alpha: rms(x, training=True),
-        "plain": lambda x, alpha: x + (alpha - 1) * low_pass(x),
     }
+    if "plain" in _WAYS.value:
+        low_pass = _plain_filter(smoothing, shape[-1])
+        functions["plain"] = lambda x, alpha: x + (alpha - 1) * low_pass(x)
     compiled = functools.partial(_compiled, mode=mode, backward=backward)
     ways = {name: compiled(f, x=x, alpha=alpha, upstream=upstream) for name, f in functions.items()}
-    if smoothing == "mean" and importlib.util.find_spec("torch") is not None:
+    if "torch" in _WAYS.value and smoothing == "mean" and importlib.util.find_spec("torch"):
         ways["torch"] = _with_torch(x, alpha, upstream, backward)
     times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value), floor="floor")
     row = {"mode": mode, "place": place, "filter": smoothing}
@@ -100,7 +107,7 @@ def _layer_row(mode: str, place: str, shape: tuple, smoothing: str, backward: bo
     for name in ("floor", "RMS", "plain", "torch"):
         row[name] = times[name]["median_ms"] if name in times else None
     row["RMS / floor"] = times["RMS"]["ratio"]
-    row["plain / floor"] = times["plain"]["ratio"]
+    row["plain / floor"] = times["plain"]["ratio"] if "plain" in times else None
     return row
 
 
