@@ -64,22 +64,5 @@ def test_bad_inputs():
         CompactGlobalDescriptor().build((None, 4))
 
 
-def test_seed_fixes_the_initial_weights():
-    def initial(seed):
-        layer = CompactGlobalDescriptor(seed=seed)
-        layer.build((None, 3, 4, 5, 16))
-        return [value(weight) for weight in layer.weights if "kernel" in weight.path]
-
-    for seed in (0, 7):
-        for first, second in zip(initial(seed), initial(seed)):
-            np.testing.assert_array_equal(first, second)
-    assert all(np.abs(a - b).max() > 0 for a, b in zip(initial(0), initial(7)))
-    assert all(np.abs(a - b).max() > 0 for a, b in zip(initial(None), initial(None)))
-    kernels = [kernel.ravel() for kernel in initial(0)]
-    assert len({round(float(kernel[0]), 7) for kernel in kernels}) == len(kernels)
-    with pytest.raises(ValueError, match="seed"):
-        CompactGlobalDescriptor(seed=-1)
-
-
 def test_multiply_accumulates():
     assert CompactGlobalDescriptor().multiply_accumulates((1, 3, 5, 8)) == 24
