@@ -85,7 +85,7 @@ class _Insertion:
 
     def _rebuilt(self, model: keras.Model) -> keras.Model:
         if isinstance(model, keras.Sequential):
-            model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
         return keras.models.clone_model(model, clone_function=self._copy, call_function=self._call)
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -180,7 +180,7 @@ def test_several_inputs_and_outputs_and_operations():
 
 
 def test_inserting_twice():
-    """Names that are taken are left to their owners, and each call draws its own numbers."""
+    """Names that are taken are left to their owners."""
     template = keras_rms.RandomMeanScaling(name="rms")
     once = keras_rms.insert_before(small_network(), keras.layers.BatchNormalization, template)
     twice = keras_rms.insert_before(once, keras.layers.BatchNormalization, template)
