@@ -1,6 +1,7 @@
 """Checks of the layers' arguments: each raises a `ValueError` that names what it received."""
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -15,14 +16,13 @@ def validate_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 def validate_positive(name: str, value: Any) -> None:
     """Raises a `ValueError` unless `value` is a positive finite number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
+    if not _is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"`{name}` should be a positive number. Received: {name}={value!r}")
 
 
 def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
     """An odd positive integer or a tuple of one to three of them, else a `ValueError`."""
-    single = isinstance(kernel_size, int)
+    single = isinstance(kernel_size, numbers.Integral)
     sizes = [kernel_size] if single else kernel_size
     valid = isinstance(sizes, (list, tuple)) and 1 <= len(sizes) <= 3
     if not valid or not all(_is_odd_positive(size) for size in sizes):
@@ -30,11 +30,17 @@ def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
             "`kernel_size` should be an odd positive integer, or one per dimension. "
             f"Received: kernel_size={kernel_size!r}"
         )
-    return kernel_size if single else tuple(sizes)
+    return int(kernel_size) if single else tuple(map(int, sizes))
 
 
 def _is_odd_positive(size: Any) -> bool:
-    return isinstance(size, int) and not isinstance(size, bool) and size > 0 and size % 2 == 1
+    is_integer = isinstance(size, numbers.Integral) and not isinstance(size, bool)
+    return is_integer and size > 0 and size % 2 == 1
+
+
+def _is_number(value: Any) -> bool:
+    # NumPy's scalars are numbers too.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def standardize_data_format(data_format: str | None) -> str:
@@ -46,8 +52,7 @@ def standardize_data_format(data_format: str | None) -> str:
 
 def validate_finite(name: str, value: Any) -> None:
     """Raises a `ValueError` unless `value` is a finite number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    if not _is_number(value) or not math.isfinite(value):
         raise ValueError(f"`{name}` should be a finite number. Received: {name}={value!r}")
 
 
@@ -66,10 +71,15 @@ def validate_floating(inputs: Any) -> None:
         )
 
 
+def validate_rate(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is a share that may be dropped."""
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"`{name}` should be a number in [0, 1). Received: {name}={value!r}")
+
+
 def validate_survival(survival: Any) -> None:
     """Raises a `ValueError` unless `survival` is a probability."""
-    is_number = isinstance(survival, (int, float)) and not isinstance(survival, bool)
-    if not is_number or not 0 <= survival <= 1:
+    if not _is_number(survival) or not 0 <= survival <= 1:
         raise ValueError(
             f"`survival` should be a number in [0, 1]. Received: survival={survival!r}"
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_rms.arguments import validate_rate
 from keras_rms.random_layer import RandomLayer
 
 
@@ -41,8 +42,7 @@ class Dropout(RandomLayer):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
-        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ValueError(f"`rate` should be a number in [0, 1). Received: rate={rate!r}")
+        validate_rate("rate", rate)
         super().__init__(seed=seed, **kwargs)
         self.rate = float(rate)
 

@@ -32,7 +32,7 @@ def test_config_round_trip():
     assert (copy.rate, copy.seed, copy.name) == (0.25, 0, "drop")
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1, 1.5, "half", None, float("nan")])
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.5, "half", None, float("nan"), False])
 def test_bad_rates(rate):
     with pytest.raises(ValueError, match=f"`rate`.*Received: rate={rate!r}"):
         keras_rms.Dropout(rate)

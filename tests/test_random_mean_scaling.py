@@ -1,5 +1,7 @@
 """RandomMeanScaling on every backend: values, statistics, arguments and round trips."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -173,6 +175,20 @@ def test_precisions(policy, smoothing):
     np.testing.assert_allclose(y, expected, atol=tolerance * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("smoothing", ["mean", "gaussian"])
+def test_gradient_in_half_precision(policy, smoothing):
+    x, upstream, direction = (position_coded(SHAPE, seed) for seed in range(3))
+    layer = keras_rms.RandomMeanScaling(smoothing=smoothing, dtype=policy, seed=5)
+    alpha = drawn_alpha(layer, x).astype("float64")
+    function = lambda x: keras.ops.cast(layer(x, training=True), "float32")  # noqa: E731
+    _, gradient = value_and_gradient(function, x.astype("float32"), upstream.astype("float32"))
+    along = direction + (alpha - 1) * smooth(direction, 3, 0.4 if smoothing == "gaussian" else None)
+    tolerance = {"mixed_float16": 1e-3, "mixed_bfloat16": 1e-2}[policy]
+    scale = np.linalg.norm(upstream) * np.linalg.norm(along)
+    assert abs(np.sum(gradient * direction) - np.sum(along * upstream)) < tolerance * scale
+
+
 def test_nan_stays_in_its_sample():
     x = position_coded(SHAPE).astype("float32")
     clean = run(keras_rms.RandomMeanScaling(seed=0), x)
@@ -232,6 +248,19 @@ def test_config_round_trip(changed):
             assert copy.dtype_policy.name == value
         else:
             assert getattr(copy, name) == value
+
+
+def test_numbers_of_numpy_are_numbers():
+    layer = keras_rms.RandomMeanScaling(
+        kernel_size=(np.int64(1), np.int32(3), 5),
+        smoothing_stddev=np.float32(0.5),
+        mean=np.float32(0.75),
+        spread=np.float64(0.25),
+        seed=np.int64(3),
+    )
+    config = json.loads(json.dumps(layer.get_config()))
+    assert config["kernel_size"] == [1, 3, 5] and (config["mean"], config["seed"]) == (0.75, 3)
+    assert twin(layer).get_config() == layer.get_config()
 
 
 def small_network(rms):
