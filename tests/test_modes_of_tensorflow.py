@@ -114,6 +114,58 @@ def test_the_gradient_is_that_of_the_filter(mode):
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("smoothing", ["mean", "gaussian"])
+def test_nan_stays_in_its_sample_forward_and_backward(mode, smoothing):
+    x, upstream = (position_coded(SHAPE, seed).astype("float32") for seed in (0, 1))
+    results = []
+    for value in (x[1, 2, 3, 1, 0], np.nan):
+        x[1, 2, 3, 1, 0] = upstream[1, 1, 0, 4, 2] = value
+        step = MODES[mode](step_of(with_alpha(ALPHA, smoothing=smoothing)))
+        results.append(step(tf.constant(x), tf.constant(upstream)))
+    for clean, dirty in zip(*results):
+        assert np.isnan(dirty[1]).any() and not np.isnan(clean).any()
+        np.testing.assert_array_equal(dirty[0], clean[0])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("smoothing", ["mean", "gaussian"])
+@pytest.mark.parametrize("border", ["renormalize", "zeros"])
+def test_one_function_serves_all_sizes(jit_compile, data_format, smoothing, border):
+    """Batch, time and space are unknown when the function is traced."""
+    options = {"smoothing": smoothing, "border": border, "data_format": data_format}
+    layer = with_alpha(tf.constant(1.7), **options)
+    sizes = [None] * 4
+    shape = [*sizes, 2] if data_format == "channels_last" else [None, 2, *sizes[1:]]
+    function = tf.function(
+        lambda x: layer(x, training=True),
+        input_signature=[tf.TensorSpec(shape)],
+        jit_compile=jit_compile,
+    )
+    for sizes in [(2, 3, 5, 4), (1, 1, 2, 7)]:
+        shape = (*sizes, 2) if data_format == "channels_last" else (sizes[0], 2, *sizes[1:])
+        x = position_coded(shape)
+        stddev = 0.4 if smoothing == "gaussian" else None
+        expected = x + 0.7 * smooth(x, 3, stddev, border, data_format)
+        np.testing.assert_allclose(
+            function(tf.constant(x, tf.float32)), expected, rtol=1e-5, atol=2e-5
+        )
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_seed_gives_the_same_run_twice_in_every_mode(mode, seed):
+    runs = []
+    for _ in range(2):
+        layer = keras_rms.RandomMeanScaling(granularity="channel", seed=seed)
+        layer.build(SHAPE)
+        step = MODES[mode](lambda x, layer=layer: layer(x, training=True))
+        runs.append(np.stack([step(tf.ones(SHAPE)) for _ in range(3)]))
+    np.testing.assert_array_equal(*runs)
+    assert all((a != b).any() for a, b in zip(runs[0][:-1], runs[0][1:]))
+
+
 def test_no_gradient_flows_into_alpha(monkeypatch):
     x, scale = tf.ones(SHAPE), tf.Variable(0.5)
     normal = keras.random.normal
@@ -157,6 +209,19 @@ def test_export_holds_no_trace_of_the_layer(options, tmp_path):
     assert "Conv3D" in kinds
     assert not kinds & {"AvgPool3D", "AvgPool", "DepthwiseConv2dNative", "BatchMatMulV2"}
     assert not any("Stateless" in kind or "Random" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize("component", ["mean", "residual", "input"])
+def test_export_scales_by_another_expectation(component, tmp_path):
+    inputs = keras.Input((None, None, None, 2))
+    layer = keras_rms.RandomMeanScaling(mean=0.5, component=component)
+    model = keras.Model(inputs, layer(inputs))
+    model.export(str(tmp_path / "model"), verbose=False)
+    x = position_coded((2, 3, 5, 4, 2))
+    mean = smooth(x)
+    expected = {"mean": x - 0.5 * mean, "residual": 0.5 * x + 0.5 * mean, "input": 0.5 * x}
+    y = tf.saved_model.load(str(tmp_path / "model")).serve(x.astype("float32"))
+    np.testing.assert_allclose(y, expected[component], rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

@@ -55,9 +55,10 @@ def replica_outputs(strategy, build, steps=1):
 
 
 @tensorflow_only
-def test_the_naive_layer_draws_alike_on_all_replicas(strategy):
+@pytest.mark.parametrize("naive", [NaiveScaling, lambda: keras.layers.Dropout(0.5, seed=0)])
+def test_the_naive_layers_draw_alike_on_all_replicas(strategy, naive):
     """The defect that the generator mends; once this fails the generator is not needed."""
-    _, outputs = replica_outputs(strategy, NaiveScaling)
+    _, outputs = replica_outputs(strategy, naive)
     np.testing.assert_array_equal(outputs[0, 0], outputs[0, 1])
 
 
@@ -86,27 +87,36 @@ def test_replicas_are_uncorrelated(strategy):
 
 
 @tensorflow_only
-def test_replicas_resume_after_saving_and_reloading(strategy, tmp_path):
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("name", RANDOM_LAYERS)
+def test_replicas_resume_after_saving_and_reloading(strategy, tmp_path, name, ending):
     import tensorflow as tf
 
-    path = str(tmp_path / "model.keras")
+    path = str(tmp_path / f"model{ending}")
+
+    def build():
+        inputs = keras.Input((5, 2))
+        return keras.Model(inputs, RANDOM_LAYERS[name]()(inputs))
 
     def outputs(model):
         @tf.function
         def step():
-            return strategy.run(lambda: model(tf.ones((8, 5, 2)), training=True))
+            return strategy.run(lambda: model(tf.ones((64, 5, 2)), training=True))
 
         return np.asarray([v.numpy() for v in strategy.experimental_local_results(step())])
 
     with strategy.scope():
-        inputs = keras.Input((5, 2))
-        model = keras.Model(inputs, keras_rms.RandomMeanScaling(seed=3)(inputs))
+        model = build()
     before = outputs(model)
-    model.save(path)
+    (model.save if ending == ".keras" else model.save_weights)(path)
     expected = outputs(model)
     assert (before != expected).any()
     with strategy.scope():
-        resumed = keras.models.load_model(path)
+        if ending == ".keras":
+            resumed = keras.models.load_model(path)
+        else:
+            resumed = build()
+            resumed.load_weights(path)
     actual = outputs(resumed)
     assert (actual[0] != actual[1]).any()
     np.testing.assert_array_equal(actual, expected)
