@@ -162,6 +162,8 @@ def test_xla_is_noticed_inside_of_it_only():
         {"kernel_size": 2},
         {"kernel_size": (3, 3)},
         {"kernel_size": 0},
+        {"kernel_size": None},
+        {"kernel_size": 3, "strides": "2"},
         {"kernel_size": (3, 3, 3.0)},
         {"kernel_size": 3, "strides": (1, 2, 1)},
         {"kernel_size": 3, "strides": 0},

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.arguments import validate_positive
+from keras_rms.models.network import positive_integer
 from keras_rms.replica_seed import validate_seed
 
 PROJECTIONS = ("theta", "phi", "g", "out")
@@ -26,11 +28,9 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
     Example:
 
-    ```python
-    import keras, keras_rms
-    features = keras.random.normal((2, 4, 14, 14, 64))
-    outputs = keras_rms.models.CompactGeneralizedNonLocal(groups=8)(features)
-    ```
+    >>> features = keras.random.normal((2, 4, 14, 14, 64))
+    >>> keras_rms.models.CompactGeneralizedNonLocal(groups=8)(features).shape
+    (2, 4, 14, 14, 64)
 
     Args:
         filters: channels of theta, phi and g. Half of the input's by default.
@@ -72,16 +72,14 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if filters is not None and filters < 1:
-            raise ValueError(f"`filters` must be a positive integer or None. Received: {filters=}")
-        if groups < 1:
-            raise ValueError(f"`groups` must be a positive integer. Received: {groups=}")
+        if filters is not None:
+            positive_integer("filters", filters)
+        positive_integer("groups", groups)
+        positive_integer("order", order)
+        validate_positive("gamma", gamma)
+        validate_positive("epsilon", epsilon)
         if kernel not in KERNELS:
             raise ValueError(f"`kernel` must be one of {KERNELS}. Received: {kernel=}")
-        if order < 1:
-            raise ValueError(f"`order` must be a positive integer. Received: {order=}")
-        if not gamma > 0:
-            raise ValueError(f"`gamma` must be positive. Received: {gamma=}")
         validate_seed(seed)
         self.filters = filters
         self.groups = groups

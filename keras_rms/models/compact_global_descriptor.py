@@ -22,11 +22,11 @@ class CompactGlobalDescriptor(keras.layers.Layer):
 
     Example:
 
-    ```python
-    import keras, keras_rms
-    features = keras.random.normal((2, 4, 14, 14, 64))
-    outputs = keras_rms.models.CompactGlobalDescriptor()(features)  # 6 x 64 parameters
-    ```
+    >>> layer = keras_rms.models.CompactGlobalDescriptor()
+    >>> layer(keras.random.normal((2, 4, 14, 14, 64))).shape
+    (2, 4, 14, 14, 64)
+    >>> layer.count_params()
+    384
 
     Args:
         seed: non-negative integer or `None`, of the initial weights.

@@ -212,10 +212,10 @@ def _padded(x: Any, kernel_size: tuple) -> Any:
 
 
 def _three(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
-    values = (value,) * 3 if isinstance(value, int) else tuple(value)
-    valid = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in values)
-    if len(values) != 3 or not valid:
+    values = (value,) * 3 if isinstance(value, int) else value
+    are_three = isinstance(values, (list, tuple)) and len(values) == 3
+    if not are_three or not all(type(n) is int and n > 0 for n in values):
         raise ValueError(
-            f"`{name}` must be a positive integer or three of them. Received: {name}={value}"
+            f"`{name}` must be a positive integer or three of them. Received: {name}={value!r}"
         )
-    return values
+    return tuple(values)

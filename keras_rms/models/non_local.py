@@ -8,7 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.arguments import validate_positive, validate_rate
 from keras_rms.models.framewise_pooling import framewise_max_pool
+from keras_rms.models.network import positive_integer
 from keras_rms.replica_seed import validate_seed
 
 PROJECTIONS = ("theta", "phi", "g", "out")
@@ -26,11 +28,9 @@ class NonLocal(keras.layers.Layer):
 
     Example:
 
-    ```python
-    import keras, keras_rms
-    features = keras.random.normal((2, 4, 14, 14, 64))
-    outputs = keras_rms.models.NonLocal(pool_size=(1, 2, 2))(features)  # (2, 4, 14, 14, 64)
-    ```
+    >>> features = keras.random.normal((2, 4, 14, 14, 64))
+    >>> keras_rms.models.NonLocal(pool_size=(1, 2, 2))(features).shape
+    (2, 4, 14, 14, 64)
 
     Args:
         filters: channels of theta, phi and g. Half of the input's by default.
@@ -70,14 +70,16 @@ class NonLocal(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if filters is not None and filters < 1:
-            raise ValueError(f"`filters` must be a positive integer or None. Received: {filters=}")
+        if filters is not None:
+            positive_integer("filters", filters)
         if kernel not in KERNELS:
             raise ValueError(f"`kernel` must be one of {KERNELS}. Received: {kernel=}")
-        if pool_size is not None and any(size < 1 for size in pool_size):
+        if pool_size is not None and not _are_positive(pool_size):
             raise ValueError(
                 f"`pool_size` must be None or hold positive integers. Received: {pool_size=}"
             )
+        validate_positive("epsilon", epsilon)
+        validate_rate("momentum", momentum)
         validate_seed(seed)
         self.filters = filters
         self.kernel = kernel
@@ -187,6 +189,10 @@ class NonLocal(keras.layers.Layer):
             affinity = affinity * float(query.shape[-1]) ** -0.5
         # The sum of thousands of exponentials needs more digits than half precision has.
         return ops.cast(ops.softmax(ops.cast(affinity, "float32"), axis=-1), self.compute_dtype)
+
+
+def _are_positive(sizes: Any) -> bool:
+    return isinstance(sizes, (list, tuple)) and all(isinstance(n, int) and n > 0 for n in sizes)
 
 
 def _positions(tensor: Any) -> Any:
