@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TextIO
 
 VIDEO_SUFFIXES = frozenset(
@@ -25,7 +25,8 @@ class Clip(NamedTuple):
         key: unique name of the clip within its split.
         path: its file, below the folder of the videos or absolute; it need not exist.
         label: class id.
-        start: seconds at which the clip begins in the file; `None` for the beginning.
+        start: seconds at which the clip begins in the file; `None` for the beginning. Of a file
+            that holds many images, the number of the image.
         end: seconds at which it ends; `None` for the end of the file.
     """
 
@@ -94,11 +95,13 @@ class Listing:
         clips: gives an iterator over the clips, anew at each call, so that no list of a large
             dataset has to be held.
         notes: sentences for the user, e.g. what was left out.
+        clips_per_shard: what makes a shard of some hundred megabytes.
     """
 
     class_names: list[str]
     clips: Callable[[], Iterator[Clip]]
     notes: tuple[str, ...] = ()
+    clips_per_shard: int = 128
 
 
 def canonical_split(split: str) -> str:
@@ -121,9 +124,9 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def is_video(name: str) -> bool:
-    """Whether a file's name ends like a video's."""
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
+def ends_in(name: str, suffixes: Collection[str]) -> bool:
+    """Whether the name of a file that is not hidden has one of these endings."""
+    return os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
 
 
 def check_class_names(names: Iterable[str], where: str) -> list[str]:

@@ -142,6 +142,39 @@ def scale(frames: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     return tf.cast(scaled, tf.uint8)
 
 
+def scaled_size(
+    height: tf.Tensor, width: tf.Tensor, short_side: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width once the short side is `short_side`, the long one rounded."""
+    shortest = tf.minimum(height, width)
+    return tuple((2 * side * short_side + shortest) // (2 * shortest) for side in (height, width))
+
+
+def padded_crop(seed: tf.Tensor, frames: tf.Tensor, size: int, padding: int) -> tf.Tensor:
+    """A crop at a random place of frames with black pixels around them.
+
+    All places are equally likely; what was outside of the frames is black.
+
+    Args:
+        seed: stateless seed of shape `(2,)`.
+        frames: uint8 `(T, H, W, 3)`, whose sides with the padding are at least `size`.
+        size: height and width of the crop.
+        padding: width of the black border.
+
+    Returns:
+        uint8 `(T, size, size, 3)`.
+
+    Reference:
+        He et al., Deep Residual Learning for Image Recognition, 2016, section 4.2.
+    """
+    around = [padding, padding]
+    padded = tf.pad(frames, [[0, 0], around, around, [0, 0]])
+    room = tf.shape(padded)[1:3] - size
+    share = tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32)
+    top, left = tf.unstack(tf.minimum(tf.cast(share, tf.int32), room))
+    return padded[:, top : top + size, left : left + size]
+
+
 def flip(frames: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     """Mirror all frames `(T, H, W, 3)` of a clip left to right where `wanted` is true."""
     shape = tf.shape(frames)

@@ -22,7 +22,7 @@ def contact_sheet(
     Args:
         index: the split's index.
         max_classes: rows; of more classes, as many at equal distances are shown.
-        clips_per_class: clips in a row.
+        clips_per_class: clips in a row; five times as many of images.
 
     Returns:
         The image, uint8 of shape (height, width, 3).
@@ -36,24 +36,26 @@ def contact_sheet(
 def _row(index: split_index.Index, label: int, clips: int) -> np.ndarray:
     row = Image.new("RGB", (clips * _FRAMES * _WIDTH, _CAPTION + _HEIGHT), "white")
     draw = ImageDraw.Draw(row)
-    for clip, place in enumerate(np.flatnonzero(index.labels == label)[:clips]):
-        left = clip * _FRAMES * _WIDTH
+    shown = 1 if index.num_frames.max() == 1 else _FRAMES
+    width = shown * _WIDTH
+    for clip, place in enumerate(np.flatnonzero(index.labels == label)[: row.width // width]):
+        left = clip * width
         caption = f"{label} {index.class_names[label]}: {index.keys[place]}"
         # The font that Pillow carries knows Latin-1 only.
         caption = caption.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
-        draw.text((left + 4, 2), caption[:110], fill="black", font=ImageFont.load_default())
+        draw.text((left + 4, 2), caption[: width // 7], fill="black", font=ImageFont.load_default())
         try:
             frames = split_index.read_video(index, int(place)).frames
         except records.DamagedRecordError:
             draw.text((left + 4, _CAPTION), "damaged", fill="red")
             continue
-        for number, image in enumerate(_thumbnails(frames)):
+        for number, image in enumerate(_thumbnails(frames, shown)):
             row.paste(Image.fromarray(image), (left + number * _WIDTH, _CAPTION))
     return np.asarray(row)
 
 
-def _thumbnails(frames: Sequence[bytes]) -> list[np.ndarray]:
-    places = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
+def _thumbnails(frames: Sequence[bytes], count: int) -> list[np.ndarray]:
+    places = np.linspace(0, len(frames) - 1, count).round().astype(int)
     images = [tf.io.decode_jpeg(frames[place], channels=3) for place in places]
     # Padded, not cut: what was converted shall be seen whole.
     padded = [tf.image.resize_with_pad(i, _HEIGHT, _WIDTH, antialias=True) for i in images]

@@ -120,7 +120,9 @@ def make_plans(
     for split, listing in listings.items():
         clips = _with_shared_ids(listing, class_names, output)
         path = functools.partial(split_index.shard_path, output or "", split)
-        plan = conversion_plan.Plan(clips, source.videos, path, settings, num_shards, timeout)
+        plan = conversion_plan.Plan(
+            clips, source.videos, path, settings, num_shards, timeout, listing.clips_per_shard
+        )
         plans[split] = stack.enter_context(plan)
     return plans, class_names
 

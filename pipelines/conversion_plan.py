@@ -16,7 +16,6 @@ import numpy as np
 
 from pipelines import annotations, decoding, split_index
 
-_VIDEOS_PER_SHARD = 128
 _FEWEST_SHARDS = 16  # so that small datasets use several processes too
 MAX_SHARDS = 99_999
 
@@ -67,9 +66,10 @@ class Plan:
         videos: folder of the videos.
         shard_path: gives the path of a shard from its number and the number of shards.
         settings: the settings of the conversion.
-        num_shards: number of shards; `None` for one per 128 videos and at least 16 if there are
-            as many videos.
+        num_shards: number of shards; `None` for one per `clips_per_shard`, and at least 16 if
+            there are as many clips.
         timeout: seconds after which a video is given up.
+        clips_per_shard: see `annotations.Listing`.
 
     Raises:
         ValueError: there is no clip, or a key occurs twice.
@@ -83,6 +83,7 @@ class Plan:
         settings: Settings,
         num_shards: int | None = None,
         timeout: float = 300.0,
+        clips_per_shard: int = 128,
     ):
         self.settings = settings
         self.num_missing = 0
@@ -93,7 +94,7 @@ class Plan:
         self._timeout = timeout
         self._spool = tempfile.TemporaryFile()
         self._offsets = self._sorted_offsets(clips)
-        self.num_shards = num_shards or self._usual_num_shards()
+        self.num_shards = num_shards or self._usual_num_shards(clips_per_shard)
         if not 1 <= self.num_shards <= MAX_SHARDS:
             raise ValueError(
                 f"`num_shards` must be from 1 to {MAX_SHARDS}. Received: num_shards={num_shards}"
@@ -108,8 +109,8 @@ class Plan:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def _usual_num_shards(self) -> int:
-        return max(-(-len(self) // _VIDEOS_PER_SHARD), min(len(self), _FEWEST_SHARDS))
+    def _usual_num_shards(self, clips_per_shard: int) -> int:
+        return max(-(-len(self) // clips_per_shard), min(len(self), _FEWEST_SHARDS))
 
     def _sorted_offsets(self, clips: Iterator[annotations.Clip]) -> np.ndarray:
         """Writes the clips to the temporary file and returns where each lies, in hash order."""

@@ -10,6 +10,14 @@
 The first takes DIR/<class>/<video>, the second a list of lines `path,label`, the third says what a
 conversion of Kinetics would do: counts, missing files, leaks between splits, size and time.
 
+Images are converted too, each as a video of one frame: `--dataset=image_folder` takes
+DIR/<split>/<class>/<image> of JPEG and PNG files, as ImageNet's folders train and val are, and
+`--dataset=cifar100` the folder of cifar-100-python.tar.gz or Keras's ~/.keras/datasets. The README
+says how to get such folders out of TensorFlow Datasets.
+
+    python pipelines/convert.py --dataset=cifar100 --videos=$HOME/.keras/datasets \\
+        --split=train,validation --output=OUT
+
 OUT receives `<split>-00000-of-000NN.tfrecord`, an index and a manifest `<split>.json` with counts,
 settings and failures, and `labels.txt`, which the splits of one folder share.
 
@@ -75,10 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         validation_share=options.validation_share,
     )
     settings = conversion_plan.Settings(
-        fps=options.fps,
-        short_side=options.short_side or None,
-        quality=options.quality,
-        upscale=options.upscale,
+        fps=options.fps, upscale=options.upscale, **_size_and_quality(options.dataset)
     )
     splits = list(dict.fromkeys(options.split.split(",")))
     if options.dry_run:
@@ -103,6 +108,16 @@ def main(arguments: Sequence[str]) -> int:
     for split, manifest in manifests.items():
         _check_failures(split, manifest, allowed)
     return 0
+
+
+def _size_and_quality(dataset: str) -> dict[str, int | None]:
+    options = flags.FLAGS
+    settings = dict(catalog.USUAL_SETTINGS.get(dataset, catalog.DEFAULT_USUAL_SETTINGS))
+    if options.short_side is not None:
+        settings["short_side"] = options.short_side or None
+    if options.quality is not None:
+        settings["quality"] = options.quality
+    return settings
 
 
 def _describe(
@@ -165,16 +180,28 @@ def _define_flags() -> None:
     flags.DEFINE_float(
         "validation_share",
         0.2,
-        "--dataset=folder: the part of each class that train leaves to validation. 0 takes every "
-        "video, for folders that are sorted by split already.",
+        "folder, image_folder: the part of each class that train leaves to validation. 0 takes "
+        "every video, for folders that are sorted by split already.",
         lower_bound=0,
     )
     flags.DEFINE_float("fps", 25, "Frames a second, by the clock.")
-    flags.DEFINE_integer("short_side", 256, "Pixels of the shorter side; 0 keeps the size.")
-    flags.DEFINE_bool("upscale", True, "Scale smaller videos up to --short_side.")
-    flags.DEFINE_integer("quality", 4, "JPEG quantiser: 1 is the best, 31 the smallest.")
     flags.DEFINE_integer(
-        "num_shards", None, "Number of shards. Default: one per 128 videos, at least 16.", 1
+        "short_side",
+        None,
+        "Pixels of the shorter side; 0 keeps the size. Default: 256, and 0 for images.",
+    )
+    flags.DEFINE_bool("upscale", True, "Scale smaller videos up to --short_side.")
+    flags.DEFINE_integer(
+        "quality",
+        None,
+        "JPEG quantiser: 1 is the best, 31 the smallest. Default: 4, and 1 for images, of which "
+        "JPEGs that keep their size also keep every byte.",
+    )
+    flags.DEFINE_integer(
+        "num_shards",
+        None,
+        "Number of shards. Default: one per 128 videos or some thousand images, at least 16.",
+        1,
     )
     flags.DEFINE_integer(
         "workers",

@@ -56,6 +56,7 @@ def training_dataset(
     span: int = 64,
     crop_size: int = 224,
     min_area: float = 0.25,
+    padding: int | None = None,
     flip: bool | Mapping[int, int] = True,
     seed: int = 0,
     start_step: int = 0,
@@ -91,6 +92,8 @@ def training_dataset(
             shorter video the last frame is held.
         crop_size: height and width of the clips.
         min_area: smallest area of a crop as a share of the frame's.
+        padding: cut the crops unscaled, out of frames with so many black pixels around them and a
+            short side of `crop_size`, in the place of crops of random area.
         flip: whether to flip half of the clips left to right; or, where left and right carry
             meaning, the classes that a flip turns into each other, e.g. `{86: 87, 87: 86}`.
         seed: the order and all augmentation follow from it.
@@ -122,6 +125,8 @@ def training_dataset(
     _check_data_workers(data_workers)
     if not 0 < min_area <= 1:
         raise ValueError(f"min_area must be in (0, 1]. Received: min_area={min_area}")
+    if padding is not None and padding < 0:
+        raise ValueError(f"padding must be None or 0 or more. Received: padding={padding}")
     if not -(2**63) <= seed < 2**63:
         raise ValueError(f"seed must fit into 64 bits. Received: seed={seed}")
     if start_step < 0:
@@ -134,6 +139,7 @@ def training_dataset(
         "stride": sampling.frame_stride(span, num_frames),
         "crop_size": crop_size,
         "min_area": min_area,
+        "padding": padding,
         "flipped_labels": _flipped_labels(flip, len(index.class_names)),
         "max_ratio": _largest_ratio(index, crop_size),
     }
@@ -176,6 +182,7 @@ def evaluation_dataset(
     num_frames: int = 8,
     span: int = 64,
     crop_size: int = 256,
+    short_side: int | None = None,
     num_workers: int = 1,
     worker_index: int = 0,
     data_workers: int | None = None,
@@ -186,7 +193,7 @@ def evaluation_dataset(
     """All videos of a split once, each as `num_clips * num_crops` views.
 
     The clips lie uniformly over the video. Frames are scaled so that their short side is
-    `crop_size`; the crops are the centre, or three along the longer side. All workers get the same
+    `short_side`; the crops are the centre, or three along the longer side. All workers get the same
     number of batches, the last ones filled up with rows whose `mask` is False.
 
     Args:
@@ -198,6 +205,7 @@ def evaluation_dataset(
         num_frames: frames of a clip (T).
         span: consecutive frames that a clip stretches over, a multiple of `num_frames`.
         crop_size: height and width of the crops.
+        short_side: what the frames' short side is scaled to; `crop_size` if None.
         num_workers: number of workers, which must divide `batch_size`.
         worker_index: which of them this is.
         data_workers: number of threads that read and decode; all cores if None.
@@ -219,13 +227,15 @@ def evaluation_dataset(
     _check_data_workers(data_workers)
     _check_positive(num_clips=num_clips, crop_size=crop_size)
     _check_num_crops(num_crops)
+    short_side = _checked_short_side(short_side, crop_size)
     views = {
         "num_clips": num_clips,
         "num_crops": num_crops,
         "num_frames": num_frames,
         "stride": sampling.frame_stride(span, num_frames),
         "crop_size": crop_size,
-        "max_ratio": _largest_ratio(index, crop_size),
+        "short_side": short_side,
+        "max_ratio": _largest_ratio(index, short_side),
     }
     damage.check_policy(on_damage)
     reader = FORMATS[format][1](index)
@@ -268,12 +278,13 @@ def views_of_frames(
     num_frames: int = 8,
     span: int = 64,
     crop_size: int = 256,
+    short_side: int | None = None,
 ) -> tf.Tensor:
     """The views that `evaluation_dataset` gives of a video, for one that is in memory.
 
     Args:
         encoded_frames: the JPEGs of all frames of the video.
-        num_clips, num_crops, num_frames, span, crop_size: as for `evaluation_dataset`.
+        num_clips, num_crops, num_frames, span, crop_size, short_side: as for `evaluation_dataset`.
 
     Returns:
         uint8 tensor `(num_clips * num_crops, num_frames, crop_size, crop_size, 3)`.
@@ -285,6 +296,7 @@ def views_of_frames(
         raise ValueError("encoded_frames must hold at least one frame. Received: 0 frames")
     _check_positive(num_clips=num_clips, crop_size=crop_size)
     _check_num_crops(num_crops)
+    short_side = _checked_short_side(short_side, crop_size)
     stride = sampling.frame_stride(span, num_frames)
     # Where the pipelines work: an accelerator would round otherwise.
     with tf.device("CPU:0"):
@@ -295,6 +307,7 @@ def views_of_frames(
             num_frames=num_frames,
             stride=stride,
             crop_size=crop_size,
+            short_side=short_side,
             max_ratio=8,
         )
 
@@ -387,6 +400,17 @@ def _check_data_workers(data_workers: int | None) -> None:
 def _check_num_crops(num_crops: int) -> None:
     if num_crops not in (1, 3):
         raise ValueError(f"num_crops must be 1 or 3. Received: num_crops={num_crops}")
+
+
+def _checked_short_side(short_side: int | None, crop_size: int) -> int:
+    if short_side is None:
+        return crop_size
+    if short_side < crop_size:
+        raise ValueError(
+            f"short_side must be None or at least crop_size. Received: short_side={short_side}, "
+            f"crop_size={crop_size}"
+        )
+    return short_side
 
 
 def _flipped_labels(flip: bool | Mapping[int, int], num_classes: int) -> np.ndarray | None:

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from pipelines import decoding
+from pipelines import decoding, encoding
 
 DEFAULT_TIMEOUT = 300.0
 _MEMORY_LIMIT = 8 << 30  # bytes of address space
@@ -24,7 +24,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class IsolatedDecoder:
-    """`decoding.encode_video` in another process.
+    """`encoding.encode_file` in another process.
 
     Example:
 
@@ -55,7 +55,7 @@ class IsolatedDecoder:
         return self._process.pid if self._process else None
 
     def encode(self, path: str, **settings: Any) -> decoding.EncodedFrames:
-        """Encodes a video with the arguments of `decoding.encode_video`.
+        """Encodes a file with the arguments of `encoding.encode_file`.
 
         Raises:
             decoding.VideoError: the video cannot be converted, took longer than the timeout, or
@@ -160,7 +160,7 @@ def _limit_memory() -> None:
 
 def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:
     try:
-        clip = decoding.encode_video(path, **settings)
+        clip = encoding.encode_file(path, **settings)
     except decoding.VideoError as error:
         _send(pipe, json.dumps({"cause": error.cause}).encode())
         return

@@ -14,6 +14,7 @@ def video_views(
     num_frames: int,
     stride: int,
     crop_size: int,
+    short_side: int,
     max_ratio: int,
 ) -> tf.Tensor:
     """Clips uniformly over a video, each cut along its longer side.
@@ -24,7 +25,8 @@ def video_views(
         num_crops: 1 for the centre, 3 for both ends and the centre of the longer side.
         num_frames: frames of a clip (T).
         stride: distance of a clip's frames in the video.
-        crop_size: height and width of the crops; the frames' short side is scaled to it.
+        crop_size: height and width of the crops.
+        short_side: what the frames' short side is scaled to before, at least `crop_size`.
         max_ratio: largest reduction while decoding (`augmentation.largest_ratio`).
 
     Returns:
@@ -32,7 +34,7 @@ def video_views(
     """
     span = stride * num_frames
     starts = sampling.evaluation_starts(video.num_frames, num_clips, span)
-    height, width = _scaled_size(video, crop_size)
+    height, width = augmentation.scaled_size(video.height, video.width, short_side)
     part = _needed_part(height, width, crop_size, num_crops)
     tops, lefts = _places(part[2], part[3], crop_size, num_crops)
     unscaled = tf.reduce_all(tf.equal([height, width], [video.height, video.width]))
@@ -55,16 +57,6 @@ def video_views(
     return tf.reshape(views, shape)
 
 
-def _scaled_size(video: StoredVideo, short_side: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Size of the frames with the given short side, the long one rounded."""
-
-    def scaled(side: tf.Tensor) -> tf.Tensor:
-        shortest = tf.minimum(video.height, video.width)
-        return (2 * side * short_side + shortest) // (2 * shortest)
-
-    return scaled(video.height), scaled(video.width)
-
-
 def _needed_part(height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int) -> tf.Tensor:
     """The box that holds all crops: the whole frame for three, the centre for one."""
     if num_crops == 3:
@@ -79,10 +71,11 @@ def _places(
     if num_crops == 1:
         return [0], [0]
 
-    def spread(side: tf.Tensor) -> list[tf.Tensor]:
-        return [0, (side - size) // 2, side - size]
+    def spread(side: tf.Tensor, other: tf.Tensor) -> list[tf.Tensor]:
+        centre = (side - size) // 2
+        return [tf.where(side > other, place, centre) for place in (0, centre, side - size)]
 
-    return spread(height), spread(width)
+    return spread(height, width), spread(width, height)
 
 
 def _decode_scaled(

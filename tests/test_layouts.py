@@ -2,6 +2,7 @@
 
 import csv
 import json
+import functools
 import os
 
 import pytest
@@ -78,7 +79,7 @@ def test_folder_leaves_both_splits_a_video_of_each_class(tmp_path, share, count)
 
 def test_folder_says_what_it_left_out(folder):
     listing = catalog.LAYOUTS["folder"](Source(videos=folder))
-    assert listing.notes == ("2 files without a video's ending were left out.",)
+    assert listing.notes == ("2 files without the ending of a video were left out.",)
 
 
 @pytest.mark.parametrize(
@@ -408,6 +409,7 @@ def test_merging_label_maps():
 
 
 def test_video_files_are_known_by_their_ending(tmp_path):
-    assert annotations.is_video("a.MP4") and annotations.is_video("a b.webm")
-    assert not annotations.is_video("a.txt") and not annotations.is_video("._a.mp4")
+    is_video = functools.partial(annotations.ends_in, suffixes=annotations.VIDEO_SUFFIXES)
+    assert is_video("a.MP4") and is_video("a b.webm")
+    assert not is_video("a.txt") and not is_video("._a.mp4")
     assert os.path.exists(video_files.write_numbered(tmp_path / "a.mp4", 1))

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pipelines import annotations
 
@@ -17,27 +17,43 @@ def folder(source: annotations.Source) -> annotations.Listing:
     Args:
         source: `videos`, `split` and `validation_share` are used.
     """
+    return class_folders(source, "video", annotations.VIDEO_SUFFIXES)
+
+
+def class_folders(
+    source: annotations.Source, kind: str, suffixes: Collection[str], inner: str = ""
+) -> annotations.Listing:
+    """Lists `DIR/<inner>/<class>/<file>` for files of one kind.
+
+    Args:
+        source: as for `folder`.
+        kind: what the files are called in messages.
+        suffixes: their endings.
+        inner: folder of the classes, below the folder of the videos.
+    """
     if not 0 <= source.validation_share < 1:
         raise ValueError(
             "`validation_share` must be at least 0 and below 1. Received: "
             f"validation_share={source.validation_share}"
         )
+    root = os.path.join(source.videos, inner)
     classes, left_out = [], 0
-    for name in sorted(_entries(source.videos)):
-        files = _entries(os.path.join(source.videos, name))
-        left_out += sum(not annotations.is_video(file) for file in files)
-        if any(map(annotations.is_video, files)):
+    for name in sorted(_entries(root)):
+        files = _entries(os.path.join(root, name))
+        wanted = sum(annotations.ends_in(file, suffixes) for file in files)
+        left_out += len(files) - wanted
+        if wanted:
             classes.append(name)
     if not classes:
         raise ValueError(
-            f"No video was found as {source.videos}/<class>/<video>. Give the folder that holds "
-            "one folder a class as --videos; the videos must end in one of "
-            f"{' '.join(sorted(annotations.VIDEO_SUFFIXES))}. Received: videos={source.videos}"
+            f"No {kind} was found as {os.path.join(root, f'<class>/<{kind}>')}. Give the folder "
+            f"that holds one folder a class as --videos; the {kind}s must end in one of "
+            f"{' '.join(sorted(suffixes))}. Received: videos={source.videos}"
         )
-    notes = (f"{left_out} files without a video's ending were left out.",) if left_out else ()
+    notes = (f"{left_out} files without the ending of a {kind} were left out.",) if left_out else ()
     return annotations.Listing(
         class_names=annotations.check_class_names(classes, source.videos),
-        clips=functools.partial(_clips, source, classes),
+        clips=functools.partial(_clips, source, inner, classes, suffixes),
         notes=notes,
     )
 
@@ -48,12 +64,15 @@ def _entries(path: str) -> list[str]:
     return [name for name in os.listdir(path) if not name.startswith(".")]
 
 
-def _clips(source: annotations.Source, classes: list[str]) -> Iterator[annotations.Clip]:
+def _clips(
+    source: annotations.Source, inner: str, classes: list[str], suffixes: Collection[str]
+) -> Iterator[annotations.Clip]:
     for label, name in enumerate(classes):
+        below = os.path.join(inner, name)
         paths = [
-            os.path.join(name, file)
-            for file in sorted(_entries(os.path.join(source.videos, name)))
-            if annotations.is_video(file)
+            os.path.join(below, file)
+            for file in sorted(_entries(os.path.join(source.videos, below)))
+            if annotations.ends_in(file, suffixes)
         ]
         for path in _share(paths, source):
             yield annotations.Clip(annotations.printable(path), path, label)
