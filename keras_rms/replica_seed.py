@@ -29,6 +29,9 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
         seed: Non-negative integer, or `None` for a random one. Neighbouring seeds (a network's
             layers are often numbered) give unrelated numbers on every backend.
         name: String, the generator's name.
+
+    Raises:
+        ValueError: If `seed` is not one of the above.
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:

@@ -98,8 +98,8 @@ def inflated(kernel: np.ndarray, shape: tuple) -> np.ndarray:
 
     Example:
 
-    >>> inflated(np.ones((1, 1, 2, 4)), (3, 1, 1, 2, 4))[0, 0, 0, 0, 0]
-    0.333...
+    >>> inflated(np.ones((1, 1, 2, 1)), (2, 1, 1, 3, 1)).ravel().tolist()
+    [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]
     """
     time, channels = shape[0], kernel.shape[2]
     values = np.zeros(shape, np.float32)

@@ -75,7 +75,8 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     Example:
 
-    >>> value = RestrictedUnpickler(file).load()
+    >>> RestrictedUnpickler(io.BytesIO(pickle.dumps({"epoch": 3}))).load()
+    {'epoch': 3}
 
     Args:
         file: Opened for reading bytes.

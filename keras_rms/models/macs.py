@@ -16,7 +16,7 @@ def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -
     Example:
 
     >>> network = keras_rms.models.SlowOnly(depth=50, rms=None)
-    >>> multiply_accumulates(network) / 1e9
+    >>> round(multiply_accumulates(network) / 1e9, 2)
     41.74
 
     Args:
