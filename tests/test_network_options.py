@@ -8,16 +8,20 @@ from keras import ops
 import keras_rms
 import keras_rms.models
 
-# name: (options, features, clip of odd sizes)
+# name: (options, features, clip or image of odd sizes)
 FAMILIES = {
     "slow_only_18": ({"width": 8}, 64, (1, 5, 37, 53, 3)),
     "slow_only_50": ({"width": 8}, 256, (1, 5, 37, 53, 3)),
     "slow_fast_50_8x8": ({"width": 16}, 576, (1, 12, 37, 53, 3)),
     "ip_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
     "ir_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
+    "s3d": ({"width": 8, "gating": True}, 128, (1, 9, 37, 53, 3)),
+    "i3d_50_nl": ({"width": 8}, 256, (1, 5, 37, 53, 3)),
+    "resnet_50": ({"width": 8}, 256, (1, 37, 53, 3)),
+    "resnet_110": ({"width": 8, "depth": 20}, 32, (1, 17, 21, 3)),
 }
 PLACES = {"slow_only_18": 8, "slow_only_50": 9, "slow_fast_50_8x8": 18, "ip_csn_50": 9}
-PLACES["ir_csn_50"] = 9
+PLACES |= {"ir_csn_50": 9, "s3d": 28, "i3d_50_nl": 9, "resnet_50": 9, "resnet_110": 12}
 
 
 def build(name, **kwargs):
@@ -54,9 +58,10 @@ def test_features_are_what_the_classifier_gets(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_open_sizes_compute_the_same(name):
-    network, opened = build(name), build(name, input_shape=(None, None, None, 3))
-    assert opened.input_shape == (None, None, None, None, 3)
     clip = random_clip(name)
+    open_sizes = (*[None] * (clip.ndim - 2), 3)
+    network, opened = build(name), build(name, input_shape=open_sizes)
+    assert opened.input_shape == (None, *open_sizes)
     np.testing.assert_allclose(output(opened, clip), output(network, clip), rtol=1e-4, atol=1e-5)
 
 
@@ -89,8 +94,18 @@ def test_weights_that_do_not_fit(tmp_path, name):
         build(name, include_top=False, weights=path)
 
 
-@pytest.mark.parametrize("kind", ["random_drop", "shake_drop"])
 @pytest.mark.parametrize("name", FAMILIES)
+def test_settings_of_rms_reach_every_place(name):
+    template = keras_rms.RandomMeanScaling(spread=0.25, granularity="channel", seed=7)
+    network = build(name, rms=template, rms_stages=("res3",), rms_position="before_bn1", seed=None)
+    layers = [x for x in network.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+    assert layers and all("res3" in x.name or "mixed_3" in x.name for x in layers)
+    assert {(x.spread, x.granularity) for x in layers} == {(0.25, "channel")}
+    assert len({x.seed for x in layers}) == len(layers)
+
+
+@pytest.mark.parametrize("kind", ["random_drop", "shake_drop"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "s3d"])
 def test_residual_drop_ends_every_branch(name, kind):
     network = build(name, residual_drop=kind)
     layer = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}[kind]
@@ -125,9 +140,12 @@ def test_preprocessing_normalizes_bytes(name):
         {"rms": "median"},
         {"rms_position": "before_bn4"},
         {"rms_stages": ("res6",)},
+        {"rms_stages": 4},
         {"residual_drop": "dropout"},
         {"weights": "absent.keras"},
-        {"input_shape": (8, 32, 32)},
+        {"input_shape": (32, 3)},
+        {"input_shape": 224},
+        {"dropout": 1.0},
     ],
     ids=lambda arguments: next(iter(arguments)),
 )
@@ -146,11 +164,17 @@ def test_bad_arguments(name, arguments):
         ("slow_fast_50_8x8", {"temporal_blocks": (4, 4, 6, 3)}),
         ("slow_fast_50_8x8", {"slow_frames": "random"}),
         ("slow_fast_50_8x8", {"head_order": "slow"}),
+        ("slow_fast_50_8x8", {"temporal_blocks": 3}),
         ("slow_fast_50_8x8", {"rms_pathways": ("both",)}),
+        ("slow_fast_50_8x8", {"rms_pathways": "slow"}),
+        ("slow_fast_50_8x8", {"rms_pathways": None}),
         ("slow_fast_50_8x8", {"depth": 18}),
         ("slow_only_18", {"depth": 20}),
         ("ip_csn_50", {"depth": 18}),
         ("ip_csn_50", {"interaction": "none"}),
+        ("ip_csn_50", {"epsilon": 0}),
+        ("slow_only_18", {"input_shape": (8, 32, 32)}),
+        ("resnet_50", {"input_shape": (8, 32, 32, 3)}),
     ],
     ids=str,
 )
@@ -158,6 +182,24 @@ def test_bad_arguments_of_one_family(name, arguments):
     (argument,) = arguments
     with pytest.raises(ValueError, match=f"`{argument}` .*Received: {argument}="):
         build(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("ir_csn_50", {"epsilon": 1e-3}, "its epsilon of stem_bn is 0.001, .* 1e-05"),
+        ("slow_fast_50_8x8", {"slow_frames": "stride"}, "its rule of slow_frames is stride"),
+        ("slow_fast_50_8x8", {"head_order": "fast_slow"}, "its order of head_pool is .'fast_"),
+    ],
+)
+def test_weights_with_another_meaning(tmp_path, name, arguments, message):
+    path = str(tmp_path / "network.keras")
+    network = build(name, rms=None, **arguments)
+    network.save(path)
+    with pytest.raises(ValueError, match=message):
+        build(name, weights=path)
+    again = build(name, weights=path, seed=2, **arguments)
+    np.testing.assert_array_equal(again.get_weights()[0], network.get_weights()[0])
 
 
 def test_an_unknown_name():

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_rms.arguments import validate_rate
 from keras_rms.dropout import Dropout
 from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.framewise_pooling import FramewiseMaxPooling3D
@@ -267,6 +268,7 @@ class BlockBuilder:
 
     def head(self, x: Any, num_classes: int, dropout: float) -> Any:
         """Dropout and the classifier. The logits keep the precision of the variables."""
+        validate_rate("dropout", dropout)
         x = Dropout(dropout, seed=self.seed_of("head_dropout"), name="head_dropout")(x)
         initializer = keras.initializers.RandomNormal(stddev=0.01, seed=self.seed_of("head_dense"))
         return keras.layers.Dense(
@@ -385,7 +387,7 @@ def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, in
 
 
 def _checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(stages, str) or not set(stages) <= set(STAGES):
+    if not isinstance(stages, (list, tuple)) or not all(stage in STAGES for stage in stages):
         raise ValueError(
             f"`rms_stages` must be a tuple of names among {STAGES}. Received: rms_stages={stages!r}"
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_rms.arguments import validate_positive
 from keras_rms.models.blocks import BATCH_NORM_EPSILON, BlockBuilder
 from keras_rms.models.network import finished_network, network_input, positive_integer
 from keras_rms.random_mean_scaling import RandomMeanScaling
@@ -67,6 +68,7 @@ def CSN(  # noqa: N802
         raise ValueError(
             f"`interaction` must be one of {INTERACTIONS}. Received: interaction={interaction!r}"
         )
+    validate_positive("epsilon", epsilon)
     positive_integer("num_classes", num_classes)
     positive_integer("width", width)
     builder = BlockBuilder(

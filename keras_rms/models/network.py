@@ -34,7 +34,7 @@ def network_input(
     Raises:
         ValueError: If the shape has no such form, or is not RGB with `include_preprocessing`.
     """
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, (list, tuple)) else ()
     sizes_valid = all(n is None or (isinstance(n, int) and n > 0) for n in shape)
     if not sizes_valid or len(shape) != ndim or shape[-1] is None:
         raise ValueError(

@@ -128,7 +128,7 @@ def ResNet2D(  # noqa: N802
     width = variant.width if width is None else width
     positive_integer("num_classes", num_classes)
     positive_integer("width", width)
-    input_shape = tuple(variant.input_shape if input_shape is None else input_shape)
+    input_shape = variant.input_shape if input_shape is None else input_shape
     last_stages = ("res3", "res4") if is_cifar else ("res4", "res5")
     builder = (_CifarBlockBuilder if is_cifar else BlockBuilder)(
         convolutions_per_block=3 if variant.bottlenecks else 2,

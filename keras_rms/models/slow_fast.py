@@ -187,7 +187,8 @@ def _check_arguments(
         raise ValueError(
             f"`head_order` must be one of {tuple(HEAD_ORDERS)}. Received: head_order={head_order!r}"
         )
-    if isinstance(rms_pathways, str) or not set(rms_pathways) <= set(PATHWAYS):
+    is_list = isinstance(rms_pathways, (list, tuple))
+    if not is_list or not all(pathway in PATHWAYS for pathway in rms_pathways):
         raise ValueError(
             f"`rms_pathways` must be a tuple of names among {PATHWAYS}. "
             f"Received: rms_pathways={rms_pathways!r}"
@@ -195,6 +196,7 @@ def _check_arguments(
 
 
 def _is_within(counts: tuple[int, ...], limits: tuple[int, ...]) -> bool:
-    return len(counts) == len(limits) and all(
+    is_one_per_stage = isinstance(counts, (list, tuple)) and len(counts) == len(limits)
+    return is_one_per_stage and all(
         isinstance(count, int) and 0 <= count <= limit for count, limit in zip(counts, limits)
     )

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import os
 import zipfile
+from typing import Any
 
 import h5py
 import keras
@@ -18,12 +20,14 @@ def load_weights(model: keras.Model, path: str) -> None:
 
     `keras.Model.load_weights` pairs layers by their order in the graph, which RMS layers in one of
     two parallel pathways change. Names stay what they are, so one file serves a network with RMS at
-    any place and its twin without.
+    any place and its twin without. A `.keras` file also tells the settings that give the same
+    weights another meaning, such as the epsilon of batch normalisation: they have to be the same.
 
     Example:
 
+    >>> network = keras_rms.models.SlowOnly(depth=18, width=8)
     >>> network.save_weights("slow_only.weights.h5")
-    >>> load_weights(SlowOnly(rms=None), "slow_only.weights.h5")
+    >>> load_weights(keras_rms.models.SlowOnly(18, width=8, rms=None), "slow_only.weights.h5")
 
     Args:
         model: A functional model.
@@ -31,14 +35,18 @@ def load_weights(model: keras.Model, path: str) -> None:
 
     Raises:
         ValueError: If the file cannot be read as one of the two kinds, or if a layer with weights
-            is missing, left over, or of another shape; the message names it.
+            is missing, left over, or of another shape, or if a setting differs; the message names
+            it.
     """
-    with contextlib.closing(_opened(os.fspath(path))) as file:
+    path = os.fspath(path)
+    with contextlib.closing(_opened(path)) as file:
         saved = _saved_datasets(file, path)
         wanted = {}
         for layer in model.layers:
             wanted |= _own_weights(layer, layer.name)
         _check_names(model, wanted, saved, path)
+        if path.endswith(".keras"):
+            _check_settings(model, path)
         for name, variables in wanted.items():
             _check_shapes(name, variables, saved[name], path)
         for name, variables in wanted.items():
@@ -128,6 +136,40 @@ def hard_entry(group: h5py.Group, path: str, kind: type) -> h5py.HLObject:
     if not isinstance(group, kind) or is_foreign:
         raise ValueError(f"Not a weights file of Keras: {group.name} is of another kind.")
     return group
+
+
+def _check_settings(model: keras.Model, path: str) -> None:
+    """What gives the same weights another meaning has to be as it was."""
+    with zipfile.ZipFile(path) as archive:
+        theirs = _settings(json.loads(archive.read("config.json")).get("config", {}))
+    for setting, ours in _settings(model.get_config()).items():
+        if theirs.get(setting, ours) != ours:
+            raise ValueError(
+                f"The network in {path} computes something else with its weights: its {setting} is "
+                f"{theirs[setting]}, that of {model.name} {ours}. Build the network with the "
+                "arguments that it was built with, or load the file with keras.saving.load_model."
+            )
+
+
+def _settings(config: dict) -> dict[str, Any]:
+    """The epsilons, the rule of the slow pathway's frames and the order of joined features."""
+    found = {}
+    for layer in config.get("layers", ()):
+        name = layer["name"]
+        for key in ("epsilon", "rule"):
+            if key in layer["config"]:
+                found[f"{key} of {name}"] = layer["config"][key]
+        if layer["class_name"] == "Concatenate":
+            found[f"order of {name}"] = _sources(layer["inbound_nodes"])
+    return found
+
+
+def _sources(node: Any) -> list[str]:
+    """The names of the layers that a serialised call takes its tensors from, in order."""
+    if isinstance(node, dict) and "keras_history" in node:
+        return [node["keras_history"][0]]
+    children = node.values() if isinstance(node, dict) else node
+    return [s for x in children if isinstance(x, (dict, list, tuple)) for s in _sources(x)]
 
 
 def _check_names(model: keras.Model, wanted: dict, saved: dict, path: str) -> None:
