@@ -14,6 +14,11 @@ On the demonstration dataset in its comparison form, with a small network, hours
     python scripts/ablate.py --table=comparison --data=DIR --output=DIR --seeds=5 \\
         --recipe=scripts/recipes/demo_comparison.flags --model=slow_only_18
 
+Table 6 is of two datasets of images, and takes the folder that holds one or both, converted into
+its folders cifar100 and imagenet; its recipes are its own:
+
+    python scripts/ablate.py --table=6 --data=DIR --output=DIR
+
 Flags of scripts/train.py for all runs follow after --, as in: ... -- --epochs=10 --width=16
 """
 
@@ -39,19 +44,32 @@ from pipelines import command_line
 _TABLE = flags.DEFINE_enum(
     "table",
     None,
-    [*paper_tables.TABLES, "6"],
+    list(paper_tables.TABLES),
     "The paper's table; comparison: baseline, RMS, RMS-GF, RS on r and x, and the rivals.",
     required=True,
 )
-_DATA = flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "Folder of a converted dataset; for --table=6, of the folders cifar100 and imagenet, or one of "
+    "them.",
+    required=True,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of everything that is made.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method: seeds 0, 1, ...", lower_bound=1)
-_RECIPE = flags.DEFINE_string("recipe", None, "File of flags for scripts/train.py, for all runs.")
+_RECIPE = flags.DEFINE_string(
+    "recipe",
+    None,
+    "File of flags for scripts/train.py, for all runs; by default of --table=6 that of the line's "
+    "dataset and network in scripts/recipes/.",
+)
 _MODEL = flags.DEFINE_string("model", None, "Another network in the place of the paper's.")
 _LINES = flags.DEFINE_list(
     "lines", [], "Numbers of the table's lines to run, from 1, to share them between machines."
 )
-_VIEWS = flags.DEFINE_string("views", "10x3", "Of the evaluation: clips x crops.")
+_VIEWS = flags.DEFINE_string(
+    "views", None, "Of the evaluation: clips x crops; by default 10x3, and 1x1 of --table=6."
+)
 
 SCRIPTS = Path(__file__).resolve().parent
 _COMMAND_FILE = "command.json"
@@ -59,24 +77,18 @@ _OUTPUT_FILE = "output.txt"
 
 
 def main(arguments: Sequence[str]) -> int:
-    if _TABLE.value == "6":
-        raise ValueError(
-            "Table 6 is of image networks on CIFAR-100 and ImageNet, which pipelines/convert.py "
-            "cannot read yet; choose another --table."
-        )
     rows = paper_tables.rows(_TABLE.value, _MODEL.value)
-    common = [f"--flagfile={_existing(_RECIPE.value)}"] if _RECIPE.value else []
-    common += [f"--data={_existing(_DATA.value)}", *arguments[1:]]
+    chosen = _with_data(_chosen(rows))
     signal.signal(signal.SIGTERM, _terminated)
     failures = []
-    jobs = [(row, seed) for seed in range(_SEEDS.value) for row in _chosen(rows)]
+    jobs = [(row, seed) for seed in range(_SEEDS.value) for row in chosen]
     for number, (row, seed) in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {_network(row)} {shlex.join(_flags(row))} seed {seed}"
         folder = _folder(row, seed)
         started = time.monotonic()
         was_done = _done(folder)
         try:
-            _train_and_evaluate(folder, [*common, *_row_flags(row), f"--seed={seed}"])
+            _train_and_evaluate(folder, row, seed, arguments[1:])
         except (RunError, OSError) as failure:
             failures.append(f"{folder}: {failure}")
             print(f"{title}: FAILED. {failure}", flush=True)
@@ -122,6 +134,30 @@ def _chosen(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
     return [rows[int(number) - 1] for number in numbers]
 
 
+def _with_data(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
+    """The lines whose dataset is there; of most tables, all."""
+    folder = _existing(_DATA.value)
+    present = [row for row in rows if not row.dataset or (folder / row.dataset).is_dir()]
+    if not present:
+        names = " or ".join(dict.fromkeys(row.dataset for row in rows))
+        raise ValueError(
+            f"Table {_TABLE.value} is of several datasets: --data is the folder of their folders, "
+            f"and {folder} has no {names}. Convert one of them into it."
+        )
+    return present
+
+
+def _recipe(row: paper_tables.Row) -> Path | None:
+    if _RECIPE.value:
+        return _existing(_RECIPE.value)
+    own = SCRIPTS / "recipes" / f"{row.dataset}_{row.model}.flags"
+    return own if row.dataset else None
+
+
+def _views() -> str:
+    return _VIEWS.value or ("1x1" if _TABLE.value == "6" else "10x3")
+
+
 def _network(row: paper_tables.Row) -> str:
     return _MODEL.value or row.model
 
@@ -130,18 +166,21 @@ def _flags(row: paper_tables.Row) -> list[str]:
     return [f"--{name}={value}" for name, value in sorted(row.flags.items())]
 
 
-def _row_flags(row: paper_tables.Row) -> list[str]:
-    return [f"--model={_network(row)}", *_flags(row)]
-
-
 def _folder(row: paper_tables.Row, seed: int) -> Path:
     """Named after the flags, so that a run is found again by every table that has it."""
     method = "-".join(flag[2:] for flag in _flags(row))
-    return Path(_OUTPUT.value) / "runs" / _network(row) / method / f"seed_{seed}"
+    runs = Path(_OUTPUT.value) / "runs" / row.dataset
+    return runs / _network(row) / method / f"seed_{seed}"
 
 
-def _train_and_evaluate(folder: Path, train_flags: list[str]) -> None:
-    _claim(folder, train_flags)
+def _train_and_evaluate(
+    folder: Path, row: paper_tables.Row, seed: int, more: Sequence[str]
+) -> None:
+    recipe = _recipe(row)
+    train_flags = [f"--flagfile={recipe}"] if recipe else []
+    train_flags += [f"--data={_existing(_DATA.value) / row.dataset}", *more]
+    train_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
+    _claim(folder, train_flags, recipe.read_text() if recipe else "")
     if not (folder / "model.keras").exists():
         _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
     settings = json.loads((folder / "settings.json").read_text())
@@ -159,9 +198,8 @@ def _train_and_evaluate(folder: Path, train_flags: list[str]) -> None:
             )
 
 
-def _claim(folder: Path, train_flags: list[str]) -> None:
+def _claim(folder: Path, train_flags: list[str], recipe: str) -> None:
     """Refuses a folder whose run was made with other flags, or with another content of the file."""
-    recipe = Path(_RECIPE.value).read_text() if _RECIPE.value else ""
     command = {"flags": train_flags, "recipe": recipe}
     path = folder / _COMMAND_FILE
     if not path.exists():
@@ -201,7 +239,7 @@ def _last_words(folder: Path) -> str:
 
 
 def _evaluations(settings: dict) -> list[tuple[str, str]]:
-    return [(settings["train_split"], "1x1"), (settings["validation_split"], _VIEWS.value)]
+    return [(settings["train_split"], "1x1"), (settings["validation_split"], _views())]
 
 
 def _scores(folder: Path, split: str, views: str) -> Path:
@@ -239,7 +277,7 @@ def _write_table(rows: Sequence[paper_tables.Row]) -> str:
         folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
         runs = [_result(folder) for folder in folders if _done(folder)]
         lines.append(result_tables.line(row, _network(row), runs))
-    text = result_tables.markdown(lines, _VIEWS.value)
+    text = result_tables.markdown(lines, _views())
     stem = Path(_OUTPUT.value) / f"table_{_TABLE.value}"
     _write(stem.with_suffix(".md"), text + "\n")
     _write(stem.with_suffix(".json"), json.dumps(lines, indent=1) + "\n")

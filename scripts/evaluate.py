@@ -33,10 +33,18 @@ _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
 _SPLIT = flags.DEFINE_string("split", "validation", "Split to evaluate.")
 _VIEWS = flags.DEFINE_string(
-    "views", "10x3", "Clips over time x crops along the longer side; 1 crop is the centre."
+    "views",
+    None,
+    "Clips over time x crops along the longer side; 1 crop is the centre. By default 10x3, and 1x1 "
+    "of a network that takes images.",
 )
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", None, "Pixels; by default the training's evaluation_crop_size.", lower_bound=1
+)
+_SHORT_SIDE = flags.DEFINE_integer(
+    "short_side",
+    None,
+    "Frames are scaled to it before they are cropped; by default as in training, or --crop_size.",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos at a time.", lower_bound=1)
 _FORMAT = flags.DEFINE_enum("format", "records", sorted(FORMATS), "Of the shards in --data.")
@@ -49,10 +57,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
-    num_clips, num_crops = parse_views(_VIEWS.value)
     run = load_finished_run(_WORK_DIR.value)
+    views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
+    num_clips, num_crops = parse_views(views)
     data = _DATA.value or run.settings["data"]
     crop_size = _CROP_SIZE.value or run.settings["evaluation_crop_size"]
+    # Runs of before there was a choice have none.
+    usual = None if _CROP_SIZE.value else run.settings.get("evaluation_short_side")
 
     index = open_split(data, _SPLIT.value, _FORMAT.value)
     run.check_classes(index.class_names, data)
@@ -65,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         num_frames=run.settings["num_frames"],
         span=run.settings["span"],
         crop_size=crop_size,
+        short_side=_SHORT_SIDE.value or usual,
         format=_FORMAT.value,
         on_damage=_ON_DAMAGE.value,
     )
@@ -80,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         "split": _SPLIT.value,
         "videos": len(scores.labels),
         "damaged": len(index) - len(scores.labels),
-        "views": _VIEWS.value,
+        "views": views,
         "crop_size": crop_size,
         "top1": scores.top_k(1),
         "top5": scores.top_k(5),
@@ -92,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
     print(
         f"top-1 {summary['top1']:.2%}   top-5 {summary['top5']:.2%}   "
-        f"({summary['videos']} videos of {_SPLIT.value}, {_VIEWS.value} views of {crop_size} "
+        f"({summary['videos']} videos of {_SPLIT.value}, {views} views of {crop_size} "
         f"pixels)\nScores of each video: {stem}.csv"
     )
 

@@ -1,4 +1,4 @@
-"""Prints what a trained network sees in video files, or saves its features.
+"""Prints what a trained network sees in videos or images, or saves its features.
 
     python scripts/predict.py --work_dir=runs/rms VIDEO...
     python scripts/predict.py --work_dir=runs/rms --features=features.npz VIDEO...
@@ -24,12 +24,21 @@ from tqdm import tqdm
 from keras_rms.training.evaluation import view_outputs
 from keras_rms.training.finished_run import load_finished_run
 from pipelines import command_line
-from pipelines.decoding import VideoError, encode_video
+from pipelines.annotations import printable
+from pipelines.decoding import VideoError
 from pipelines.input_pipeline import views_of_frames
+from pipelines.isolated_decoder import IsolatedDecoder
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
-_CLIPS = flags.DEFINE_integer("clips", 10, "Clips uniformly over the video.", lower_bound=1)
-_CROPS = flags.DEFINE_enum("crops", "3", ["1", "3"], "Crops along the longer side of a clip.")
+_CLIPS = flags.DEFINE_integer(
+    "clips", None, "Clips uniformly over the video; by default 10, and 1 of images.", lower_bound=1
+)
+_CROPS = flags.DEFINE_enum(
+    "crops",
+    None,
+    ["1", "3"],
+    "Crops along the longer side of a clip; by default 3, and 1 of images.",
+)
 _TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", None, "Also write the predictions into this file.")
 _FEATURES = flags.DEFINE_string(
@@ -53,26 +62,29 @@ def main(arguments: Sequence[str]) -> int:
     # Compiled once: videos of all lengths and sizes give views of one shape.
     outputs_of = tf.function(lambda views: view_outputs(network, views))
     results, failures = {}, []
-    for path in tqdm(videos, unit="video", disable=len(videos) == 1):
-        try:
-            frames = encode_video(path, **run.settings["conversion"]).frames
-        except VideoError as error:
-            failures.append(str(error))
-            continue
-        views = views_of_frames(
-            frames,
-            num_clips=_CLIPS.value,
-            num_crops=int(_CROPS.value),
-            num_frames=run.settings["num_frames"],
-            span=run.settings["span"],
-            crop_size=run.settings["evaluation_crop_size"],
-        )
-        outputs = outputs_of(views[None]).numpy()[0]
-        if _FEATURES.value:
-            results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
-        else:
-            results[path] = best_classes(outputs, run.class_names)
-            tqdm.write(as_text(path, results[path]))
+    # In a process of its own: a file that makes the decoder hang or crash costs itself only.
+    with IsolatedDecoder() as decoder:
+        for path in tqdm(videos, unit="video", disable=len(videos) == 1):
+            try:
+                frames = decoder.encode(path, **run.settings["conversion"]).frames
+            except VideoError as error:
+                failures.append(str(error))
+                continue
+            views = views_of_frames(
+                frames,
+                num_clips=_CLIPS.value or (1 if run.takes_images else 10),
+                num_crops=int(_CROPS.value or (1 if run.takes_images else 3)),
+                num_frames=run.settings["num_frames"],
+                span=run.settings["span"],
+                crop_size=run.settings["evaluation_crop_size"],
+                short_side=run.settings.get("evaluation_short_side"),
+            )
+            outputs = outputs_of(views[None]).numpy()[0]
+            if _FEATURES.value:
+                results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
+            else:
+                results[path] = best_classes(outputs, run.class_names)
+                tqdm.write(as_text(path, results[path]))
 
     if _FEATURES.value and results:
         np.savez_compressed(_FEATURES.value, **results)
@@ -100,7 +112,7 @@ def best_classes(logits: np.ndarray, class_names: list[str]) -> list[dict]:
 
 def as_text(path: str, classes: list[dict]) -> str:
     lines = [f"{row['probability']:8.2%}  {row['class']}" for row in classes]
-    return "\n".join([path, *lines])
+    return "\n".join([printable(path), *lines])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ The paper's settings are in scripts/recipes/; flags after one of them change it:
     python scripts/train.py --flagfile=scripts/recipes/mini_kinetics_slow_only_34.flags \\
         --data=DIR --work_dir=DIR --rms=gaussian
 
+Images are clips of one frame, for networks of images:
+
+    python scripts/train.py --data=DIR --work_dir=DIR --model=resnet_20 --num_frames=1 --span=1 \\
+        --crop_size=32 --padding=4 --batch_size=128 --epochs=60
+
 Several machines, which share the folders, each with its own --task (or TF_CONFIG, or under srun):
 
     python scripts/train.py --cluster=host0:2222,host1:2222 --task=0 --data=DIR --work_dir=DIR
@@ -64,15 +69,30 @@ from pipelines import command_line, damage, input_pipeline
 flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
 flags.DEFINE_string("train_split", "train", "Split to train on.")
 flags.DEFINE_string(
-    "validation_split", "validation", "Split to validate on (3 clips a video); empty for none."
+    "validation_split",
+    "validation",
+    "Split to validate on (3 clips a video, 1 of span 1); empty for none.",
 )
 flags.DEFINE_integer("num_frames", 8, "Frames of a clip.", lower_bound=1)
 flags.DEFINE_integer("span", 64, "Consecutive frames (at 25 fps) that they are taken from.")
 flags.DEFINE_integer("crop_size", 224, "Height and width of a clip.", lower_bound=1)
 flags.DEFINE_integer(
-    "evaluation_crop_size", None, "In validation and evaluation; by default crop_size x 256 / 224."
+    "evaluation_crop_size",
+    None,
+    "In validation and evaluation; by default crop_size x 256 / 224, with --padding crop_size.",
+)
+flags.DEFINE_integer(
+    "evaluation_short_side",
+    None,
+    "Frames are scaled to it before; by default evaluation_crop_size (ImageNet: 256 for 224).",
 )
 flags.DEFINE_float("min_area", 0.25, "Smallest share of a frame that a random crop takes.")
+flags.DEFINE_integer(
+    "padding",
+    None,
+    "Cut crops unscaled out of frames with so many black pixels around, whose short side is "
+    "crop_size (CIFAR: 4), in the place of crops of random area.",
+)
 flags.DEFINE_bool("flip", True, "Mirror half of the clips.")
 flags.DEFINE_list(
     "flip_classes",
@@ -228,7 +248,9 @@ def main(argv: Sequence[str]) -> None:
         input_pipeline.open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
     steps_per_epoch = FLAGS.steps_per_epoch or -(-len(index.keys) // FLAGS.batch_size)
     total_steps = FLAGS.epochs * steps_per_epoch
-    evaluation_crop_size = FLAGS.evaluation_crop_size or round(FLAGS.crop_size * 256 / 224)
+    enlarged = FLAGS.crop_size if FLAGS.padding is not None else round(FLAGS.crop_size * 256 / 224)
+    evaluation_crop_size = FLAGS.evaluation_crop_size or enlarged
+    evaluation_short_side = FLAGS.evaluation_short_side or evaluation_crop_size
     common = {
         "batch_size": FLAGS.batch_size,
         "num_frames": FLAGS.num_frames,
@@ -247,6 +269,7 @@ def main(argv: Sequence[str]) -> None:
             FLAGS.train_split,
             crop_size=FLAGS.crop_size,
             min_area=FLAGS.min_area,
+            padding=FLAGS.padding,
             flip=_flipped_classes(FLAGS.flip_classes) if FLAGS.flip_classes else FLAGS.flip,
             seed=FLAGS.seed,
             start_step=start_step,
@@ -257,9 +280,10 @@ def main(argv: Sequence[str]) -> None:
         return input_pipeline.evaluation_dataset(
             FLAGS.data,
             FLAGS.validation_split,
-            num_clips=3,
+            num_clips=3 if FLAGS.span > 1 else 1,
             num_crops=1,
             crop_size=evaluation_crop_size,
+            short_side=evaluation_short_side,
             **common,
         )
 
@@ -272,6 +296,7 @@ def main(argv: Sequence[str]) -> None:
     settings = {
         **own_flags,
         "evaluation_crop_size": evaluation_crop_size,
+        "evaluation_short_side": evaluation_short_side,
         "steps_per_epoch": steps_per_epoch,
         "learning_rate": learning_rate,
         "warmup_epochs": warmup_epochs,

@@ -97,7 +97,7 @@ def test_sigterm_ends_the_training_too(tmp_path, data):
 @pytest.mark.parametrize(
     ("flags", "table", "named"),
     [
-        ((), "6", "Table 6"),
+        ((), "6", "has no cifar100 or imagenet"),
         (("--data=nowhere",), "1b", "nowhere does not exist"),
         (("--lines=2,8",), "1b", "numbers from 1 to 7"),
     ],

@@ -84,6 +84,16 @@ def test_mixup_rounds_uint8():
 
 
 @pytest.mark.parametrize("mixing", [CutMix(), MixUp(0.4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_images_are_mixed_like_clips_of_one_frame(mixing, seed):
+    clips = coded_clips(frames=1).astype("float32")
+    mixed, targets = mixing(tf.constant(clips), targets_of(), tf.constant([seed, 2]))
+    images, image_targets = mixing(tf.constant(clips[:, 0]), targets_of(), tf.constant([seed, 2]))
+    np.testing.assert_array_equal(images, mixed[:, 0])
+    np.testing.assert_array_equal(image_targets, targets)
+
+
+@pytest.mark.parametrize("mixing", [CutMix(), MixUp(0.4)])
 def test_it_is_a_function_of_the_seed(mixing):
     clips = tf.constant(coded_clips().astype("float32"))
 

@@ -16,9 +16,11 @@ def test_the_tables_are_those_of_the_paper():
         "1c": [74.7, 76.1, 77.0, 75.6, 75.4, 75.0, 75.6],
         "1d": [74.7, 77.0, 77.5, 77.2, 77.2, 77.5, 78.6, 78.3],
         "2": [74.7, 77.0, 77.5, 75.6, 77.3, 76.3, 77.5, 78.6, 78.3, 76.6, 78.3, 78.2],
+        "6": [74.49, 77.17, 76.81, 77.62],
         "comparison": [74.7, 77.0, 77.5, 75.6, 75.4, 75.6, 77.3, 76.3],
     }
     assert {name: [row.top1[0] for row in rows] for name, rows in TABLES.items()} == expected
+    assert [row.top5 for row in TABLES["6"]] == [(v, None) for v in (93.18, 94.15, 93.26, 93.91)]
     gaps = {row.method: row.gap for row in TABLES["comparison"]}
     assert (gaps[""], gaps["RMS"], gaps["RMS-GF"]) == (25.5, 11.7, 5.7)
 
@@ -44,9 +46,10 @@ def test_every_position_and_component_of_the_tables_can_be_built():
                 component=flags.get("rms_component", "mean"),
             )
         if "rms_position" in flags or row.flags == {"rms": "mean"}:
-            small = "slow_only_18" if row.model == "slow_only_34" else "slow_only_50"
+            small = {"slow_only_34": "slow_only_18", "resnet_110": "resnet_20"}
+            name, frames = small.get(row.model, row.model), 1 if row.dataset else 2
             position = flags.get("rms_position")
-            model = networks.build_network(small, 3, 2, rms=rms, rms_position=position, width=8)
+            model = networks.build_network(name, 3, frames, rms=rms, rms_position=position, width=8)
             assert any("rms" in layer.name for layer in model.layers), row
 
 
@@ -55,6 +58,7 @@ def test_another_network_takes_the_lines_of_its_kind():
     assert {row.model for row in paper_tables.rows("1a", "slow_only_18")} == {"slow_only_34"}
     assert {row.model for row in paper_tables.rows("1a", "slow_only_101")} == {"slow_only_50"}
     assert paper_tables.rows("1b", "ip_csn_50") == TABLES["1b"]
+    assert paper_tables.rows("6", "resnet_20") == TABLES["6"]
 
 
 def test_an_unknown_table_is_refused():
@@ -96,11 +100,13 @@ def test_the_markdown_has_our_numbers_and_the_papers():
     lines = [
         result_tables.line(row, "slow_only_18", runs),
         result_tables.line(Row("", "slow_only_34"), "slow_only_18", []),
+        result_tables.line(TABLES["6"][1], "resnet_20", []),
     ]
-    _, _, first, second, *_, note = result_tables.markdown(lines, "10x3").splitlines()
+    _, _, first, second, third, *_, note = result_tables.markdown(lines, "10x3").splitlines()
     assert first == (
         "| slow_only_18 + RMS | 2 | 62.5±17.68 (±158.8) | 75.0±0.00 (±0.0) | 100.0±0.00 (±0.0) "
         "| 25.0±17.68 (±158.8) | 77.0±0.40 | 93.5±0.23 | 11.7 |"
     )
     assert second == "| slow_only_18 | 0 | - | - | - | - | - | - | - |"
+    assert third == "| resnet_20 + RMS on cifar100 | 0 | - | - | - | - | 77.17 | 94.15 | - |"
     assert "30 views" in note

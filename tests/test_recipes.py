@@ -13,6 +13,7 @@ from keras_rms.training import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "scripts" / "recipes").glob("*.flags"))
+OF_IMAGES = [path for path in RECIPES if path.stem.startswith(("cifar100_", "imagenet_"))]
 OF_THE_PAPER = [path for path in RECIPES if not path.stem.startswith("demo_")]
 
 # Loads a script without running it and parses command lines with its flags.
@@ -85,17 +86,19 @@ def test_the_network_exists_and_takes_the_options(path, training):
     model = networks.build_network(
         values["model"], 7, values["num_frames"], rms=values["rms"], dropout=0.5, width=8
     )
-    assert model.input_shape == (None, values["num_frames"], None, None, 3)
+    time = () if path in OF_IMAGES else (values["num_frames"],)
+    assert model.input_shape == (None, *time, None, None, 3)
     assert any("rms" in layer.name for layer in model.layers)
 
 
 @pytest.mark.slow
-def test_the_evaluation_of_the_header_is_of_the_training_and_over_30_views(training):
+def test_the_evaluation_of_the_header_is_of_the_training_and_over_the_papers_views(training):
     lines = {path: commands(path, "scripts/evaluate.py") for path in OF_THE_PAPER}
     values = parsed("scripts/evaluate.py", [found[0] for found in lines.values()])
     for path, evaluation in zip(lines, values):
         assert evaluation["work_dir"] == training[path]["work_dir"]
-        assert (evaluation["views"], evaluation["rest"]) == ("10x3", [])
+        views = "1x1" if path in OF_IMAGES else "10x3"
+        assert (evaluation["views"], evaluation["rest"]) == (views, [])
 
 
 @pytest.mark.slow
@@ -111,7 +114,7 @@ def test_the_conversion_of_the_header_makes_what_is_trained_on(training):
 
 
 def test_headers_give_the_papers_accuracies():
-    """Table 1 (d), 4 and 5, retyped from the paper."""
+    """Table 1 (d), 4, 5 and 6, retyped from the paper."""
     expected = {
         "mini_kinetics_slow_only_34": ("Table 1", [(74.7, 92.1), (77.0, 93.5), (77.5, 93.9)]),
         "mini_kinetics_slow_only_50": ("Table 1", [(77.5, 93.2), (78.6, 94.0), (78.3, 94.1)]),
@@ -119,6 +122,8 @@ def test_headers_give_the_papers_accuracies():
         "kinetics400_slow_fast_50": ("Table 4", [(75.0, 92.1), (76.3, 92.5)]),
         "kinetics400_ip_csn_50": ("Table 4", [(69.7, 88.6), (70.5, 89.6)]),
         "something_something_v2_slow_fast_50": ("Table 5", [(59.5, 86.6), (61.2, 87.6)]),
+        "cifar100_resnet_110": ("Table 6", [(74.49, 93.18), (77.17, 94.15)]),
+        "imagenet_resnet_50": ("Table 6", [(76.81, 93.26), (77.62, 93.91)]),
     }
     assert {path.stem for path in OF_THE_PAPER} == set(expected)
     for path in OF_THE_PAPER:

@@ -36,6 +36,7 @@ BUILDERS = {
     "i3d_50_nl": functools.partial(I3D, attention="nl"),
     "i3d_50_cgnl": functools.partial(I3D, attention="cgnl"),
     "i3d_50_cgd": functools.partial(I3D, attention="cgd"),
+    "resnet_20": functools.partial(ResNet2D, depth=20),
     "resnet_50": functools.partial(ResNet2D, depth=50),
     "resnet_110": functools.partial(ResNet2D, depth=110),
 }

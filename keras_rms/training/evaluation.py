@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rms.training.networks import as_inputs
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -34,7 +36,8 @@ class ViewScorer:
     of `batch_size` clips, whatever the number of views.
 
     Args:
-        model: Takes (videos, time, height, width, channels), gives logits (videos, classes).
+        model: Takes (videos, time, height, width, channels), or images where views have one frame,
+            and gives logits (videos, classes).
         strategy: The `tf.distribute.Strategy` whose replicas share each batch; None for the current
             device alone. Under `MultiWorkerMirroredStrategy` each worker scores the dataset that it
             is given on its first device, with no exchange between workers: their datasets may
@@ -101,14 +104,14 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
     """A network's output for each view, computed one view at a time.
 
     Args:
-        model: Takes (videos, time, height, width, channels), gives (videos, outputs).
+        model: Takes (videos, time, height, width, channels), or images, gives (videos, outputs).
         views: (videos, views, time, height, width, channels).
 
     Returns:
         float32 (videos, views, outputs).
     """
     outputs = tf.map_fn(
-        lambda clip: tf.cast(model(clip, training=False), tf.float32),
+        lambda clip: tf.cast(model(as_inputs(model, clip), training=False), tf.float32),
         tf.transpose(views, (1, 0, 2, 3, 4, 5)),
         fn_output_signature=tf.float32,
         parallel_iterations=1,

@@ -17,7 +17,8 @@ class FinishedRun:
     """A trained network and the settings it was trained with.
 
     Attributes:
-        model: uint8 RGB clips (batch, time, height, width, 3) -> logits (batch, classes).
+        model: uint8 RGB clips (batch, time, height, width, 3), or images (batch, height, width, 3),
+            -> logits (batch, classes).
         settings: The content of settings.json.
     """
 
@@ -27,6 +28,10 @@ class FinishedRun:
     @property
     def class_names(self) -> list[str]:
         return self.settings["class_names"]
+
+    @property
+    def takes_images(self) -> bool:
+        return len(self.model.input_shape) == 4
 
     def check_classes(self, class_names: list[str], data: str) -> None:
         """Raises ValueError unless `class_names`, those of the folder `data`, are the network's."""

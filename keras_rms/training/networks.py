@@ -1,15 +1,17 @@
-"""The network that a training's options describe."""
+"""The network that a training's options describe, and what it takes."""
+
+from typing import Any
 
 import keras
 
 from keras_rms import models
 
-# These take images; in training an image is a clip of one frame.
-IMAGE_NETWORKS = ("resnet_50", "resnet_110")
+# These take images; in the data an image is a clip of one frame.
+IMAGE_NETWORKS = ("resnet_20", "resnet_50", "resnet_110")
 
 
 def build_network(name: str, num_classes: int, num_frames: int, **options: object) -> keras.Model:
-    """Builds a network on uint8 clips of any height and width.
+    """Builds a network on uint8 clips, or images, of any height and width.
 
     Example:
 
@@ -34,7 +36,7 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
         )
     shape = (None, None, 3) if images else (num_frames, None, None, 3)
     try:
-        network = models.build(
+        return models.build(
             name, num_classes=num_classes, input_shape=shape, include_preprocessing=True, **given
         )
     except TypeError as error:
@@ -42,14 +44,15 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
             raise
         option = str(error).rsplit("'", 2)[1]
         raise ValueError(f"{name} has no option {option}; leave it out.") from error
-    return one_frame_network(network) if images else network
 
 
-def one_frame_network(network: keras.Model) -> keras.Model:
-    """Takes (batch, 1, height, width, channels) where `network` takes images.
+def as_inputs(model: keras.Model, clips: Any) -> Any:
+    """Clips as a network takes them: images, where it takes these and clips have one frame.
 
     Args:
-        network: (batch, height, width, channels) -> logits.
+        model: On (batch, time, height, width, channels), or on images, without time.
+        clips: (batch, time, height, width, channels), or what the network takes.
     """
-    clips = keras.Input((1, *network.input_shape[1:]), dtype=network.input.dtype, name="clip")
-    return keras.Model(clips, network(keras.ops.squeeze(clips, axis=1)), name=network.name)
+    if len(clips.shape) > len(model.input_shape):
+        return keras.ops.squeeze(clips, axis=1)
+    return clips

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rms.training.checkpointing import leaves
+from keras_rms.training.networks import as_inputs
 
 
 class PreciseBatchNorm:
@@ -41,7 +42,7 @@ class PreciseBatchNorm:
         ]
 
         def moments(clips: tf.Tensor) -> list[tf.Tensor]:
-            model(clips, training=True)
+            model(as_inputs(model, clips), training=True)
             of_batch = []
             for layer in self._layers:
                 mean, variance = layer.moving_mean.value, layer.moving_variance.value

@@ -68,6 +68,7 @@ def line(row: Row, network: str, runs: Sequence[dict[str, float]]) -> dict:
     return {
         "network": network,
         "method": row.method,
+        "dataset": row.dataset,
         "flags": row.flags,
         "runs": list(runs),
         "measured": measured,
@@ -85,20 +86,25 @@ def markdown(lines: Sequence[dict], views: str) -> str:
     headings = ["Method", "Runs", *COLUMNS.values(), "Paper: top-1", "Paper: top-5", "Paper: gap"]
     text = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for each in lines:
-        method = f"{each['network']} + {each['method']}" if each["method"] else each["network"]
+        method = " + ".join(filter(None, (each["network"], each["method"])))
+        method += f" on {each['dataset']}" if each["dataset"] else ""
         measured = each["measured"]
         own = [_cell(measured[name]) if measured else "-" for name in COLUMNS]
         paper = each["paper"]
         theirs = [
-            *(
-                f"{pair[0]:.1f}±{pair[1]:.2f}" if pair else "-"
-                for pair in (paper["top1"], paper["top5"])
-            ),
+            *(_paper_cell(pair) for pair in (paper["top1"], paper["top5"])),
             f"{paper['gap']}" if paper["gap"] is not None else "-",
         ]
         text.append(f"| {' | '.join([method, str(len(each['runs'])), *own, *theirs])} |")
     clips, _, crops = views.partition("x")
     return "\n".join([*text, "", _NOTE.format(views=int(clips) * int(crops))])
+
+
+def _paper_cell(pair: tuple[float, float | None] | None) -> str:
+    if pair is None:
+        return "-"
+    mean, deviation = pair
+    return f"{mean}" if deviation is None else f"{mean:.1f}±{deviation:.2f}"
 
 
 def _cell(value: dict[str, float | None]) -> str:

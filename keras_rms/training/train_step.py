@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_rms.training.loss_scaling import LossScale
 from keras_rms.training.mixing import Mixing
+from keras_rms.training.networks import as_inputs
 from keras_rms.training.optimizer import MomentumSGD
 from keras_rms.training.weight_average import WeightAverage
 
@@ -87,6 +88,7 @@ class TrainStep:
             on. Where a gradient is not finite, no weight has changed.
         """
         replica = tf.distribute.get_replica_context()
+        clips = as_inputs(self.model, clips)
         targets = tf.one_hot(labels, self.model.output_shape[-1])
         if self.mixing:
             clips, targets = self.mixing(clips, targets, self._seed_of(step, replica))
