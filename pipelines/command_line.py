@@ -54,4 +54,6 @@ def _leave(status: int | None) -> int | None:
 
 def paragraph(text: str) -> str:
     """`text` on lines of at most 100 columns; names and paths are never broken."""
+    # Names of files need not be Unicode; printing them would be an error of its own.
+    text = text.encode("utf-8", "backslashreplace").decode()
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)

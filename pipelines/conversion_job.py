@@ -85,6 +85,9 @@ def convert_splits(
         dry_run.check_leaks(plans)
         for plan in plans.values():
             _check_missing(plan, source.videos)
+        # Fixed before the first shard, so that another split, converted at the same time into
+        # this folder, takes it too or says at once that it cannot.
+        split_index.write_class_names(output, class_names)
         manifests = {}
         for split, plan in plans.items():
             reports = _convert(plan, output, split, runner)
@@ -164,9 +167,10 @@ def _sole_writer(output: str, split: str) -> Iterator[None]:
                 f"Another conversion is writing split {split!r} to {output}. Wait until it has "
                 "ended, or choose another --output."
             ) from error
-        pattern = f"{glob.escape(os.path.join(output, split))}-[0-9]*-of-[0-9]*.*.tmp"
-        for leftover in glob.glob(pattern):
-            os.remove(leftover)
+        stem = glob.escape(os.path.join(output, split))
+        for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
+            for leftover in glob.glob(f"{stem}{ending}.*.tmp"):
+                os.remove(leftover)
         yield
 
 

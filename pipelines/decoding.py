@@ -8,6 +8,7 @@ one to the next, and no RGB array is ever made. This is the only file that touch
 import collections
 import itertools
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -31,7 +32,10 @@ _CONTAINERS = (
 _MAX_PIXELS = 1 << 26  # 8192 x 8192: twice an 8K frame
 _MAX_BYTES = 1 << 30  # of JPEG for one clip: more than an hour of 340x256 at 25 fps
 _MAX_JPEG_SIDE = 65_500
+_MAX_ASPECT = 64  # with the short side scaled to 256, evaluation still fits into memory
 _ENCODER_TIME_BASE = Fraction(1, 25)  # any would do: JPEG images carry no time
+# Metadata may be in any encoding: PyAV 19 escapes what is no UTF-8, those before raise unless told.
+_TEXT_OPTIONS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 _RANGES = {1: "tv", 2: "pc"}
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 # JPEG files are BT.601 by definition, so these need no change of matrix.
@@ -157,7 +161,7 @@ def _check_file(path: str) -> None:
 def _opened(path: str) -> av.container.InputContainer:
     # "file:" keeps a name such as "concat:a|b" or "http:..." from being taken for a protocol.
     options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-    return av.open("file:" + os.path.abspath(path), options=options, metadata_errors="replace")
+    return av.open("file:" + os.path.abspath(path), options=options, **_TEXT_OPTIONS)
 
 
 def _video_stream(path: str, container: av.container.InputContainer) -> av.VideoStream:
@@ -210,15 +214,31 @@ def _whole(
     for frame, begin, end in itertools.chain([first], rest):
         finish = max(finish, end - zero)
         yield frame_clock.TimedFrame(frame, begin - zero, end - zero)
-    if not stream.duration:
-        return
-    announced, seen = stream.duration * stream.time_base, finish * stream.time_base
+    announced, seen = _announced(stream, zero), finish * stream.time_base
     if announced - seen > max(1, announced / 10):
         raise VideoError(
             path,
             f"cut short: its header announces {float(announced):.2f} s, its frames cover "
             f"{float(seen):.2f} s",
         )
+
+
+def _announced(stream: av.VideoStream, zero: int) -> Fraction:
+    """Seconds that the file's header says the video lasts; 0 if it does not say."""
+    if stream.duration:
+        return stream.duration * stream.time_base
+    if not stream.container.format.name.startswith("matroska"):
+        return Fraction(0)
+    # Matroska says when the last stream ends, which may be the sound; libav adds tags for each.
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag:
+        hours, minutes, seconds = map(Fraction, tag.groups())
+        end = 3600 * hours + 60 * minutes + seconds
+    elif len(stream.container.streams) == 1:
+        end = Fraction(stream.container.duration or 0, av.time_base)
+    else:
+        return Fraction(0)
+    return end - zero * stream.time_base
 
 
 def _sought(
@@ -334,6 +354,12 @@ class _JpegImages:
                 self._path,
                 f"has frames of {first.width}x{first.height} pixels, which would become "
                 f"{self._scaled[0]}x{self._scaled[1]}: too large",
+            )
+        if max(self._scaled) > _MAX_ASPECT * min(self._scaled):
+            raise VideoError(
+                self._path,
+                f"has frames of {first.width}x{first.height} pixels: one side is more than "
+                f"{_MAX_ASPECT} times the other",
             )
         transposed = any(name == "transpose" for name, _ in self._turns)
         self.width, self.height = self._scaled[::-1] if transposed else self._scaled

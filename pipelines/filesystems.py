@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import re
+import secrets
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -99,7 +100,8 @@ def temporary_beside(path: str) -> Iterator[str]:
         OSError: the file cannot be written.
     """
     require(path)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # Processes on different machines can have the same number.
+    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
     try:
         with explained(path, "written"):
             yield temporary
@@ -136,5 +138,7 @@ def _sync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # a full disk may show here first, and the error names no file
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)

@@ -5,6 +5,7 @@ when it dies. Answers come back as JSON and raw bytes, never as pickled objects,
 process that sends them has just read a file from anywhere.
 """
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -137,6 +138,7 @@ def _read(pipe: BinaryIO, length: int, deadline: float) -> bytes:
 def serve() -> None:
     """The other process: answers requests until its input is closed."""
     _limit_memory()
+    _offer_to_die_first()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := requests.read(_LENGTH.size):
         request = json.loads(requests.read(*_LENGTH.unpack(header)))
@@ -156,6 +158,12 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     except (ImportError, ValueError, OSError):
         pass  # a platform without limits
+
+
+def _offer_to_die_first() -> None:
+    """Where memory runs out, Linux shall end this process and not one that holds results."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:

@@ -18,12 +18,16 @@ import tensorflow as tf
 from pipelines import filesystems
 from pipelines.clip_reader import StoredVideo
 from pipelines.records import FRAMING_BYTES, record_dataset
-from pipelines.split_index import labels_path
+from pipelines.split_index import labels_path, read_class_names
 
 _FRAMES = "image/encoded"
 _LABEL = "clip/label/index"
 _BUFFER_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
+
+# The frames that pipelines/convert.py would make are smaller; larger ones cost gigabytes each.
+_MAX_PIXELS = 1 << 26
+_MAX_ASPECT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +70,14 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
 
     Raises:
         ValueError: if there are no shards, no `labels.txt`, or a shard is compressed or cut.
+        OSError: if the folder cannot be read.
     """
     filesystems.require(data_dir)
+    with filesystems.explained(data_dir):
+        return _load(data_dir, split)
+
+
+def _load(data_dir: str, split: str) -> SequenceIndex:
     present = sorted(tf.io.gfile.listdir(data_dir)) if tf.io.gfile.isdir(data_dir) else []
     pattern = re.compile(rf"{re.escape(split)}(-\d+-of-\d+(\.\w+)?|.*\.tfrecords?)")
     paths = [os.path.join(data_dir, name) for name in present if pattern.fullmatch(name)]
@@ -81,13 +91,12 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
             f"{labels_path(data_dir)} is missing. SequenceExample shards carry class ids only: "
             "write the class names into it, one a line, in the order of the ids."
         )
+    class_names = read_class_names(data_dir)
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         offsets = list(pool.map(_record_offsets, paths))
     counts = [len(of_shard) for of_shard in offsets]
     if not sum(counts):
         raise ValueError(f"All shards of split {split!r} in {data_dir} are empty.")
-    with tf.io.gfile.GFile(labels_path(data_dir), "rb") as file:
-        class_names = file.read().decode().splitlines()
     return SequenceIndex(
         data_dir=data_dir,
         split=split,
@@ -161,8 +170,15 @@ class SequenceReader:
             ),
         ]
         with tf.control_dependencies([check for check in checks if check is not None]):
-            size = tf.io.extract_jpeg_shape(frames[0])
+            height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
             label = tf.cast(label, tf.int32)
+        longer, shorter = tf.maximum(height, width), tf.minimum(height, width)
+        fits = (longer <= _MAX_ASPECT * shorter) & (height <= _MAX_PIXELS // width)
+        too_large = tf.debugging.Assert(
+            fits, ["The JPEG of a frame is too large or too long:", path, number, height, width]
+        )
+        with tf.control_dependencies([check for check in [too_large] if check is not None]):
+            height, width = tf.identity(height), tf.identity(width)
 
         def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
             wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
@@ -171,7 +187,7 @@ class SequenceReader:
         return StoredVideo(
             label=label,
             num_frames=num_frames,
-            height=size[0],
-            width=size[1],
+            height=height,
+            width=width,
             read=read,
         )

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +117,7 @@ def write_split(
     shards = [list(rows) for rows in shards]
     rows = [row for shard in shards for row in shard]
     _check_rows(split, rows, class_names)
-    _write_class_names(data_dir, class_names)
+    write_class_names(data_dir, class_names)
     index = _pack_index(shards)
     manifest = {
         "version": VERSION,
@@ -158,7 +159,13 @@ def _check_rows(split: str, rows: Sequence[VideoRow], class_names: Sequence[str]
             )
 
 
-def _write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
+def write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
+    """Write the label map of a folder, or check that it is the one that is there.
+
+    Raises:
+        ValueError: if the folder holds another one, or a name is not a line.
+    """
+    filesystems.require(data_dir)
     for name in class_names:
         if not name.strip() or name.splitlines() != [name]:
             raise ValueError(f"A class name must be one line that is not empty. Received: {name!r}")
@@ -205,14 +212,19 @@ def _pack_index(shards: Sequence[Sequence[VideoRow]]) -> bytes:
     return buffer.getvalue()
 
 
-def list_splits(data_dir: str) -> list[str]:
-    """Names of the complete splits of a folder."""
+def list_splits(data_dir: str, *, finished: bool = True) -> list[str]:
+    """Names of the complete splits of a folder, or of all of which it holds anything."""
     filesystems.require(data_dir)
-    if not tf.io.gfile.isdir(data_dir):
-        return []
-    names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
-    splits = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-    return sorted(split for split in splits if f"{split}.index.npz" in names)
+    with filesystems.explained(data_dir):
+        if not tf.io.gfile.isdir(data_dir):
+            return []
+        names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
+    manifests = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    indices = {name.removesuffix(".index.npz") for name in names if name.endswith(".index.npz")}
+    if finished:
+        return sorted(manifests & indices)
+    shards = (re.fullmatch(r"(.+)-\d{5}-of-\d{5}\.tfrecord", name) for name in names)
+    return sorted(indices | {match.group(1) for match in shards if match})
 
 
 def read_class_names(data_dir: str) -> list[str]:
@@ -220,16 +232,24 @@ def read_class_names(data_dir: str) -> list[str]:
 
     Raises:
         ValueError: if the folder has no label map.
+        OSError: if the folder cannot be read.
     """
     filesystems.require(data_dir)
     path = labels_path(data_dir)
-    if not tf.io.gfile.exists(path):
+    with filesystems.explained(data_dir):
+        if not tf.io.gfile.exists(path):
+            raise ValueError(
+                f"{data_dir} holds no converted videos: there is no labels.txt in it. Name the "
+                "folder that pipelines/convert.py wrote (its --output)."
+            )
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{data_dir} holds no converted videos: there is no labels.txt in it. Name the "
-            "folder that pipelines/convert.py wrote (its --output)."
-        )
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read().decode().splitlines()
+            f"{path} must be UTF-8 text, one class name a line, and is not ({error})."
+        ) from error
 
 
 def load_index(data_dir: str, split: str, *, check_shards: bool = True) -> Index:
@@ -288,7 +308,7 @@ def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
 def _parse_manifest(path: str, content: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
-        version = manifest["version"]
+        version, _ = manifest["version"], manifest["shards"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a manifest that pipelines/convert.py wrote. Remove it and convert "
@@ -308,7 +328,7 @@ def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[st
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             content = file.read()
-    if hashlib.sha256(content).hexdigest() != manifest["index_sha256"]:
+    if hashlib.sha256(content).hexdigest() != manifest.get("index_sha256"):
         raise ValueError(
             f"{path} is {'damaged or of another conversion' if content else 'missing'}: it does "
             "not belong to the split's manifest. Run pipelines/convert.py again; finished shards "

@@ -58,7 +58,7 @@ def check_split(
             videos += found
             problems += wrong
             after_shard()
-    return videos, problems + list(_check_counts(index, videos, problems))
+    return videos, problems + list(_check_counts(index))
 
 
 def duplicates(videos: Iterable[CheckedVideo]) -> list[tuple[CheckedVideo, CheckedVideo]]:
@@ -76,7 +76,9 @@ def _check_shard(
 ) -> tuple[list[CheckedVideo], list[Problem]]:
     path = index.shard_paths[number]
     places = [n for n in range(len(index)) if index.shards[n] == number]
-    videos, problems = [], []
+    if not tf.io.gfile.exists(path):
+        return [], [Problem(path, 0, f"is missing, and with it {len(places)} videos")]
+    videos, problems = [], list(_check_size(index, number))
     reader: Iterator | None = None
     for place in places:
         offset = int(index.offsets[place])
@@ -96,9 +98,15 @@ def _check_shard(
         for frame in video.frames:
             digest.update(frame)
         videos.append(CheckedVideo(index.split, video.key, video.label, digest.digest()))
-    if reader is not None and next(reader, None) is not None:
-        problems.append(Problem(path, 0, "holds more videos than the index lists"))
     return videos, problems
+
+
+def _check_size(index: split_index.Index, number: int) -> Iterator[Problem]:
+    path = index.shard_paths[number]
+    size, written = tf.io.gfile.stat(path).length, index.manifest["shards"][number]["bytes"]
+    if size != written:
+        place, what = min(size, written), "is cut" if size < written else "was added to"
+        yield Problem(path, place, f"{what}: it has {size} bytes, its manifest says {written}")
 
 
 def _check_row(index: split_index.Index, place: int, row: records.VideoRow) -> None:
@@ -139,9 +147,7 @@ def _check_images(video: records.EncodedVideo, frame_step: int) -> None:
             )
 
 
-def _check_counts(
-    index: split_index.Index, videos: list[CheckedVideo], problems: list[Problem]
-) -> Iterator[Problem]:
+def _check_counts(index: split_index.Index) -> Iterator[Problem]:
     path = split_index.manifest_path(index.data_dir, index.split)
     manifest = index.manifest
     per_class = [0] * len(index.class_names)
@@ -159,5 +165,3 @@ def _check_counts(
     repeated = len(index.keys) - len(set(index.keys))
     if repeated:
         yield Problem(path, 0, f"{repeated} keys occur more than once")
-    if len(videos) + len(problems) < len(index):
-        yield Problem(path, 0, f"{len(index) - len(videos) - len(problems)} videos were not found")

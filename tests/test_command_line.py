@@ -62,3 +62,9 @@ def test_a_paragraph_keeps_names_whole():
     lines = command_line.paragraph(f"Nothing is in {path} " + "word " * 40).splitlines()
     assert path in lines
     assert all(len(line) <= 100 for line in lines if line != path)
+
+
+def test_a_name_that_is_no_unicode_is_shown_with_escapes():
+    result = run_main("raise ValueError('no video: a\\udcff.mp4')")
+    assert result.returncode == command_line.FAILURE
+    assert result.stderr == "error: no video: a\\udcff.mp4\n"

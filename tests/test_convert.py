@@ -1,5 +1,6 @@
 """The conversion as users run it: the command line, kills, full disks, two runs at once."""
 
+import csv
 import fcntl
 import filecmp
 import json
@@ -414,6 +415,70 @@ def test_two_runs_at_once(videos, tmp_path):
         convert(videos, tmp_path, "validation")
     convert(videos, tmp_path)
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_the_label_map_is_there_before_the_first_shard(videos, tmp_path, monkeypatch):
+    # Two splits are converted at the same time, and one lacks a class.
+    source = lists(
+        tmp_path,
+        train='"run/run 1,é.mp4",run\n"jump/jump 1,é.mp4",jump\n',
+        val="jump/jump 2.mp4,run\n",
+    )
+    run_shards = conversion_job.local_runner.run
+
+    def run_beside_another(*arguments):
+        monkeypatch.setattr(conversion_job.local_runner, "run", run_shards)
+        (tmp_path / "val.csv").write_text('"jump/jump 2,é.mp4",jump\n')
+        convert(videos, tmp_path / "out", "val", dataset="csv", source=source)
+        (tmp_path / "other.csv").write_text('"jump/jump 2,é.mp4",walk\n')
+        with pytest.raises(ValueError, match="'walk' of this dataset is not in it"):
+            convert(videos, tmp_path / "out", "other", dataset="csv", source=source)
+        return run_shards(*arguments)
+
+    monkeypatch.setattr(conversion_job.local_runner, "run", run_beside_another)
+    convert(videos, tmp_path / "out", "train", dataset="csv", source=source)
+    for split, labels in (("train", [0, 1]), ("val", [0])):
+        index = split_index.load_index(str(tmp_path / "out"), split)
+        assert index.class_names == ["jump", "run"] and sorted(index.labels) == labels
+
+
+def test_what_a_killed_run_left_is_cleared(videos, tmp_path):
+    for name in ("train-00000-of-00001.tfrecord", "train.json", "train.index.npz"):
+        (tmp_path / f"{name}.123.tmp").touch()
+    (tmp_path / "training.json.1.tmp").touch()
+    convert(videos, tmp_path)
+    assert [n for n in os.listdir(tmp_path) if n.endswith(".tmp")] == ["training.json.1.tmp"]
+
+
+def test_a_list_of_tricks_reads_nothing_outside_and_writes_nothing_outside(tmp_path):
+    inside = tmp_path / "videos"
+    (inside / "sub").mkdir(parents=True)
+    good = ["a b.mp4", "c,d.mp4", "ünï—\u202e.mp4", "line\nbreak.mp4", "sub/../e.mp4", "\udcff.mp4"]
+    for name in good:
+        video_files.write_numbered(inside / "x.mp4", 3)
+        os.rename(inside / "x.mp4", inside / name)
+    video_files.write_numbered(tmp_path / "secret.mp4", 3)
+    os.symlink(tmp_path / "secret.mp4", inside / "link.mp4")
+    os.symlink(tmp_path, inside / "up")
+    os.symlink("/dev/zero", inside / "zero.mp4")
+    os.mkfifo(inside / "pipe.mp4")
+    outside = ["../secret.mp4", str(tmp_path / "secret.mp4"), "link.mp4", "up/secret.mp4"]
+    outside += ["sub/../../secret.mp4", "zero.mp4", "/etc/passwd"]
+    irregular = ["pipe.mp4", "sub", "concat:a b.mp4|c,d.mp4", "file:///etc/passwd", "a\0b.mp4"]
+    with open(tmp_path / "list.csv", "w", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows([name, "class"] for name in [*good, *outside, *irregular])
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    source = {"annotations": str(tmp_path / "list.csv")}
+    manifest = convert(str(inside), tmp_path / "out", dataset="csv", source=source)["train"]
+    after = sorted(str(path) for path in tmp_path.rglob("*"))
+    assert [path for path in after if not path.startswith(str(tmp_path / "out"))] == before
+    causes = {failure["path"]: failure["cause"] for failure in manifest["failures"]}
+    assert manifest["num_videos"] == len(good), causes
+    assert causes.keys() == {annotations.printable(name) for name in [*outside, *irregular]}
+    assert all("leads outside the folder" in causes[name] for name in outside)
+    assert not any("leads outside the folder" in causes[name] for name in irregular)
+    index = split_index.load_index(str(tmp_path / "out"), "train")
+    assert sorted(index.keys) == sorted(map(annotations.printable, good))
 
 
 def test_a_split_is_not_complete_while_it_is_converted_anew(videos, tmp_path, monkeypatch):

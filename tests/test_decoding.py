@@ -392,6 +392,16 @@ def test_truncated_frames(tmp_path):
     assert "damaged" in failure(path) or "cut short" in failure(path)
 
 
+@pytest.mark.parametrize("audio", [False, True])
+def test_truncated_matroska(tmp_path, audio):
+    noise = np.random.default_rng(1).integers(0, 256, (100, 64, 96, 3), np.uint8)
+    path = write_video(tmp_path / "v.mkv", noise, options={"g": "5", "bf": "0"}, audio=audio)
+    assert len(encode_video(path).frames) == 100
+    video_files.cut(path, 0.5)
+    cause = failure(path)
+    assert "damaged" in cause or "cut short: its header announces 4.00 s" in cause
+
+
 def test_flipped_bits_give_frames_or_a_clear_failure(tmp_path):
     path = write_numbered(tmp_path / "v.mp4", 50)
     content = open(path, "rb").read()
@@ -417,6 +427,12 @@ def test_slivers_and_huge_frames_are_refused(tmp_path):
     path = write_video(tmp_path / "a.mkv", [sliver], codec="ffv1", pixel_format="yuv444p")
     assert "would become 25600000x256: too large" in failure(path)
     assert "too large" in failure(path, short_side=None)
+    for height, width in ((1, 30_000), (30_000, 1)):
+        image = np.zeros((height, width, 3), np.uint8)
+        path = write_video(tmp_path / "b.mov", [image], codec="png", pixel_format="rgb24")
+        for settings in ({"short_side": None}, {"upscale": False}, {"short_side": 1}):
+            cause = failure(path, **settings)
+            assert f"frames of {width}x{height} pixels: one side is more than 64 times" in cause
 
 
 @pytest.mark.parametrize("headers", [[b"IHDR"], [b"IHDR", b"strf"]])

@@ -1,5 +1,6 @@
 """Schemes, the plug-in that some of them need, and files that are whole or not there."""
 
+import errno
 import importlib
 import os
 import subprocess
@@ -93,3 +94,44 @@ def test_the_newest_tensorflow_says_what_it_lacks():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "tensorflow==2.17" in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", ["foo://bucket/x", "http://host/x"])
+def test_schemes_that_nobody_knows_are_refused(path):
+    with pytest.raises(ValueError, match=f"file://, gs:// or one of s3://.* Received: {path}"):
+        filesystems.require(path)
+
+
+def test_a_full_disk_is_named_and_nothing_stays(tmp_path):
+    # A limit on the size of files fails a write as a full disk does.
+    code = (
+        "import resource, signal; from pipelines import command_line, filesystems\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "def main(arguments):\n"
+        f"    filesystems.write_file({str(tmp_path / 'small')!r}, b'before')\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"    filesystems.write_file({str(tmp_path / 'large')!r}, bytes(10**6))\n"
+        "command_line.run(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    message = " ".join(done.stderr.split())
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert f"error: {tmp_path / 'large'} cannot be written:" in message
+    assert "run the same command again" in message
+    assert os.listdir(tmp_path) == ["small"]
+
+
+def test_a_disk_that_is_full_when_it_is_synchronised_is_named(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/x"):
+        filesystems.write_file(str(tmp_path / "x"), b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_errors_of_files_become_one_paragraph(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/x cannot be written: .* Mend the cause and run"):
+        filesystems.write_file(str(tmp_path / "file" / "x"), b"")

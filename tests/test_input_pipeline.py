@@ -1,5 +1,7 @@
 """Batches of clips and views, checked by what the pixels say of the frame and the place."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +83,18 @@ def test_training_clips_are_the_frames_asked_for(folder, num_frames, span, seed)
             starts[label].add(numbers[0])
     assert len(starts[6]) > 1
     assert starts[0] == {0}
+
+
+def test_only_the_frames_of_a_clip_are_decoded(tmp_path):
+    # In 64 frames there is one place for a clip of 8 frames, 0, 8, ...; all others are no JPEG.
+    whole = coded_video("a", 0, 64, 36, 52)
+    frames = [f if n % 8 == 0 else b"\xff\xd8 none" for n, f in enumerate(whole.frames)]
+    write_folder(tmp_path, [dataclasses.replace(whole, frames=frames)])
+    ((clips, _),) = training_batches(str(tmp_path), 1, batch_size=1)
+    assert frame_numbers(clips[0]).tolist() == list(range(0, 64, 8))
+    dataset = input_pipeline.evaluation_dataset(str(tmp_path), "train", batch_size=1, num_crops=3)
+    (batch,) = dataset.as_numpy_iterator()
+    assert batch["views"].shape[1] == 9
 
 
 def test_a_clip_has_one_crop_for_all_frames_in_the_allowed_range(folder):

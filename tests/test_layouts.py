@@ -1,15 +1,18 @@
 """Each layout on a small copy of the dataset as its owners publish it."""
 
+import contextlib
 import csv
-import json
 import functools
+import json
 import os
+import random
 
 import pytest
 import video_files
 
-from pipelines import annotations
+from pipelines import annotations, command_line, conversion
 from pipelines.annotations import Clip, Source
+from pipelines.decoding import VideoError
 from pipelines.layouts import catalog
 
 
@@ -116,6 +119,11 @@ def test_folder_errors(folder, tmp_path, arguments, message):
         ("a b.mp4 run\n", [("a b.mp4", "run")]),
         ("é\u202e.mp4,läuft\n", [("é\u202e.mp4", "läuft")]),
         ("a\udcff.mp4,run\n", [("a\udcff.mp4", "run")]),
+        # A quote within a bare path opens nothing, and the lines after it stay lines.
+        ('6" pipe.mp4,run\nb.mp4,sit\n', [('6" pipe.mp4', "run"), ("b.mp4", "sit")]),
+        ('a "b".mp4,run\nc".mp4,run\n', [('a "b".mp4', "run"), ('c".mp4', "run")]),
+        ('"a""",run\n"b\r\n,""c"" d",run\n', [('a"', "run"), ('b\r\n,"c" d', "run")]),
+        ("path label\na b.mp4 run\nc.mp4 sit\n", [("a b.mp4", "run"), ("c.mp4", "sit")]),
     ],
 )
 def test_csv_lines(tmp_path, text, expected):
@@ -169,6 +177,11 @@ def test_csv_folder_of_lists(tmp_path):
         ("path,label,start,end\na,b,x,1\n", "a time must be a number of seconds. Received: 'x'"),
         ("path,label,start,end\na,b,nan,1\n", "a time must be a number of seconds"),
         ("a.mp4,99999999\n", "A class id must be below 1000000"),
+        ("video,class\na.mp4,1\n", "line 1 is a header and does not name the columns path and"),
+        ("filename label\na.mp4 1\n", "line 1 is a header and does not name the columns path and"),
+        ('a.mp4,run\n\n"b.mp4,run\nc.mp4,run\n', "line 3 does not end: a field begins with a quo"),
+        ('"' + "b.mp4,run\n" * 400_000, "line 1 does not end: a field begins with a quote"),
+        ("\0" * 100_000, "line 1 does not end: .* or it is no list"),
     ],
 )
 def test_csv_errors(tmp_path, text, message):
@@ -257,6 +270,19 @@ def test_kinetics_errors(tmp_path):
         listed("kinetics400", videos="v", annotations=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "row", ["zumba,a", "zumba,a,,10", ",a,0,10", "zumba,a,10,10", "zumba,a,x,10", "zumba,a,0,inf"]
+)
+def test_kinetics_rows_that_make_no_sense(tmp_path, row):
+    header = "label,youtube_id,time_start,time_end,split\n"
+    path = write(tmp_path / "train.csv", f"{header}zumba,b,0,10,train\n{row}\n")
+    with pytest.raises(ValueError, match=r"train.csv, line 3: expected a label, an id, and two"):
+        listed("kinetics400", videos="v", annotations=path)
+    # Rows of other splits need make none: test lists have no labels.
+    path = write(tmp_path / "all.csv", f"{header}zumba,b,0,10,train\n,c,0,10,test\n")
+    assert len(listed("kinetics400", videos="v", annotations=path)[1]) == 1
+
+
 def test_mini_kinetics(tmp_path):
     lists = tmp_path / "lists"
     write_kinetics(lists / "train.csv", KINETICS)
@@ -311,13 +337,17 @@ def test_something_something_v2_errors(tmp_path):
         listed("something_something_v2", **where)
     write(tmp_path / "labels.json", json.dumps(TEMPLATES))
     write(tmp_path / "test.json", json.dumps([{"id": "1"}]))
-    with pytest.raises(ValueError, match="has no labels"):
+    with pytest.raises(ValueError, match="which those of the test split lack"):
         listed("something_something_v2", split="test", **where)
     write(tmp_path / "train.json", json.dumps([{"id": "1", "template": "Doing [something]"}]))
     with pytest.raises(ValueError, match=r"template that labels.json lacks: 'Doing \[something\]'"):
         listed("something_something_v2", **where)
     with pytest.raises(ValueError, match="needs --annotations=FOLDER"):
         listed("something_something_v2", videos="v", annotations=str(tmp_path / "test.json"))
+    for entry in ([], None, {"template": "Putting [something]"}, {"id": [1], "template": "a"}):
+        write(tmp_path / "train.json", json.dumps([entry]))
+        with pytest.raises(ValueError, match=r"train.json: each entry must have an id and a templ"):
+            listed("something_something_v2", **where)
 
 
 # --- UCF101 and HMDB51 ---------------------------------------------------------------------------
@@ -352,6 +382,13 @@ def test_ucf101_errors(tmp_path):
         listed("ucf101", **where)
     write(tmp_path / "classInd.txt", "1 A\n3 B\n")
     with pytest.raises(ValueError, match="does not number its 2 classes from 1 on"):
+        listed("ucf101", **where)
+    for text in ("A\n", "one A\n", "1\n"):
+        write(tmp_path / "classInd.txt", text)
+        with pytest.raises(ValueError, match=r"classInd.txt: expected lines `<number> <class>`"):
+            listed("ucf101", **where)
+    write(tmp_path / "classInd.txt", "1 A\n2 A\n")
+    with pytest.raises(ValueError, match=r"classInd.txt names two classes 'A'"):
         listed("ucf101", **where)
     write(tmp_path / "classInd.txt", "1 A\n")
     write(tmp_path / "trainlist01.txt", "B/v.avi 1\n")
@@ -396,6 +433,64 @@ def test_hmdb51_errors(tmp_path):
 
 
 # --- what all share ------------------------------------------------------------------------------
+
+
+def published_lists(folder):
+    """A list of each layout, where a damaged one is put."""
+    header = "label,youtube_id,time_start,time_end,split\n"
+    rows = "".join(f"zumba,{i:011d},{i},{i + 10},train\n" for i in range(5))
+    entry = {"id": "78687", "template": "Putting [something] on [something]"}
+    write(folder / "classInd.txt", "1 A\n2 B\n")
+    write(folder / "labels.json", json.dumps(TEMPLATES))
+    return {
+        "csv": write(folder / "list.csv", 'path,label\n"a b.mp4",1\nc.mp4,0\n'),
+        "kinetics400": write(folder / "train.csv", header + rows),
+        "something_something_v2": write(folder / "train.json", json.dumps([entry] * 3)),
+        "ucf101": write(folder / "trainlist01.txt", "A/v_A_g01_c01.avi 1\nB/v_B_g01_c01.avi 2\n"),
+        "hmdb51": write(folder / "wave_test_split1.txt", "a.avi 1\nb.avi 2\nc.avi 0\n"),
+    }
+
+
+@pytest.mark.parametrize(
+    "dataset", ["csv", "kinetics400", "something_something_v2", "ucf101", "hmdb51"]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_lists_give_clips_or_name_the_file(tmp_path, dataset, seed):
+    path = published_lists(tmp_path)[dataset]
+    content = open(path, "rb").read()
+    generator = random.Random(seed)
+    junk = [
+        b'"',
+        b",",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\xff",
+        b"\xed\xb3\xbf",
+        b"{",
+        b"]",
+        b"nan",
+        b"../",
+        b"",
+    ]
+    for trial in range(60):
+        damaged = bytearray(content)
+        for _ in range(generator.randint(1, 3)):
+            place = generator.randrange(len(damaged))
+            damaged[place : place + generator.randint(0, 4)] = generator.choice(junk)
+        with open(path, "wb") as file:
+            file.write(damaged)
+        where = path if dataset in ("csv", "kinetics400") else str(tmp_path)
+        try:
+            _, clips = listed(dataset, videos=str(tmp_path), annotations=where)
+        except ValueError as error:
+            assert str(tmp_path) in str(error), (trial, damaged, error)
+            command_line.paragraph(str(error)).encode()
+        else:
+            for clip in clips:
+                assert clip.key.encode(), (trial, damaged)
+                with contextlib.suppress(VideoError):
+                    assert conversion.path_inside(str(tmp_path), clip.path)
 
 
 def test_every_layout_with_a_usual_loss_exists():

@@ -1,13 +1,15 @@
 """Shards of DMVR and the Model Garden give what converted videos give."""
 
+import dataclasses
 import gzip
+import resource
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from coded_videos import CLASS_NAMES, coded_video, write_folder
 
-from pipelines import input_pipeline, sequence_examples
+from pipelines import damage, input_pipeline, sequence_examples
 
 NAMES = ["train-00000-of-00002", "train-00001-of-00002"]
 
@@ -113,8 +115,6 @@ def test_cut_and_foreign_shards_are_refused(folder):
 
 @pytest.mark.parametrize("label", [3, -1, [0, 1]])
 def test_labels_without_a_name_stop_the_run(folder, videos, label):
-    import dataclasses
-
     bad = dataclasses.replace(videos[1], label=label)
     write_shard(folder / NAMES[0], [bad])
     write_shard(folder / NAMES[1], [bad])
@@ -123,6 +123,39 @@ def test_labels_without_a_name_stop_the_run(folder, videos, label):
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="label"):
         next(iter(dataset))
+
+
+def jpeg_claiming(height, width):
+    """A small JPEG whose header is changed to another size."""
+    content = bytearray(tf.io.encode_jpeg(np.zeros((16, 16, 3), np.uint8)).numpy())
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [(1, 65_500), (65_500, 1), (65_500, 65_500), (16, 16)])
+def test_frames_that_would_fill_the_memory_are_refused(folder, size):
+    if min(size) == 1:
+        frame = tf.io.encode_jpeg(tf.zeros((*size, 3), tf.uint8)).numpy()
+    else:
+        frame = jpeg_claiming(*size)
+    video = dataclasses.replace(coded_video("a", 0, 3), frames=[frame] * 3)
+    for name in NAMES:
+        write_shard(folder / name, [video])
+    options = {"batch_size": 1, "format": "sequence_example"}
+    datasets = [
+        input_pipeline.training_dataset(str(folder), crop_size=8, **options).take(1),
+        input_pipeline.evaluation_dataset(str(folder), "train", crop_size=256, **options),
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for dataset in datasets:
+        if size == (16, 16):
+            list(dataset)
+            continue
+        with pytest.raises(ValueError, match="The JPEG of a frame is too large or too long"):
+            with damage.explained(str(folder)):
+                list(dataset)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
 def test_an_unknown_format_is_refused(folder):

@@ -41,9 +41,13 @@ def test_splits_are_listed(folder, videos):
     write_folder(folder, videos[:2], split="validate")
     assert split_index.list_splits(str(folder)) == ["train", "validate"]
     assert split_index.list_splits(str(folder / "nowhere")) == []
+    (folder / "train.json").unlink()
+    (folder / "test-00000-of-00001.tfrecord").touch()
+    assert split_index.list_splits(str(folder)) == ["validate"]
+    assert split_index.list_splits(str(folder), finished=False) == ["test", "train", "validate"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": '])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": ', '{"version": 1}'])
 def test_a_foreign_manifest_is_refused(folder, content):
     (folder / "train.json").write_text(content)
     with pytest.raises(ValueError, match="not a manifest"):
@@ -78,6 +82,25 @@ def test_missing_and_cut_shards_are_refused(folder):
         split_index.load_index(str(folder), "train")
     shard.unlink()
     with pytest.raises(ValueError, match=r"lacks 1 of the 2 shards.*train-00001-of-00002"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_shards_need_not_be_there_for_those_who_report_them(folder):
+    (folder / "train-00001-of-00002.tfrecord").unlink()
+    assert len(split_index.load_index(str(folder), "train", check_shards=False)) == 6
+
+
+def test_a_manifest_of_another_index_is_refused(folder):
+    manifest = json.loads((folder / "train.json").read_text())
+    del manifest["index_sha256"]
+    (folder / "train.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="damaged or of another conversion"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_a_label_map_that_is_no_text_is_refused(folder):
+    (folder / "labels.txt").write_bytes(b"jump\n\xff\n")
+    with pytest.raises(ValueError, match=r"labels.txt must be UTF-8 text"):
         split_index.load_index(str(folder), "train")
 
 

@@ -123,7 +123,40 @@ def test_more_videos_than_the_index_lists(data):
     with open(index.shard_paths[0], "ab") as file, open(index.shard_paths[1], "rb") as other:
         file.write(other.read())
     _, wrong = verification.check_split(index)
-    assert [problem.text for problem in wrong] == ["holds more videos than the index lists"]
+    assert len(wrong) == 1 and "was added to" in wrong[0].text
+    assert wrong[0].offset == index.manifest["shards"][0]["bytes"]
+
+
+def test_a_cut_shard_costs_the_videos_behind_the_cut(data, capsys):
+    index = split_index.load_index(str(data), "train")
+    cut = int(index.offsets[2]) + 200
+    os.truncate(index.shard_paths[0], cut)
+    index = split_index.load_index(str(data), "train", check_shards=False)
+    whole, wrong = verification.check_split(index)
+    assert [video.key for video in whole] == ["jump/a", "run/b\né", "jump/d"]
+    assert [problem.offset for problem in wrong] == [cut, int(index.offsets[2])]
+    assert f"is cut: it has {cut} bytes" in wrong[0].text and "'run/c': " in wrong[1].text
+    assert verify.verify(str(data), sheets=str(data)) == 2
+    assert "validation: 2 of 2 videos are whole" in capsys.readouterr().out
+
+
+def test_a_missing_shard_is_one_problem(data):
+    index = split_index.load_index(str(data), "train")
+    os.remove(index.shard_paths[0])
+    index = split_index.load_index(str(data), "train", check_shards=False)
+    whole, wrong = verification.check_split(index)
+    assert [video.key for video in whole] == ["jump/d"]
+    assert [problem.text for problem in wrong] == ["is missing, and with it 3 videos"]
+    assert contact_sheet.contact_sheet(index).shape == (2 * 130, 2 * 5 * 150, 3)
+
+
+@pytest.mark.parametrize("lost", ["train.json", "train.index.npz"])
+def test_a_split_that_is_not_whole_hides_no_other(data, capsys, lost):
+    (data / lost).unlink()
+    damage(split_index.shard_path(str(data), "validation", 0, 1), 30)
+    assert verify.verify(str(data)) == 2
+    printed = capsys.readouterr().out
+    assert "train: cannot be checked" in printed and "validation: 1 of 2" in printed
 
 
 @pytest.mark.parametrize(
