@@ -4,6 +4,7 @@ import os
 import random
 import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -374,6 +375,14 @@ def test_names_are_never_taken_for_protocols(tmp_path, monkeypatch):
 def test_strange_names(tmp_path, name):
     os.rename(write_numbered(tmp_path / "v.mp4", 3), tmp_path / name)
     assert len(encode_video(str(tmp_path / name)).frames) == 3
+
+
+def test_metadata_in_another_encoding(tmp_path):
+    path = write_numbered(tmp_path / "v.mkv", 3)
+    content = Path(path).read_bytes()
+    assert b"Lavf" in content, "the name of the program that wrote the file"
+    Path(path).write_bytes(content.replace(b"Lavf", b"\xe9\xe8\xff\xfe"))
+    assert len(encode_video(path).frames) == 3
 
 
 @pytest.mark.parametrize("name, share", [("v.mp4", 0.6), ("v.mkv", 0.05)])
