@@ -4,6 +4,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import foreign_checkpoints as foreign
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_rms.models
-from keras_rms.checkpoints import import_checkpoint, mmaction2
+from keras_rms.checkpoints import import_checkpoint, mmaction2, pytorchvideo
 from keras_rms.checkpoints.importing import SOURCES
 
 torch = pytest.importorskip("torch")
@@ -230,27 +231,87 @@ def test_unknown_names(tmp_path):
         imported(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("spec", ["slow_r50", "csn_r50", "mma_slowfast_r50", "mma_ircsn_r50"])
-@pytest.mark.skipif(not SPECS.is_dir(), reason="../shared/reference is not there")
-def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, monkeypatch, spec):
-    """The reference's own files, weights, inputs and, for the first three, stored logits."""
+@pytest.fixture
+def reference(monkeypatch):
+    """The reference's own modules, which write its files and know the originals' logits."""
+    if not SPECS.is_dir():
+        pytest.skip("../shared/reference is not there")
     monkeypatch.syspath_prepend(SPECS.parent)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     import check
     import make_checkpoint
     import weights
 
-    name, _ = CHECKPOINTS[spec]
-    path = make_checkpoint.make(spec, str(tmp_path / "x.pyth"))
-    model = import_checkpoint(name, path, input_shape=(None, None, None, 3)).model
-    model.save(tmp_path / "x.keras")
-    model = keras.saving.load_model(tmp_path / "x.keras")
-    rows = json.loads((SPECS / f"{spec}.json").read_text())
-    assert len(model.weights) == sum(not n.endswith("_tracked") for n, _ in rows["state_dict"])
+    return SimpleNamespace(check=check, weights=weights, make=make_checkpoint.make)
+
+
+def clip_of(reference, spec, case):
+    clip = reference.weights.case_inputs(SPECS / f"{spec}.json", case)[-1]
+    return clip.transpose(0, 2, 3, 4, 1)
+
+
+def assert_reference_s_logits(reference, spec, model):
     for case in ("a", "b"):
-        clip = weights.case_inputs(SPECS / f"{spec}.json", case)[-1].transpose(0, 2, 3, 4, 1)
+        clip = clip_of(reference, spec, case)
         logits = keras.ops.convert_to_numpy(model(clip, training=False))
         assert np.isfinite(logits).all() and logits.shape == (len(clip), 400)
         if (SPECS.parent / "logits" / f"{spec}.npz").exists():
-            assert check.check(spec, logits, case)
+            slow_frames = "linspace" if spec == "slowfast_r50" else "stride"
+            assert reference.check.check(spec, logits, case, slow_frames)
+
+
+OPEN = (None, None, None, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["slow_r50", "csn_r50", "mma_slowfast_r50", "mma_ircsn_r50"])
+def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, reference, spec):
+    """The reference's own files, weights, inputs and, for the first three, stored logits."""
+    path = reference.make(spec, str(tmp_path / "x.pyth"))
+    import_checkpoint(CHECKPOINTS[spec][0], path, input_shape=OPEN).model.save(tmp_path / "x.keras")
+    model = keras.saving.load_model(tmp_path / "x.keras")
+    rows = json.loads((SPECS / f"{spec}.json").read_text())
+    assert len(model.weights) == sum(not n.endswith("_tracked") for n, _ in rows["state_dict"])
+    assert_reference_s_logits(reference, spec, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "naming"), [("slow_r50", foreign.pyslowfast), ("slowfast_r50", foreign.caffe2)]
+)
+def test_full_width_checkpoints_of_pyslowfast(tmp_path, reference, spec, naming):
+    """PyTorchVideo's weights under the names of PySlowFast, which computes the same."""
+    name = CHECKPOINTS[spec][0]
+    path = reference.make(spec, str(tmp_path / "x.pyth"))
+    named = foreign.tensors(import_checkpoint(name, path, input_shape=OPEN).model, naming)
+    write = foreign.write_caffe2 if naming is foreign.caffe2 else foreign.write_torch
+    result = import_checkpoint(name, write(tmp_path / "y.pkl", named), input_shape=OPEN)
+    assert result.source == "PySlowFast" and result.has_classifier
+    assert_reference_s_logits(reference, spec, result.model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["slow_r50", "slowfast_r50", "csn_r50"])
+def test_full_width_networks_train_as_the_originals_do(tmp_path, reference, spec):
+    """The loss and the gradients' norms of a step on batch statistics, one of each family."""
+    tf = pytest.importorskip("tensorflow")
+    name = CHECKPOINTS[spec][0]
+    path = reference.make(spec, str(tmp_path / "x.pyth"))
+    weights = import_checkpoint(name, path, input_shape=OPEN).model.get_weights()
+    options = {"slow_frames": "stride"} if spec.startswith("slowfast") else {}
+    model = keras_rms.models.build(name, rms=None, dropout=0.0, input_shape=OPEN, **options)
+    model.set_weights(weights)
+    expected = reference.check.load(spec)[1]["train_a"]
+    paths = pytorchvideo.paths(dict.fromkeys(expected["grad_l2"]))
+    variables = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}
+    with tf.GradientTape() as tape:
+        logits = model(clip_of(reference, spec, "a"), training=True)
+        loss = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(
+                np.array(expected["labels"]), logits, from_logits=True
+            )
+        )
+    gradients = tape.gradient(loss, [variables[paths[name]].value for name in paths])
+    assert float(loss) == pytest.approx(expected["loss"], rel=1e-4)
+    for (parameter, norm), gradient in zip(expected["grad_l2"].items(), gradients):
+        assert float(tf.norm(gradient)) == pytest.approx(norm, rel=1e-2), parameter
