@@ -86,7 +86,7 @@ def arrays(model):
     return {w.path: ops.convert_to_numpy(w) for w in model.weights}
 
 
-@pytest.mark.parametrize("name", ["slow_only_18", "slow_fast_50_8x8", "ip_csn_50", "s3d"])
+@pytest.mark.parametrize("name", ["slow_only_18", "slow_fast_50_8x8"])
 def test_a_seed_fixes_the_weights_with_rms_and_without(name):
     networks = [
         arrays(keras_rms.models.build(name, seed=seed, rms=rms, **SMALL))
@@ -191,10 +191,9 @@ def test_shapes_of_the_stages(name):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
-@pytest.mark.parametrize("name", ["slow_only_18", "slow_fast_50_8x8", "resnet_50"])
+@pytest.mark.parametrize("name", ["slow_only_18", "slow_fast_50_8x8"])
 def test_dropout_is_that_of_the_head(name, dropout):
-    shape = SMALL["input_shape"][1 if name.startswith("resnet") else 0 :]
-    network = keras_rms.models.build(name, dropout=dropout, **{**SMALL, "input_shape": shape})
+    network = keras_rms.models.build(name, dropout=dropout, **SMALL)
     layers = [layer for layer in network.layers if isinstance(layer, keras_rms.Dropout)]
     assert [layer.rate for layer in layers] == [dropout]
     assert network.get_layer("head_dense").input is layers[0].output

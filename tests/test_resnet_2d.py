@@ -89,24 +89,6 @@ def test_shortcut_subsamples_and_adds_zero_channels(size):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_file_with_rms_serves_the_twin_without(tmp_path):
-    network = ResNet2D(20, 5, width=8)
-    network.save_weights(tmp_path / "x.weights.h5")
-    twin = ResNet2D(20, 5, width=8, rms=None, weights=tmp_path / "x.weights.h5")
-    for ours, theirs in zip(twin.weights, network.weights):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
-
-
-def test_features_preprocessing_and_residual_drop():
-    network = ResNet2D(
-        20, input_shape=(None, None, 3), include_top=False, include_preprocessing=True,
-        residual_drop="shake_drop", name="features",
-    )  # fmt: skip
-    assert network.name == "features" and network.inputs[0].dtype == "uint8"
-    assert network.output_shape == (None, 64)
-    assert network(np.zeros((1, 20, 12, 3), "uint8")).shape == (1, 64)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
