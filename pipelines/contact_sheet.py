@@ -1,5 +1,6 @@
 """A picture of sample clips of each class, to look at what was converted."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,6 +53,12 @@ def _row(index: split_index.Index, label: int, clips: int) -> np.ndarray:
         for number, image in enumerate(_thumbnails(frames, shown)):
             row.paste(Image.fromarray(image), (left + number * _WIDTH, _CAPTION))
     return np.asarray(row)
+
+
+def _ascii(text: str) -> str:
+    """The text without accents, as the font that Pillow carries knows no others."""
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "".join(c if " " <= c <= "~" else "?" for c in letters)
 
 
 def _thumbnails(frames: Sequence[bytes], count: int) -> list[np.ndarray]:

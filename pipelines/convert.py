@@ -1,8 +1,8 @@
 """Convert the videos of a dataset into TFRecord shards of JPEG frames.
 
     python pipelines/convert.py --dataset=folder --videos=DIR --split=train --output=OUT
-    python pipelines/convert.py --dataset=csv --videos=DIR --annotations=LIST --split=test
-    --output=OUT
+    python pipelines/convert.py --dataset=csv --videos=DIR --annotations=LIST --split=test \\
+        --output=OUT
 
     python pipelines/convert.py --dataset=kinetics400 --videos=DIR --annotations=LISTS --dry_run \\
         --split=train,validation

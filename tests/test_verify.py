@@ -203,6 +203,10 @@ def test_contact_sheet(data):
     assert contact_sheet.contact_sheet(index).shape == sheet.shape
 
 
+def test_captions_are_legible():
+    assert contact_sheet._ascii("1 läuft: run/é\n走.mp4") == "1 lauft: run/e??.mp4"
+
+
 def command(*options):
     return subprocess.run(
         [sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False
