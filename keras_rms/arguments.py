@@ -9,7 +9,7 @@ import keras
 
 def validate_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Returns `value`, or raises a `ValueError` unless it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` should be one of {choices}. Received: {name}={value!r}")
     return value
 
