@@ -81,12 +81,14 @@ def used_plugin() -> bool:
 @contextlib.contextmanager
 def explained(path: str, done: str = "read") -> Iterator[None]:
     """Turns TensorFlow's errors about files into OSError with the path and a remedy."""
+    # tensorflow-io's errors come as bare RuntimeErrors.
+    kinds = tf.errors.OpError if is_local(path) else (tf.errors.OpError, RuntimeError)
     try:
         yield
-    except tf.errors.OpError as error:
+    except kinds as error:
         full = isinstance(error, tf.errors.ResourceExhaustedError)
         raise OSError(
-            f"{path} cannot be {done}: {error.message.rstrip('.')}. "
+            f"{path} cannot be {done}: {getattr(error, 'message', str(error)).rstrip('.')}. "
             f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
             "what is finished stays."
         ) from error

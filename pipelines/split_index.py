@@ -238,9 +238,12 @@ def read_class_names(data_dir: str) -> list[str]:
     path = labels_path(data_dir)
     with filesystems.explained(data_dir):
         if not tf.io.gfile.exists(path):
+            # tensorflow-io says of a server that does not answer that the file is not there.
+            local = filesystems.is_local(data_dir)
             raise ValueError(
                 f"{data_dir} holds no converted videos: there is no labels.txt in it. Name the "
-                "folder that pipelines/convert.py wrote (its --output)."
+                "folder that pipelines/convert.py wrote (its --output)"
+                f"{'' if local else ', and make sure that its server answers and lets you read'}."
             )
         with tf.io.gfile.GFile(path, "rb") as file:
             content = file.read()

@@ -263,6 +263,12 @@ def main(argv: Sequence[str]) -> None:
         "data_service": FLAGS.data_service,
     }
 
+    # Counted where the pipeline runs, which is on other machines with a data service.
+    damaged = None
+    if FLAGS.on_damage == "skip" and not FLAGS.data_service:
+        with tf.device("CPU:0"):
+            damaged = tf.Variable(0, dtype=tf.int64)
+
     def training_data(start_step: int) -> tf.data.Dataset:
         return input_pipeline.training_dataset(
             FLAGS.data,
@@ -273,6 +279,7 @@ def main(argv: Sequence[str]) -> None:
             flip=_flipped_classes(FLAGS.flip_classes) if FLAGS.flip_classes else FLAGS.flip,
             seed=FLAGS.seed,
             start_step=start_step,
+            damaged=damaged,
             **common,
         )
 
@@ -436,6 +443,8 @@ def main(argv: Sequence[str]) -> None:
     try:
         with damage.explained(FLAGS.data):
             loop.run(position)
+        if damaged is not None:
+            print(f"{damaged.numpy()} times another video took the place of a damaged one.")
     except NotFinite as stop:
         step = stop.step
         clips, labels = next(iter(training_data(step)))

@@ -135,3 +135,12 @@ def test_errors_of_files_become_one_paragraph(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/x cannot be written: .* Mend the cause and run"):
         filesystems.write_file(str(tmp_path / "file" / "x"), b"")
+
+
+def test_bare_errors_of_the_plugin_are_explained_and_others_are_not():
+    with pytest.raises(OSError, match=r"az://a/x cannot be read: no connection. Mend the cause"):
+        with filesystems.explained("az://a/x"):
+            raise RuntimeError("no connection")
+    with pytest.raises(RuntimeError, match="a bug"):
+        with filesystems.explained("/local/x"):
+            raise RuntimeError("a bug")
