@@ -1,11 +1,12 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import pytest
 import video_files
 
-from pipelines import conversion, records
+from pipelines import conversion, isolated_decoder, records
 from pipelines.annotations import Clip
 from pipelines.conversion import convert_shard, finished_report, path_inside, report_path
 from pipelines.conversion_plan import Settings, ShardTask
@@ -103,6 +104,44 @@ def test_a_shard_without_a_video_that_works(task):
     report = convert_shard(task)
     assert report.rows == [] and report.failures[0].cause == "No such file or directory"
     assert finished_report(task) == report
+
+
+HOSTILE = """
+import os, time
+from pipelines import decoding, isolated_decoder
+
+encode = decoding.encode_video
+
+
+def hang_or_crash(path, **settings):
+    if path.endswith("hang.mp4"):
+        time.sleep(600)
+    if path.endswith("crash.mp4"):
+        os.abort()
+    return encode(path, **settings)
+
+
+decoding.encode_video = hang_or_crash
+isolated_decoder.serve()
+"""
+
+
+def test_videos_that_hang_or_crash_the_decoder_cost_themselves_only(task, monkeypatch):
+    def start(command, **options):
+        return subprocess_popen([command[0], "-c", HOSTILE], **options)
+
+    subprocess_popen = isolated_decoder.subprocess.Popen
+    monkeypatch.setattr(isolated_decoder.subprocess, "Popen", start)
+    names = ["0.mp4", "hang.mp4", "1.mp4", "crash.mp4", "2.mp4"]
+    for name in ("hang.mp4", "crash.mp4"):
+        shutil.copy(os.path.join(task.videos, "0.mp4"), os.path.join(task.videos, name))
+    clips = tuple(Clip(name, name, 0) for name in names)
+    report = convert_shard(dataclasses.replace(task, clips=clips, timeout=6))
+    assert [row.key for row in report.rows] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert [(failure.key, failure.cause) for failure in report.failures] == [
+        ("hang.mp4", "given up: decoding took more than 6 s"),
+        ("crash.mp4", "made the decoder crash (SIGABRT)"),
+    ]
 
 
 def test_an_output_that_cannot_be_written(task):
