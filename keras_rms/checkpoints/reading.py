@@ -45,7 +45,9 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ValueError(f"`path` must be a checkpoint file. Received: path={path!r}")
+        raise ValueError(
+            f"`path` must be a checkpoint file, and there is none. Received: path={path!r}"
+        )
     try:
         value, reader = _zip_contents(path) if zipfile.is_zipfile(path) else _stream_contents(path)
         return _arrays(_state(value), reader)
