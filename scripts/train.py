@@ -25,11 +25,15 @@ Several machines, which share the folders, each with its own --task (or TF_CONFI
 
 Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C with all saved,
 76 another worker was lost, 77 the loss was not finite. After 75 and 76 the same command continues.
+
+On one device the JAX backend trains too: KERAS_BACKEND=jax python scripts/train.py ...
 """
 
 import dataclasses
+import json
 import logging
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -45,7 +49,13 @@ from absl import flags
 from keras_rms import RandomMeanScaling, models
 from keras_rms.training import settings as work_settings
 from keras_rms.training import strategies
-from keras_rms.training.checkpointing import Checkpoints, model_state, save_model, write_whole
+from keras_rms.training.checkpointing import (
+    Checkpoints,
+    model_state,
+    save_model,
+    saving,
+    write_whole,
+)
 from keras_rms.training.cluster_watch import with_exit_status
 from keras_rms.training.errors import NotFinite
 from keras_rms.training.evaluation import ViewScorer
@@ -57,7 +67,8 @@ from keras_rms.training.networks import build_network
 from keras_rms.training.optimizer import MomentumSGD
 from keras_rms.training.position import Position
 from keras_rms.training.precise_batch_norm import PreciseBatchNorm
-from keras_rms.training.run_log import ProgressLine, RunLog
+from keras_rms.training.progress_line import ProgressLine
+from keras_rms.training.run_log import RunLog
 from keras_rms.training.schedules import WarmupCosine, WarmupSteps
 from keras_rms.training.synchronized_batch_norm import synchronize_batch_norm
 from keras_rms.training.train_step import TrainStep
@@ -223,6 +234,13 @@ def main(argv: Sequence[str]) -> None:
     tf.get_logger().setLevel(logging.WARNING)
 
     # Devices
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+        # The gradients of some convolutions on CPUs depend on which thread was first even so.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     strategy = strategies.make_strategy(
         FLAGS.replicas, FLAGS.cluster, FLAGS.task, FLAGS.worker_timeout
     )
@@ -233,13 +251,13 @@ def main(argv: Sequence[str]) -> None:
             f"Received: --accumulation={FLAGS.accumulation}"
         )
     worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
-    on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    if FLAGS.precision == "mixed_float16" and not on_gpu:
+    device = strategies.device_kind()
+    if FLAGS.precision == "mixed_float16" and (backend, device) == ("tensorflow", "CPU"):
         raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use mixed_bfloat16.")
-    if FLAGS.jit_compile and not on_gpu and strategy.num_replicas_in_sync > 1:
+    if FLAGS.jit_compile and device == "CPU" and strategy.num_replicas_in_sync > 1:
         raise ValueError("XLA does not run under several CPU replicas. Leave out --jit_compile.")
-    if FLAGS.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    if backend == "jax" and (FLAGS.sync_bn or FLAGS.precise_bn_steps):
+        raise ValueError("--sync_bn and --precise_bn_steps need KERAS_BACKEND=tensorflow.")
     keras.utils.set_random_seed(FLAGS.seed)
 
     # Data
@@ -295,11 +313,14 @@ def main(argv: Sequence[str]) -> None:
         )
 
     # Settings: all flags, with every default resolved
-    learning_rate = FLAGS.learning_rate or 0.1 * FLAGS.batch_size / 64
+    learning_rate = FLAGS.learning_rate
+    if learning_rate is None:
+        learning_rate = 0.1 * FLAGS.batch_size / 64
     warmup_epochs = FLAGS.warmup_epochs
     if warmup_epochs is None:
         warmup_epochs = FLAGS.epochs * 34 / 196
     own_flags = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
+    made_with = work_settings.provenance(Path(__file__).parent)
     settings = {
         **own_flags,
         "evaluation_crop_size": evaluation_crop_size,
@@ -312,11 +333,19 @@ def main(argv: Sequence[str]) -> None:
         "conversion": index.conversion,
         "num_replicas": strategy.num_replicas_in_sync,
         "num_workers": workers,
-        **work_settings.provenance(Path(__file__).parent),
+        "backend": backend,
+        **made_with,
+        "earlier": work_settings.earlier(FLAGS.work_dir, made_with),
     }
     work_dir = Path(FLAGS.work_dir)
-    binding = {*own_flags, "class_names", "num_videos", "conversion"} - _FREE
+    binding = {*own_flags, "class_names", "num_videos", "conversion", "backend"} - _FREE
     work_settings.check_same(work_dir, settings, sorted(binding))
+    checksum = zlib.crc32(json.dumps([settings[name] for name in sorted(binding)]).encode())
+    strategies.check_same_on_all_workers(strategy, "checksum of the settings", checksum)
+    if (work_dir / "model.keras").exists():
+        if worker == 0:
+            print(f"The training in {work_dir} is finished: there is nothing left to do.")
+        return
 
     # Network and optimizer
     rms = None
@@ -350,7 +379,7 @@ def main(argv: Sequence[str]) -> None:
     if FLAGS.schedule == "cosine":
         schedule = WarmupCosine(learning_rate, total_steps, **warmup)
     else:
-        boundaries = [round(float(epoch) * steps_per_epoch) for epoch in FLAGS.decay_epochs]
+        boundaries = [round(epoch * steps_per_epoch) for epoch in _decay_epochs(FLAGS.decay_epochs)]
         schedule = WarmupSteps(learning_rate, boundaries, FLAGS.decay_factor, **warmup)
     mixing_class = {"none": None, "cutmix": CutMix, "mixup": MixUp}[FLAGS.mixing]
     with strategy.scope():
@@ -380,19 +409,21 @@ def main(argv: Sequence[str]) -> None:
 
     # Work folder, and resuming from it
     if worker == 0:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        claim = work_settings.lock(work_dir)
-        work_settings.write(work_dir, settings)
+        with saving(f"The work folder {work_dir}"):
+            work_dir.mkdir(parents=True, exist_ok=True)
+            claim = work_settings.lock(work_dir)
     state = {**model_state(model), **train_step.state()}
     checkpoints = Checkpoints(work_dir / "checkpoints", state, keep=FLAGS.keep_checkpoints)
     saved = checkpoints.restore_newest()
     position = Position(**saved) if saved else Position()
     strategies.check_same_on_all_workers(strategy, "step to continue from", position.step)
     if worker == 0:
+        with saving(f"The work folder {work_dir}"):
+            work_settings.write(work_dir, settings)
         print(
             f"{FLAGS.model} with {model.count_params():,} parameters, {len(index.keys)} videos of "
-            f"{len(index.class_names)} classes, {strategy.num_replicas_in_sync} replica(s); step "
-            f"{position.step} of {total_steps}; results in {work_dir}",
+            f"{len(index.class_names)} classes, {strategy.num_replicas_in_sync} replica(s) on "
+            f"{device}; step {position.step} of {total_steps}; results in {work_dir}",
             flush=True,
         )
 
@@ -421,7 +452,7 @@ def main(argv: Sequence[str]) -> None:
 
     callbacks = []
     if worker == 0:
-        callbacks.append(RunLog(work_dir, position.step))
+        callbacks.append(RunLog(work_dir, position.step, position.finished_epochs))
         callbacks.append(ProgressLine(FLAGS.epochs, steps_per_epoch))
     loop = TrainingLoop(
         strategy,
@@ -465,6 +496,15 @@ def main(argv: Sequence[str]) -> None:
             finished.set_weights(model.get_weights())
             save_model(finished, work_dir / "model.keras")
             claim.close()
+
+
+def _decay_epochs(epochs: Sequence[str]) -> list[float]:
+    try:
+        return [float(epoch) for epoch in epochs]
+    except ValueError:
+        raise ValueError(
+            f"--decay_epochs are numbers as in 44,88. Received: {','.join(epochs)}"
+        ) from None
 
 
 def _flipped_classes(pairs: Sequence[str]) -> dict[int, int]:

@@ -22,6 +22,7 @@ from keras_rms.training import strategies
 from keras_rms.training.checkpointing import Checkpoints, model_state
 from keras_rms.training.cluster_watch import with_exit_status
 from keras_rms.training.loop import TrainingLoop
+from keras_rms.training.mixing import CutMix
 from keras_rms.training.optimizer import MomentumSGD
 from keras_rms.training.position import Position
 from keras_rms.training.run_log import RunLog
@@ -49,7 +50,13 @@ def small_model(random_layers=True, wide=0, seed=3):
     if wide:
         x = keras.layers.Dense(wide // 4, kernel_initializer=initializer, name="wide")(x)
     x = keras.layers.Dense(3, kernel_initializer=initializer, name="logits")(x)
-    return keras.Model(inputs, x)
+    model = keras.Model(inputs, x)
+    # The same weights on every backend.
+    random = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        if variable.name == "kernel":
+            variable.assign(random.normal(0, 0.2, variable.shape))
+    return model
 
 
 def small_batches(start, batch_size=8, workers=1, worker=0):
@@ -95,6 +102,10 @@ class Options:
     steps_per_call: int = 2
     step_seconds: float = 0.0
     average_decay: float | None = None
+    accumulation: int = 1
+    mixing: bool = False
+    clip_norm: float | None = None
+    validation_seconds: float = 0.0
 
 
 def train(options):
@@ -110,11 +121,20 @@ def train(options):
         model = small_model(options.random_layers, options.wide)
         if options.sync_bn:
             model = synchronize_batch_norm(model)
-        optimizer = MomentumSGD(model.trainable_variables, schedule, weight_decay=1e-4)
+        optimizer = MomentumSGD(
+            model.trainable_variables, schedule, weight_decay=1e-4, clip_norm=options.clip_norm
+        )
         average = None
         if options.average_decay:
             average = WeightAverage(model.trainable_variables, options.average_decay)
-    step = TrainStep(model, optimizer, 8, average=average)
+    step = TrainStep(
+        model,
+        optimizer,
+        8,
+        average=average,
+        accumulation=options.accumulation,
+        mixing=CutMix() if options.mixing else None,
+    )
     state = {**model_state(model), **step.state()}
     checkpoints = Checkpoints(Path(options.work_dir) / "checkpoints", state)
     saved = checkpoints.restore_newest()
@@ -122,7 +142,7 @@ def train(options):
     strategies.check_same_on_all_workers(strategy, "step to continue from", position.step)
     callbacks = []
     if worker == 0:
-        callbacks.append(RunLog(options.work_dir, position.step))
+        callbacks.append(RunLog(options.work_dir, position.step, position.finished_epochs))
         with open(Path(options.work_dir) / "starts.txt", "a") as file:
             file.write(f"{position.step}\n")
     if options.step_seconds:
@@ -136,6 +156,11 @@ def train(options):
         if worker == 0:
             checkpoints.save(position.step, dataclasses.asdict(position), best)
 
+    def validate(step):
+        (Path(options.work_dir) / f"validating_{worker}").touch()
+        time.sleep(options.validation_seconds)
+        return {"validation_top1": 0.5}
+
     TrainingLoop(
         strategy,
         step,
@@ -145,6 +170,7 @@ def train(options):
         epochs=options.epochs,
         steps_per_epoch=STEPS_PER_EPOCH,
         schedule=schedule,
+        validate=validate if options.validation_seconds else None,
         save=save,
         checkpoint_every=options.checkpoint_every,
         steps_per_call=options.steps_per_call,
@@ -169,15 +195,20 @@ def _process(options):
 def start(options):
     """Starts a training in a process of its own; `process.exitcode` is its status."""
     Path(options.work_dir).mkdir(parents=True, exist_ok=True)
+    process = context().Process(target=_process, args=(options,), daemon=True)
+    process.start()
+    return process
+
+
+def context():
+    """The server that processes are forked from."""
     # The server imports what to preload from here; it ignores this process's sys.path.
     folders = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     if folders[0] not in folders[1:]:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=_process, args=(options,), daemon=True)
-    process.start()
-    return process
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["small_training"])
+    return server
 
 
 def run(options, seconds=300):

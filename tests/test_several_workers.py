@@ -90,6 +90,22 @@ def test_a_killed_worker_ends_the_other_and_both_resume(tmp_path):
         assert_close(small_training.final(again[0], worker), expected, 1e-6)
 
 
+def test_a_worker_killed_in_a_validation_ends_the_other(tmp_path):
+    """When the workers exchange nothing, and it takes longer than anybody wants to wait."""
+    both, processes = start_two(tmp_path, epochs=1, validation_seconds=90)
+    end = time.monotonic() + 120
+    while len(list(tmp_path.glob("validating_*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    processes[0].kill()
+    started = time.monotonic()
+    processes[1].join(85)
+    assert processes[1].exitcode == 76, small_training.output(both[1])
+    assert time.monotonic() - started < 60
+    message = small_training.output(both[1])
+    assert f"Worker {both[0].cluster[0]} does not answer any more" in message
+    assert "Start the same command on all workers again" in message and "Traceback" not in message
+
+
 def test_a_request_to_stop_one_worker_stops_both_at_one_step(tmp_path):
     both, processes = start_two(tmp_path, step_seconds=0.1, checkpoint_every=1000)
     log = tmp_path / "log.jsonl"

@@ -4,13 +4,13 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 FILE = "step_{:010d}.npz"
 BEST = "best.npz"
@@ -70,7 +70,7 @@ class Checkpoints:
     def __init__(
         self,
         folder: str | os.PathLike,
-        state: Mapping[str, keras.Variable | tf.Variable],
+        state: Mapping[str, keras.Variable],
         keep: int = 3,
     ) -> None:
         if keep < 1:
@@ -90,21 +90,14 @@ class Checkpoints:
         Raises:
             OSError: If the disk is full or the folder cannot be written; what was there remains.
         """
-        arrays = {name: _value(variable) for name, variable in self.state.items()}
+        arrays = {n: keras.ops.convert_to_numpy(v.value) for n, v in self.state.items()}
         arrays[_HOST] = np.frombuffer(json.dumps({**host, "step": step}).encode(), np.uint8)
         path = self.folder / FILE.format(step)
-        try:
+        with saving(f"The checkpoint of step {step} in {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda file: np.savez(file, **arrays))
             if best:
                 write_whole(self.folder / BEST, lambda file: np.savez(file, **arrays))
-        except OSError as error:
-            raise OSError(
-                f"The checkpoint of step {step} could not be written to {self.folder} "
-                f"({error.strerror or error}). The checkpoints saved before it are untouched: make "
-                "room or repair the disk, then run the same command again to continue from the "
-                "newest of them."
-            ) from error
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path
@@ -167,21 +160,26 @@ def save_model(model: keras.Model, path: str | os.PathLike) -> None:
     """
     path = Path(path)
     unfinished = path.with_name(f"{path.stem}.unfinished.keras")
+    with saving(str(path)):
+        try:
+            model.save(unfinished)
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def saving(what: str) -> Iterator[None]:
+    """Explains an OSError inside, as of a full disk; `what` was to be written."""
     try:
-        model.save(unfinished)
-        os.replace(unfinished, path)
+        yield
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(
-            f"{path} could not be written ({error.strerror or error}). The last checkpoint holds "
-            "the same weights: make room or repair the disk, then run the same command again."
+            f"{what} could not be written ({error.strerror or error}). The checkpoints saved "
+            "before are untouched: make room, or repair the disk or its permissions, then run the "
+            "same command again to continue from the newest of them."
         ) from error
-
-
-def _value(variable: keras.Variable | tf.Variable) -> np.ndarray:
-    return keras.ops.convert_to_numpy(
-        variable.value if isinstance(variable, keras.Variable) else variable
-    )
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

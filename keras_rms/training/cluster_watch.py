@@ -1,9 +1,10 @@
 """Ending a worker with a message where TensorFlow would wait without end for another."""
 
 import os
+import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from keras_rms.training.errors import LOST_WORKER, TrainingStopped, WorkerLost
 
@@ -49,6 +50,66 @@ class Deadline:
 
     def _expire(self) -> None:
         self._end(self._message(), WorkerLost.exit_code)
+
+
+class PeerWatch:
+    """Ends the process if another worker is gone while this one works alone, as in a validation.
+
+    TensorFlow tells Python that a worker is lost only when the next exchange with it fails. The
+    first worker looks after all others and these after the first, so that all end soon.
+
+    Example:
+
+    >>> with PeerWatch(["host0:2222", "host1:2222"], task=1):
+    ...     validate(model)
+
+    Args:
+        addresses: "host:port" of every worker, where TensorFlow listens.
+        task: This worker's position.
+        interval: Seconds between two looks; three in vain are enough.
+        end: Takes a paragraph and the exit status; for tests.
+    """
+
+    _LOOKS = 3
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        task: int,
+        interval: float = 5.0,
+        end: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._watched = list(addresses[1:] if task == 0 else addresses[:1])
+        self._interval = interval
+        self._end = end or end_process
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        in_vain = 0
+        while not self._over.wait(self._interval):
+            gone = [address for address in self._watched if not self._listens(address)]
+            in_vain = in_vain + 1 if gone else 0
+            if in_vain == self._LOOKS:
+                self._end(
+                    f"Worker {', '.join(gone)} does not answer any more. Start the same command on "
+                    "all workers again: training continues from the newest checkpoint.",
+                    WorkerLost.exit_code,
+                )
+                return
+
+    def _listens(self, address: str) -> bool:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), self._interval).close()
+        except OSError:
+            return False
+        return True
 
 
 def end_process(message: str, status: int) -> None:

@@ -44,6 +44,23 @@ class WorkerLost(TrainingStopped):
         )
 
 
+class OutOfMemory(TrainingStopped):
+    """A step does not fit into the device's memory."""
+
+    @classmethod
+    def because_of(cls, error: Exception) -> "OutOfMemory | None":
+        """None if `error` is of another kind."""
+        # JAX has one class for all that goes wrong on a device.
+        on_jax = str(error).startswith("RESOURCE_EXHAUSTED")
+        if not on_jax and not isinstance(error, tf.errors.ResourceExhaustedError):
+            return None
+        return cls(
+            f"A step does not fit into the device's memory ({str(error).splitlines()[0]}). Take "
+            "the batch in parts with --accumulation, or make it smaller with --batch_size or "
+            "--crop_size."
+        )
+
+
 class NotFinite(TrainingStopped):
     """The loss or a gradient is infinite or not a number.
 

@@ -53,10 +53,13 @@ class ViewScorer:
         several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         one_device = strategy is None or several_workers
         self._strategy = tf.distribute.get_strategy() if one_device else strategy
-        self._score = tf.function(
-            lambda views: self._strategy.run(_mean_probabilities, args=(model, views)),
-            reduce_retracing=True,
-        )
+
+        def score(views: tf.Tensor) -> tf.Tensor:
+            return self._strategy.run(_mean_probabilities, args=(model, views))
+
+        # Other backends compile the network in `view_outputs`.
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        self._score = tf.function(score, reduce_retracing=True) if on_tensorflow else score
 
     def scores(
         self, batches: tf.data.Dataset, on_batch: Callable[[int], None] | None = None
@@ -110,6 +113,10 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 (videos, views, outputs).
     """
+    if keras.backend.backend() != "tensorflow":
+        clips = np.moveaxis(np.asarray(views), 1, 0)
+        outputs = [model.predict_on_batch(as_inputs(model, clip)) for clip in clips]
+        return np.stack(outputs, 1).astype("float32")
     outputs = tf.map_fn(
         lambda clip: tf.cast(model(as_inputs(model, clip), training=False), tf.float32),
         tf.transpose(views, (1, 0, 2, 3, 4, 5)),

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rms.training import errors, train_step
-from keras_rms.training.cluster_watch import Deadline
+from keras_rms.training.cluster_watch import Deadline, PeerWatch
 from keras_rms.training.position import Position, Speed
 from keras_rms.training.stop_signals import StopSignals
-from keras_rms.training.strategies import distribute, num_workers
+from keras_rms.training.strategies import distribute, worker_addresses, worker_index
 
 # How long a call should take: long enough that Python costs nothing, short enough for a progress
 # line and for SIGTERM, which is heard between calls.
@@ -97,10 +97,12 @@ class TrainingLoop:
         self._steps_per_call = steps_per_call
         self._measure_wait = measure_wait
         self._worker_timeout = worker_timeout
-        self._several_workers = num_workers(strategy) > 1
+        self._workers = worker_addresses(strategy)
+        self._several_workers = len(self._workers) > 1
         self._stop_requested = False
         self._speed = Speed()
         self._validation_seconds = 0.0
+        self._saved: Position | None = None
 
     def run(self, position: Position) -> None:
         """Trains from `position`, which it moves, to the end.
@@ -119,6 +121,10 @@ class TrainingLoop:
                     raise errors.WorkerLost.because_of(
                         error, f" after step {position.step}"
                     ) from error
+                except Exception as error:
+                    if stop := errors.OutOfMemory.because_of(error):
+                        raise stop from error
+                    raise
             self._callbacks.on_train_end()
 
     def _run_epochs(self, position: Position) -> None:
@@ -136,6 +142,8 @@ class TrainingLoop:
 
     def _request_stop(self) -> None:
         self._stop_requested = True
+        if self._saved:
+            self._preempted(self._saved)
 
     def _train_until(self, end: int, position: Position, iterator: Iterator) -> None:
         """Trains to step `end`, saving on the way."""
@@ -167,7 +175,7 @@ class TrainingLoop:
                 tf.constant(count, tf.int64),
                 tf.constant([float(self._stop_requested), seconds_per_step]),
             )
-            result = {name: value.numpy() for name, value in result.items()}
+            result = {name: np.asarray(value) for name, value in result.items()}
         seconds = time.monotonic() - started
         self._check_finite(result, position)
         sums, wait = result["sums"].tolist(), float(result["wait"])
@@ -232,8 +240,11 @@ class TrainingLoop:
         best = False
         if self._validate and (last or (epoch + 1) % self._validate_every == 0):
             started = time.monotonic()
-            with self._deadline(position):
+            # All is saved and a validation can take long; several workers must go on together.
+            self._saved = None if self._several_workers else position
+            with self._deadline(position), self._watch():
                 logs.update(self._validate(position.step))
+            self._saved = None
             self._validation_seconds = time.monotonic() - started
             position.seconds += self._validation_seconds
             best = logs["validation_top1"] > position.best
@@ -253,6 +264,11 @@ class TrainingLoop:
                 "command on all workers again: training continues from the newest checkpoint."
             ),
         )
+
+    def _watch(self) -> AbstractContextManager:
+        if not self._several_workers:
+            return nullcontext()
+        return PeerWatch(self._workers, worker_index(self._strategy))
 
     def _preempted(self, position: Position) -> None:
         raise errors.Preempted(

@@ -1,6 +1,9 @@
 """Dynamic loss scaling, without which small gradients vanish in float16."""
 
-import tensorflow as tf
+import keras
+from keras import ops
+
+Tensor = keras.KerasTensor
 
 # Below this the gradient itself is at fault, not float16's range.
 _SMALLEST = 2.0**-10
@@ -32,27 +35,27 @@ class LossScale:
         if growth_steps < 1:
             raise ValueError(f"growth_steps must be at least 1. Received: {growth_steps=}")
         self.growth_steps = growth_steps
-        self.value = tf.Variable(initial, trainable=False, dtype=tf.float32)
-        self.finite_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.value = keras.Variable(initial, dtype="float32", trainable=False)
+        self.finite_steps = keras.Variable(0, dtype="int32", trainable=False)
 
-    def scale(self, loss: tf.Tensor) -> tf.Tensor:
+    def scale(self, loss: Tensor) -> Tensor:
         """The loss to differentiate."""
         return loss * self.value
 
-    def unscale(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    def unscale(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients of the loss itself."""
         return [gradient / self.value for gradient in gradients]
 
-    def update(self, finite: tf.Tensor) -> tf.Tensor:
+    def update(self, finite: Tensor) -> Tensor:
         """Moves the scale after a step; returns False once it is too small to go on."""
-        steps = tf.where(finite, self.finite_steps + 1, 0)
+        steps = ops.where(finite, self.finite_steps + 1, 0)
         grows = steps >= self.growth_steps
-        factor = tf.where(finite, tf.where(grows, 2.0, 1.0), 0.5)
-        value = tf.minimum(self.value * factor, 2.0**100)
-        self.finite_steps.assign(tf.where(grows, tf.zeros_like(steps), steps))
+        factor = ops.where(finite, ops.where(grows, 2.0, 1.0), 0.5)
+        value = ops.minimum(self.value * factor, 2.0**100)
+        self.finite_steps.assign(ops.where(grows, 0, steps))
         self.value.assign(value)
         return value >= _SMALLEST
 
-    def state(self) -> dict[str, tf.Variable]:
+    def state(self) -> dict[str, keras.Variable]:
         """What a checkpoint has to hold, by name."""
         return {"loss_scale/value": self.value, "loss_scale/finite_steps": self.finite_steps}

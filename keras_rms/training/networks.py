@@ -54,5 +54,5 @@ def as_inputs(model: keras.Model, clips: Any) -> Any:
         clips: (batch, time, height, width, channels), or what the network takes.
     """
     if len(clips.shape) > len(model.input_shape):
-        return keras.ops.squeeze(clips, axis=1)
+        return clips[:, 0]
     return clips

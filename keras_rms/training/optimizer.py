@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import keras
-import tensorflow as tf
+from keras import ops
+
+Tensor = keras.KerasTensor
 
 
 class MomentumSGD:
@@ -37,7 +39,7 @@ class MomentumSGD:
     def __init__(
         self,
         variables: Sequence[keras.Variable],
-        schedule: Callable[[tf.Tensor], tf.Tensor],
+        schedule: Callable[[Tensor], Tensor],
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
@@ -56,11 +58,12 @@ class MomentumSGD:
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
         self.velocities = [
-            tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in self.trained
+            keras.Variable("zeros", variable.shape, "float32", trainable=False, name="velocity")
+            for variable in self.trained
         ]
 
     def apply(
-        self, gradients: Sequence[tf.Tensor], step: tf.Tensor, healthy: tf.Tensor | bool = True
+        self, gradients: Sequence[Tensor], step: Tensor, healthy: Tensor | bool = True
     ) -> None:
         """Takes one step; inside `strategy.run`, with gradients already added over the replicas.
 
@@ -70,19 +73,21 @@ class MomentumSGD:
             healthy: Where False, nothing changes.
         """
         if self.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        rate = tf.cast(self.schedule(step), tf.float32)
+            norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+            share = self.clip_norm / ops.maximum(norm, self.clip_norm)
+            gradients = [share * gradient for gradient in gradients]
+        rate = ops.cast(self.schedule(step), "float32")
         for variable, velocity, gradient in zip(self.trained, self.velocities, gradients):
-            value = tf.convert_to_tensor(variable.value)
+            value, speed = ops.convert_to_tensor(variable), ops.convert_to_tensor(velocity)
             if self.weight_decay and is_kernel(variable):
                 gradient += self.weight_decay * value
-            moved = self.momentum * velocity + gradient
+            moved = self.momentum * speed + gradient
             updated = value - rate * (self.momentum * moved + gradient)
             # Every replica holds the same numbers here, so each writes its own copy.
-            velocity.assign(tf.where(healthy, moved, velocity))
-            variable.value.assign(tf.where(healthy, updated, value))
+            velocity.assign(ops.where(healthy, moved, speed))
+            variable.assign(ops.where(healthy, updated, value))
 
-    def state(self) -> dict[str, tf.Variable]:
+    def state(self) -> dict[str, keras.Variable]:
         """What a checkpoint has to hold, by name."""
         names = (variable.path for variable in self.trained)
         return {f"velocity/{name}": slot for name, slot in zip(names, self.velocities)}

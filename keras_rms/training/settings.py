@@ -13,7 +13,7 @@ from typing import BinaryIO
 from keras_rms.training.checkpointing import write_whole
 
 FILE = "settings.json"
-_PACKAGES = ("keras", "tensorflow", "numpy", "keras_rms")
+_PACKAGES = ("keras", "tensorflow", "jax", "numpy", "keras_rms")
 
 
 def provenance(source: str | os.PathLike) -> dict:
@@ -25,6 +25,20 @@ def provenance(source: str | os.PathLike) -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "git_commit": _commit(Path(source))}
+
+
+def earlier(work_dir: str | os.PathLike, made_with: dict) -> list[dict]:
+    """The `provenance` of the parts of a run that were made with something else, oldest first.
+
+    Args:
+        work_dir: The work folder.
+        made_with: The `provenance` of the part to come.
+    """
+    if not (Path(work_dir) / FILE).exists():
+        return []
+    before = read(work_dir)
+    last = {name: before.get(name) for name in made_with}
+    return before.get("earlier", []) + ([] if last == made_with else [last])
 
 
 def _commit(source: Path) -> str | None:
@@ -98,11 +112,15 @@ def _short(value: object) -> str:
     return text if len(text) < 80 else text[:77] + "..."
 
 
+class InUseError(ValueError):
+    """Another process trains in the folder."""
+
+
 def lock(work_dir: str | os.PathLike) -> BinaryIO:
     """Claims the folder for this process until the returned file is closed or the process ends.
 
     Raises:
-        ValueError: If another process has it.
+        InUseError: If another process has it.
     """
     path = Path(work_dir) / ".lock"
     file = open(path, "a+b")
@@ -112,7 +130,7 @@ def lock(work_dir: str | os.PathLike) -> BinaryIO:
         file.seek(0)
         holder = file.read().decode(errors="replace").strip()
         file.close()
-        raise ValueError(
+        raise InUseError(
             f"Another training is running in {work_dir} ({holder}). Wait for it, stop it, or "
             "choose another work_dir."
         ) from None

@@ -3,8 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import keras
 import tensorflow as tf
 
 from keras_rms.training.rendezvous import meet
@@ -19,7 +20,8 @@ def make_strategy(
     """The strategy for this process; call it before TensorFlow runs its first operation.
 
     Several machines are recognised from `cluster` and `task`, from the variable TF_CONFIG, or from
-    SLURM's variables when `srun` started several tasks, in this order.
+    SLURM's variables when `srun` started several tasks, in this order. The JAX backend trains on
+    one device: its default one.
 
     Args:
         replicas: Devices of this machine to use. 0 means every GPU, or one CPU device where there
@@ -37,14 +39,30 @@ def make_strategy(
         ValueError: If there are not as many devices, or the cluster's description is wrong.
         WorkerLost: If the other workers do not appear.
     """
-    _choose_devices(replicas)
     config = describe_cluster(cluster, task)
+    if keras.backend.backend() == "jax":
+        if replicas > 1 or config:
+            raise ValueError(
+                "The JAX backend trains on one device. Leave out --replicas, --cluster and "
+                "TF_CONFIG, or set KERAS_BACKEND=tensorflow to train on several."
+            )
+        tf.config.set_visible_devices([], "GPU")  # JAX wants its memory
+        return tf.distribute.get_strategy()
+    _choose_devices(replicas)
     if config:
         meet(config["cluster"]["worker"], config["task"]["index"], worker_timeout)
         return tf.distribute.MultiWorkerMirroredStrategy()
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    names = [device.name for device in tf.config.list_logical_devices(device_kind())]
     return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+
+
+def device_kind() -> str:
+    """CPU, GPU or TPU: what the network runs on."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend().upper()
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
 
 
 def _choose_devices(replicas: int) -> None:
@@ -78,11 +96,13 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
     Raises:
         ValueError: If `cluster` or `task` is wrong, or TF_CONFIG cannot be read.
     """
+    if not os.environ.get("TF_CONFIG"):
+        os.environ.pop("TF_CONFIG", None)
     if cluster:
         config = _from_list(list(cluster), task)
     elif task is not None:
         raise ValueError(f"task={task} says which worker this is, but no cluster was given.")
-    elif os.environ.get("TF_CONFIG"):
+    elif "TF_CONFIG" in os.environ:
         config = _from_variable(os.environ["TF_CONFIG"])
     else:
         config = _from_slurm(os.environ)
@@ -94,9 +114,11 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
 
 def _from_list(cluster: list[str], task: int | None) -> dict:
     for address in cluster:
-        if not re.fullmatch(r".+:\d+", address):
+        port = re.fullmatch(r".+:(\d+)", str(address))
+        if not port or not 0 < int(port[1]) < 65536:
             raise ValueError(
-                f"cluster must be host:port,host:port,... with a port for each. Received: {address}"
+                "cluster must be host:port,host:port,... with a port for each, 1 to 65535. "
+                f"Received: {address}"
             )
     if len(set(cluster)) != len(cluster):
         raise ValueError(f"cluster names an address twice. Received: cluster={','.join(cluster)}")
@@ -115,6 +137,8 @@ def _from_variable(text: str) -> dict | None:
         if not workers:
             return None
         index, kind = int(config["task"]["index"]), config["task"]["type"]
+        if not isinstance(workers, list):
+            raise TypeError("worker must be a list")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             'The variable TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, '
@@ -128,15 +152,27 @@ def _from_variable(text: str) -> dict | None:
     return _from_list(list(workers), index)
 
 
-def _from_slurm(variables: dict[str, str]) -> dict | None:
-    if int(variables.get("SLURM_NTASKS", "1")) < 2 or "SLURM_PROCID" not in variables:
+def _from_slurm(variables: Mapping[str, str]) -> dict | None:
+    """Reads what `srun` says of its own tasks; `sbatch` sets other variables, for its script."""
+    if variables.get("SLURM_STEP_NUM_TASKS", "1") == "1":
         return None
-    nodes = _expand_nodes(variables.get("SLURM_STEP_NODELIST", variables["SLURM_JOB_NODELIST"]))
-    tasks = _expand_counts(variables.get("SLURM_STEP_TASKS_PER_NODE", "1"), len(nodes))
-    # Two jobs on one node must not meet on one port, so the port follows from the job's number.
-    first = 20000 + int(variables.get("SLURM_JOB_ID", "0")) % 20000
+    try:
+        total, task = int(variables["SLURM_STEP_NUM_TASKS"]), int(variables["SLURM_PROCID"])
+        nodes = _expand_nodes(variables["SLURM_STEP_NODELIST"])
+        tasks = _expand_counts(variables["SLURM_STEP_TASKS_PER_NODE"])
+        if len(nodes) != len(tasks) or sum(tasks) != total or not 0 <= task < total:
+            raise ValueError("the numbers of nodes and tasks do not agree")
+        # Jobs, and steps of a job, that share a node must not meet on one port.
+        job, step = (int(variables.get(f"SLURM_{name}_ID", "0")) for name in ("JOB", "STEP"))
+    except (KeyError, ValueError) as error:
+        seen = {name: text for name, text in variables.items() if name.startswith("SLURM_STEP_")}
+        raise ValueError(
+            f"SLURM's variables do not describe the tasks that srun started ({error!r}). Give "
+            f"--cluster=host:port,... and --task instead. Received: {seen}"
+        ) from error
+    first = 20000 + (job + 101 * step) % 20000
     cluster = [f"{node}:{first + i}" for node, count in zip(nodes, tasks) for i in range(count)]
-    return _from_list(cluster, int(variables["SLURM_PROCID"]))
+    return _from_list(cluster, task)
 
 
 def _expand_nodes(text: str) -> list[str]:
@@ -152,12 +188,12 @@ def _expand_nodes(text: str) -> list[str]:
     return names
 
 
-def _expand_counts(text: str, nodes: int) -> list[int]:
+def _expand_counts(text: str) -> list[int]:
     """SLURM's short form of tasks per node, written out: "2(x3),1" -> 2, 2, 2, 1."""
     counts = []
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
         counts += [int(count)] * int(times or 1)
-    return counts if len(counts) == nodes else counts[:1] * nodes
+    return counts
 
 
 def worker_index(strategy: tf.distribute.Strategy) -> int:
@@ -167,9 +203,14 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """Number of processes that train together."""
+    return len(worker_addresses(strategy)) or 1
+
+
+def worker_addresses(strategy: tf.distribute.Strategy) -> list[str]:
+    """The "host:port" of every worker; none on a single machine."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return 1
-    return len(strategy.cluster_resolver.cluster_spec().job_tasks("worker"))
+        return []
+    return list(strategy.cluster_resolver.cluster_spec().job_tasks("worker"))
 
 
 def replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> int:
@@ -202,7 +243,7 @@ def distribute(strategy: tf.distribute.Strategy, data: tf.data.Dataset) -> tf.da
 
 
 def check_same_on_all_workers(strategy: tf.distribute.Strategy, name: str, value: float) -> None:
-    """Raises ValueError unless every worker calls it with the same value."""
+    """Raises ValueError unless every worker calls it with the same number."""
     if num_workers(strategy) == 1:
         return
 

@@ -1,9 +1,14 @@
-"""One step on one replica, and several of them in one call."""
+"""One step on one replica, and several of them in one call.
 
-from collections.abc import Callable
+What differs between the backends is who differentiates and compiles: TensorFlow here, over all
+replicas of a strategy, and JAX in `jax_steps`, on one device.
+"""
+
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from keras_rms.training.loss_scaling import LossScale
 from keras_rms.training.mixing import Mixing
@@ -11,12 +16,16 @@ from keras_rms.training.networks import as_inputs
 from keras_rms.training.optimizer import MomentumSGD
 from keras_rms.training.weight_average import WeightAverage
 
+Tensor = keras.KerasTensor
+
 # What a step adds up over its clips, in the order of the vector that the steps return.
 SUMS = ("loss", "correct", "clips")
 
 
 class TrainStep:
     """Forward, backward, sum over the replicas, update.
+
+    The call is for TensorFlow; JAX calls `prepare`, `loss` and `update`.
 
     Args:
         model: uint8 or float clips -> logits.
@@ -73,7 +82,7 @@ class TrainStep:
         if jit_compile:
             self._gradients = tf.function(self._gradients_of_part, jit_compile=True)
 
-    def state(self) -> dict[str, tf.Variable]:
+    def state(self) -> dict[str, keras.Variable]:
         """What a checkpoint has to hold beside the model, by name."""
         parts = (self.optimizer, self.loss_scale, self.average)
         return {name: v for part in parts if part for name, v in part.state().items()}
@@ -88,30 +97,49 @@ class TrainStep:
             on. Where a gradient is not finite, no weight has changed.
         """
         replica = tf.distribute.get_replica_context()
-        clips = as_inputs(self.model, clips)
-        targets = tf.one_hot(labels, self.model.output_shape[-1])
-        if self.mixing:
-            clips, targets = self.mixing(clips, targets, self._seed_of(step, replica))
+        clips, targets = self.prepare(clips, labels, step, replica.replica_id_in_sync_group)
         gradients, sums = self._accumulate(clips, targets)
         statistics = [variable.value for variable in self._statistics]
         # Copies lie on the replica's own device, so that all of them are added in one go.
         own = tf.nest.map_structure(tf.identity, [gradients, sums, statistics])
         gradients, sums, statistics = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
+        finite = self.update(gradients, sums, step)
+        self._average_statistics(statistics, replica.num_replicas_in_sync)
+        return sums, finite
+
+    def prepare(
+        self, clips: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, replica: tf.Tensor | int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mixed clips, and targets of shape (clips, classes); TensorFlow on every backend."""
+        clips = as_inputs(self.model, clips)
+        targets = tf.one_hot(labels, self.model.output_shape[-1])
+        if not self.mixing:
+            return clips, targets
+        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
+        seed = tf.random.fold_in(seed, tf.cast(replica, tf.int64))
+        return self.mixing(clips, targets, seed)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What to differentiate, and the sums named in `SUMS`."""
+        smooth = (1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[-1]
+        logits = ops.cast(logits, "float32")
+        losses = ops.categorical_crossentropy(smooth, logits, from_logits=True)
+        correct = ops.equal(ops.argmax(logits, -1), ops.argmax(targets, -1))
+        loss, clips = ops.sum(losses), ops.cast(ops.shape(targets)[0], "float32")
+        sums = ops.stack([loss, ops.sum(ops.cast(correct, "float32")), clips])
+        mean = loss / self.global_batch_size
+        return self.loss_scale.scale(mean) if self.loss_scale else mean, sums
+
+    def update(self, gradients: Sequence[Tensor], sums: Tensor, step: Tensor) -> Tensor:
+        """Moves the weights; returns whether training can go on."""
         if self.loss_scale:
             gradients = self.loss_scale.unscale(gradients)
-        healthy = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+        healthy = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients]))
         self.optimizer.apply(gradients, step, healthy)
         if self.average:
             self.average.update(step)
-        self._average_statistics(statistics, replica.num_replicas_in_sync)
-        loss_is_finite = tf.reduce_all(tf.math.is_finite(sums))
-        if self.loss_scale:
-            return sums, loss_is_finite & self.loss_scale.update(healthy)
-        return sums, loss_is_finite & healthy
-
-    def _seed_of(self, step: tf.Tensor, replica: tf.distribute.ReplicaContext) -> tf.Tensor:
-        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
-        return tf.random.fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int64))
+        goes_on = self.loss_scale.update(healthy) if self.loss_scale else healthy
+        return ops.logical_and(ops.all(ops.isfinite(sums)), goes_on)
 
     def _accumulate(
         self, clips: tf.Tensor, targets: tf.Tensor
@@ -128,19 +156,10 @@ class TrainStep:
     def _gradients_of_part(
         self, clips: tf.Tensor, targets: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        classes = targets.shape[-1]
-        smooth = (1 - self.label_smoothing) * targets + self.label_smoothing / classes
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.model(clips, training=True), tf.float32)
-            loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
-            mean = loss / self.global_batch_size
-            if self.loss_scale:
-                mean = self.loss_scale.scale(mean)
+            loss, sums = self.loss(self.model(clips, training=True), targets)
         variables = [variable.value for variable in self.optimizer.trained]
-        gradients = tape.gradient(mean, variables, unconnected_gradients="zero")
-        correct = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
-        correct = tf.reduce_sum(tf.cast(correct, tf.float32))
-        return gradients, tf.stack([loss, correct, tf.cast(tf.shape(clips)[0], tf.float32)])
+        return tape.gradient(loss, variables, unconnected_gradients="zero"), sums
 
     def _average_statistics(self, sums: list[tf.Tensor], replicas: int) -> None:
         """Gives each replica the mean of all running statistics of batch normalisation.
@@ -158,7 +177,7 @@ def make_several_steps(
     """A compiled function that takes `count` steps in one call.
 
     Args:
-        strategy: From `make_strategy`.
+        strategy: From `make_strategy`; on the JAX backend there is one device.
         train_step: See `TrainStep`.
         measure_wait: False where TensorFlow allows no clock, which it does not after
             `enable_op_determinism`; "wait" is then 0.
@@ -169,6 +188,10 @@ def make_several_steps(
         rest was left out) and "agreed": the mean of the workers' `request` vectors, which lets
         workers agree on what to do next without another message.
     """
+    if keras.backend.backend() == "jax":
+        from keras_rms.training import jax_steps  # JAX need not be installed for TensorFlow
+
+        return jax_steps.make_several_steps(train_step, measure_wait)
 
     def exchange(request: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 
 class WeightAverage:
@@ -34,30 +34,30 @@ class WeightAverage:
         self.trained = list(variables)
         self.decay = decay
         self.averages = [
-            tf.Variable(tf.convert_to_tensor(variable.value), trainable=False)
+            keras.Variable(ops.copy(variable), trainable=False, name="average")
             for variable in self.trained
         ]
 
-    def update(self, step: tf.Tensor) -> None:
+    def update(self, step: keras.KerasTensor) -> None:
         """Takes the weights in; inside `strategy.run`, after the optimizer's step `step`."""
-        step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self.decay, (1 + step) / (10 + step))
+        step = ops.cast(step, "float32")
+        decay = ops.minimum(self.decay, (1 + step) / (10 + step))
         for average, variable in zip(self.averages, self.trained):
-            average.assign(decay * average + (1 - decay) * variable.value)
+            average.assign(decay * average + (1 - decay) * variable)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """While active, the model's weights are the averages."""
-        own = [keras.ops.convert_to_numpy(variable.value) for variable in self.trained]
+        own = [ops.convert_to_numpy(variable.value) for variable in self.trained]
         for variable, average in zip(self.trained, self.averages):
-            variable.assign(average.numpy())
+            variable.assign(ops.convert_to_numpy(average))
         try:
             yield
         finally:
             for variable, value in zip(self.trained, own):
                 variable.assign(value)
 
-    def state(self) -> dict[str, tf.Variable]:
+    def state(self) -> dict[str, keras.Variable]:
         """What a checkpoint has to hold, by name."""
         names = (variable.path for variable in self.trained)
         return {f"average/{name}": average for name, average in zip(names, self.averages)}
