@@ -6,8 +6,9 @@
 Trains and evaluates each method of the table once for each seed, one after the other, with
 scripts/train.py and scripts/evaluate.py. DIR of --output gets a folder a run under runs/, and
 table_1c.md and table_1c.json, which are renewed after every run. Run the same command again to
-continue after a kill: what is done is not done again, and tables share the runs that they have in
-common. A run that fails is named and does not stop the others; the exit status is then 1.
+continue after a kill: what is done is not done again, a training that outlived the kill is waited
+for, and tables share the runs that they have in common. A run that fails is named and does not
+stop the others; the exit status is then 1.
 
 On the demonstration dataset in its comparison form, with a small network, hours on two cores:
 
@@ -39,6 +40,7 @@ from pipelines import quiet_tensorflow  # noqa: F401  (before what imports Tenso
 from absl import flags
 
 from keras_rms.training import paper_tables, result_tables
+from keras_rms.training.settings import InUseError, lock
 from pipelines import command_line
 
 _TABLE = flags.DEFINE_enum(
@@ -74,6 +76,7 @@ _VIEWS = flags.DEFINE_string(
 SCRIPTS = Path(__file__).resolve().parent
 _COMMAND_FILE = "command.json"
 _OUTPUT_FILE = "output.txt"
+_POLL_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -182,6 +185,8 @@ def _train_and_evaluate(
     train_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
     _claim(folder, train_flags, recipe.read_text() if recipe else "")
     if not (folder / "model.keras").exists():
+        _wait_until_free(folder)
+    if not (folder / "model.keras").exists():
         _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
     settings = json.loads((folder / "settings.json").read_text())
     read_as = [f"--{name}={settings[name]}" for name in ("format", "on_damage")]
@@ -210,6 +215,21 @@ def _claim(folder: Path, train_flags: list[str], recipe: str) -> None:
             f"It was made with other flags, see {path}. Give another --output, or delete the "
             "folder to run it anew."
         )
+
+
+def _wait_until_free(folder: Path) -> None:
+    """Waits for a training of this folder that outlived its grid, or is another grid's."""
+    told = False
+    while True:
+        try:
+            lock(folder).close()
+        except InUseError as reason:
+            if not told:
+                print(f"Waiting. {reason}", flush=True)
+            told = True
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _run(folder: Path, script: str, *words: str) -> None:

@@ -23,7 +23,7 @@ SMALL = (
 def command(data, output, *flags, table="1d", extra=()):
     words = [sys.executable, "scripts/ablate.py", f"--table={table}", f"--data={data}"]
     words += [f"--output={output}", "--model=slow_only_18", "--seeds=1", "--views=2x1", *flags]
-    words += ["--lines=1,2,4"] if table == "1d" else []
+    words += ["--lines=1,2,4"] if table == "1d" and not flags else []
     return [*words, "--", *SMALL, *extra]
 
 
@@ -45,10 +45,7 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
 
     process = subprocess.Popen(command(data, output), cwd=ROOT, start_new_session=True)
     first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
-    end = time.monotonic() + 240
-    while not (second / "settings.json").exists() and time.monotonic() < end:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_for((second / "settings.json").exists, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     written = (first / "model.keras").stat().st_mtime_ns
@@ -76,6 +73,29 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     assert result.stdout.count("FAILED. It was made with other flags") == 2
 
 
+def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
+    words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
+    process = subprocess.Popen(words, cwd=ROOT)
+    folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
+    wait_for((folder / "log.jsonl").exists, process)
+    process.kill()  # alone
+    process.wait()
+    assert not (folder / "model.keras").exists()
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Waiting. Another training is running in" in result.stdout
+    assert (folder / "output.txt").read_text().count("scripts/train.py") == 1
+    table = json.loads((tmp_path / "table_1d.json").read_text())
+    assert [len(line["runs"]) for line in table] == [1, 0, 0, 0, 0]
+
+
+def wait_for(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
 def test_sigterm_ends_the_training_too(tmp_path, data):
     process = subprocess.Popen(
         command(data, tmp_path, extra=["--epochs=1000"]),
@@ -84,10 +104,7 @@ def test_sigterm_ends_the_training_too(tmp_path, data):
         text=True,
     )
     log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
-    end = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < end:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_for(log.exists, process)
     process.terminate()
     assert process.wait(60) == 130
     assert "continues" in process.stderr.read()
