@@ -64,6 +64,8 @@ def start(output, *words, variables=None, largest_file=None):
 
     `largest_file` bytes stand for a full disk.
     """
+    for ending in ("out", "err"):
+        Path(f"{output}.{ending}").write_text("")
     arguments = (str(output), list(map(str, words)), variables or {}, largest_file)
     process = small_training.context().Process(target=_process, args=arguments, daemon=True)
     process.start()
