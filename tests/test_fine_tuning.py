@@ -9,10 +9,10 @@ from keras_rms.training.checkpointing import Checkpoints, model_state
 from keras_rms.training.fine_tuning import initialise_from
 
 
-def model_of(classes, value=None):
+def model_of(classes, value=None, epsilon=1e-3):
     inputs = keras.Input((2, 4, 4, 3))
     x = keras.layers.Conv3D(4, 1, name="conv")(inputs)
-    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.BatchNormalization(epsilon=epsilon, name="bn")(x)
     x = keras.layers.GlobalAveragePooling3D()(x)
     x = keras.layers.Dense(5, name="hidden")(x)
     model = keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x))
@@ -96,3 +96,12 @@ def test_what_cannot_be_loaded_is_named_and_changes_nothing(tmp_path, source, me
         initialise_from(model, source(tmp_path / "work"))
     for name, value in before.items():
         np.testing.assert_array_equal(values(model)[name], value)
+
+
+def test_another_epsilon_is_said(tmp_path, recwarn):
+    source = model_of(3, value=10)
+    folder = save(source, tmp_path / "work", "finished")
+    initialise_from(model_of(3), folder)
+    assert not [w for w in recwarn if "differs" in str(w.message)]
+    with pytest.warns(UserWarning, match=r"its epsilon of bn is 0\.001, that of .* 1e-05"):
+        initialise_from(model_of(3, epsilon=1e-5), folder)

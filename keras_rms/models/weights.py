@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
@@ -139,16 +140,26 @@ def hard_entry(group: h5py.Group, path: str, kind: type) -> h5py.HLObject:
 
 
 def _check_settings(model: keras.Model, path: str) -> None:
-    """What gives the same weights another meaning has to be as it was."""
+    for difference in differing_settings(model, path):
+        raise ValueError(
+            f"The network in {path} computes something else with its weights: {difference}. Build "
+            "the network with the arguments that it was built with, or load the file with "
+            "keras.saving.load_model."
+        )
+
+
+def differing_settings(model: keras.Model, path: str) -> Iterator[str]:
+    """What gives the same weights another meaning in the network of a `.keras` file.
+
+    Args:
+        model: A functional model.
+        path: Of a file that holds a network with layers of the same names.
+    """
     with zipfile.ZipFile(path) as archive:
         theirs = _settings(json.loads(archive.read("config.json")).get("config", {}))
     for setting, ours in _settings(model.get_config()).items():
         if theirs.get(setting, ours) != ours:
-            raise ValueError(
-                f"The network in {path} computes something else with its weights: its {setting} is "
-                f"{theirs[setting]}, that of {model.name} {ours}. Build the network with the "
-                "arguments that it was built with, or load the file with keras.saving.load_model."
-            )
+            yield f"its {setting} is {theirs[setting]}, that of {model.name} {ours}"
 
 
 def _settings(config: dict) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """Starting from the weights of another training, with a new head where the classes differ."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_rms.models.weights import differing_settings
 from keras_rms.training import checkpointing
 
 
 def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
     """Copies weights by name; the classifier's keep their initial values if its shape differs.
+
+    Where a `.keras` file says that its network computes something else with them, for instance with
+    another epsilon in its batch normalisation, a warning names it: training adapts to that.
 
     Args:
         model: The network to set, of the same architecture up to the number of classes.
@@ -37,6 +42,12 @@ def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
             f"The weights in {path} are of another network: "
             f"{checkpointing.difference(wanted, shapes)}. Give the same --model and --width that "
             "they were trained with; only the number of classes may differ."
+        )
+    if path.suffix == ".keras" and (differences := list(differing_settings(model, str(path)))):
+        warnings.warn(
+            f"The network in {path} differs from the one to train: {differences[0]}"
+            + (f", and {len(differences) - 1} more." if len(differences) > 1 else "."),
+            stacklevel=2,
         )
     for weight in model.weights:
         if weight.path not in left:
