@@ -205,7 +205,9 @@ def _train_and_evaluate(
 
 def _claim(folder: Path, train_flags: list[str], recipe: str) -> None:
     """Refuses a folder whose run was made with other flags, or with another content of the file."""
-    command = {"flags": train_flags, "recipe": recipe}
+    # The file of flags may lie elsewhere the next time: its content counts.
+    flags_of_run = [flag for flag in train_flags if not flag.startswith("--flagfile=")]
+    command = {"flags": flags_of_run, "recipe": recipe}
     path = folder / _COMMAND_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,11 @@ SMALL = (
 ).split()
 
 
-def command(data, output, *flags, table="1d", extra=()):
+def command(data, output, *flags, table="1d", extra=(), recipe=None):
     words = [sys.executable, "scripts/ablate.py", f"--table={table}", f"--data={data}"]
     words += [f"--output={output}", "--model=slow_only_18", "--seeds=1", "--views=2x1", *flags]
     words += ["--lines=1,2,4"] if table == "1d" and not flags else []
+    words += [f"--recipe={recipe}"] if recipe else []
     return [*words, "--", *SMALL, *extra]
 
 
@@ -43,7 +44,10 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     runs.mkdir(parents=True)
     (runs / "rms=gaussian-rms_stddev=1.0").write_text("in the way")
 
-    process = subprocess.Popen(command(data, output), cwd=ROOT, start_new_session=True)
+    recipe = tmp_path / "here.flags"
+    recipe.write_text("--momentum=0.8\n")
+    words = command(data, output, recipe=recipe)
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True)
     first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
     wait_for((second / "settings.json").exists, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -51,7 +55,8 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     written = (first / "model.keras").stat().st_mtime_ns
     assert not (second / "evaluation").exists()
 
-    result = run(data, output)
+    recipe = recipe.rename(tmp_path / "elsewhere.flags")
+    result = run(data, output, recipe=recipe)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert "rms_stddev=1.0" in result.stderr.partition("failed:")[2]
@@ -65,12 +70,15 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
             assert 0 <= each["top1"] <= each["top5"] == 1.0  # of three classes
     trained = [json.loads((folder / "settings.json").read_text()) for folder in (first, second)]
     assert [settings["rms"] for settings in trained] == ["none", "mean"]
-    assert all(settings["width"] == 4 for settings in trained)
+    assert all((settings["width"], settings["momentum"]) == (4, 0.8) for settings in trained)
 
     # Other flags on the same folder are refused, not mixed into the table.
-    result = run(data, output, extra=["--epochs=2"])
-    assert result.returncode == 1
-    assert result.stdout.count("FAILED. It was made with other flags") == 2
+    changed = tmp_path / "changed.flags"
+    changed.write_text("--momentum=0.7\n")
+    for other in ({"extra": ["--epochs=2"], "recipe": recipe}, {"recipe": changed}):
+        result = run(data, output, **other)
+        assert result.returncode == 1
+        assert result.stdout.count("FAILED. It was made with other flags") == 2
 
 
 def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
