@@ -277,6 +277,14 @@ def test_interlaced_frames_lose_their_comb(tmp_path):
     assert widths == sorted(widths), "deinterlacing changed the order of the frames"
 
 
+@pytest.fixture
+def usual_priority():
+    """Takes back the real-time priority that SVT-AV1 gives to the thread that starts it."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    os.sched_setscheduler(0, policy, parameters)
+
+
 @pytest.mark.parametrize(
     "name, codec, pixel_format",
     [
@@ -291,7 +299,7 @@ def test_interlaced_frames_lose_their_comb(tmp_path):
         ("v.mp4", "libsvtav1", "yuv420p"),
     ],
 )
-def test_codecs_and_containers(tmp_path, name, codec, pixel_format):
+def test_codecs_and_containers(tmp_path, name, codec, pixel_format, usual_priority):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     path = write_numbered(
         tmp_path / name, 25, codec=codec, pixel_format=pixel_format, options=options
