@@ -239,8 +239,10 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-        # The gradients of some convolutions on CPUs depend on which thread was first even so.
+        # Even so, sums on CPUs depend on how many threads share an operation, and on which thread
+        # prepared it: with several, one run in eight differed in the last digit.
         tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     strategy = strategies.make_strategy(
         FLAGS.replicas, FLAGS.cluster, FLAGS.task, FLAGS.worker_timeout
     )
