@@ -239,10 +239,11 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-        # Even so, sums on CPUs depend on how many threads share an operation, and on which thread
-        # prepared it: with several, one run in eight differed in the last digit.
+        # Even so, the last digit of sums depends on the threads, and on how TensorFlow rewrites its
+        # graphs, which differs from process to process.
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     strategy = strategies.make_strategy(
         FLAGS.replicas, FLAGS.cluster, FLAGS.task, FLAGS.worker_timeout
     )
