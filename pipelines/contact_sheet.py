@@ -41,9 +41,7 @@ def _row(index: split_index.Index, label: int, clips: int) -> np.ndarray:
     width = shown * _WIDTH
     for clip, place in enumerate(np.flatnonzero(index.labels == label)[: row.width // width]):
         left = clip * width
-        caption = f"{label} {index.class_names[label]}: {index.keys[place]}"
-        # The font that Pillow carries knows Latin-1 only.
-        caption = caption.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+        caption = _ascii(f"{label} {index.class_names[label]}: {index.keys[place]}")
         draw.text((left + 4, 2), caption[: width // 7], fill="black", font=ImageFont.load_default())
         try:
             frames = split_index.read_video(index, int(place)).frames

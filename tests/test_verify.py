@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -205,6 +206,16 @@ def test_contact_sheet(data):
 
 def test_captions_are_legible():
     assert contact_sheet._ascii("1 läuft: run/é\n走.mp4") == "1 lauft: run/e??.mp4"
+
+
+def test_contact_sheets_have_legible_captions(data):
+    index = split_index.load_index(str(data), "train")
+    sheets = [
+        contact_sheet.contact_sheet(dataclasses.replace(index, class_names=[name, "run"]))
+        for name in ("läuft", "lauft", "laeft")
+    ]
+    np.testing.assert_array_equal(sheets[0], sheets[1])
+    assert (sheets[0] != sheets[2]).any()
 
 
 def command(*options):
