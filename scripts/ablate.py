@@ -180,10 +180,11 @@ def _train_and_evaluate(
     folder: Path, row: paper_tables.Row, seed: int, more: Sequence[str]
 ) -> None:
     recipe = _recipe(row)
-    train_flags = [f"--flagfile={recipe}"] if recipe else []
-    train_flags += [f"--data={_existing(_DATA.value) / row.dataset}", *more]
-    train_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
-    _claim(folder, train_flags, recipe.read_text() if recipe else "")
+    own_flags = [f"--data={_existing(_DATA.value) / row.dataset}", *more]
+    own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
+    # The recipe may lie elsewhere the next time: its content counts.
+    _claim(folder, own_flags, recipe.read_text() if recipe else "")
+    train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]
     if not (folder / "model.keras").exists():
         _wait_until_free(folder)
     if not (folder / "model.keras").exists():
@@ -203,11 +204,9 @@ def _train_and_evaluate(
             )
 
 
-def _claim(folder: Path, train_flags: list[str], recipe: str) -> None:
-    """Refuses a folder whose run was made with other flags, or with another content of the file."""
-    # The file of flags may lie elsewhere the next time: its content counts.
-    flags_of_run = [flag for flag in train_flags if not flag.startswith("--flagfile=")]
-    command = {"flags": flags_of_run, "recipe": recipe}
+def _claim(folder: Path, own_flags: list[str], recipe: str) -> None:
+    """Refuses a folder whose run was made with other flags, or with another recipe."""
+    command = {"flags": own_flags, "recipe": recipe}
     path = folder / _COMMAND_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

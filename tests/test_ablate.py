@@ -75,7 +75,8 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     # Other flags on the same folder are refused, not mixed into the table.
     changed = tmp_path / "changed.flags"
     changed.write_text("--momentum=0.7\n")
-    for other in ({"extra": ["--epochs=2"], "recipe": recipe}, {"recipe": changed}):
+    others = [["--epochs=2"], [f"--flagfile={changed}"]]
+    for other in (*({"extra": extra, "recipe": recipe} for extra in others), {"recipe": changed}):
         result = run(data, output, **other)
         assert result.returncode == 1
         assert result.stdout.count("FAILED. It was made with other flags") == 2
