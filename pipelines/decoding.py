@@ -19,7 +19,7 @@ import av
 import av.error
 import av.filter
 
-from pipelines import frame_clock
+from pipelines import frame_clock, limits
 
 VERSION = 1  # of the bytes made from a video and settings; part of what decides whether to redo
 
@@ -29,11 +29,9 @@ _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,h264,hevc,av1,obu,ivf,m4v,ogg,rm,mxf,"
     "dv,gif,yuv4mpegpipe,nut,swf,wtv,vob,3gp,mjpeg"
 )
-_MAX_PIXELS = 1 << 26  # 8192 x 8192: twice an 8K frame
 _GROUP_PIXELS = 1 << 22  # a second or two of 340x256
 _MAX_BYTES = 1 << 30  # of JPEG for one clip: more than an hour of 340x256 at 25 fps
 _MAX_JPEG_SIDE = 65_500
-_MAX_ASPECT = 64  # with the short side scaled to 256, evaluation still fits into memory
 _ENCODER_TIME_BASE = Fraction(1, 25)  # any would do: JPEG images carry no time
 # Metadata may be in any encoding: PyAV 19 escapes what is no UTF-8, those before raise unless told.
 _TEXT_OPTIONS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
@@ -171,13 +169,14 @@ def _video_stream(path: str, container: av.container.InputContainer) -> av.Video
     if stream is None or stream.codec_context is None:
         raise VideoError(path, "has no video stream that can be decoded")
     codec = stream.codec_context
-    if codec.width * codec.height > _MAX_PIXELS:
+    if codec.width * codec.height > limits.MAX_PIXELS:
         raise VideoError(
-            path, f"has frames of {codec.width}x{codec.height}, more than {_MAX_PIXELS} pixels"
+            path,
+            f"has frames of {codec.width}x{codec.height}, more than {limits.MAX_PIXELS} pixels",
         )
     # One thread a video: a conversion runs one process a core.
     codec.thread_count = 1
-    codec.options = {"max_pixels": str(_MAX_PIXELS)}
+    codec.options = {"max_pixels": str(limits.MAX_PIXELS)}
     return stream
 
 
@@ -369,17 +368,18 @@ class _JpegImages:
     def _begin(self, first: av.VideoFrame) -> None:
         self._turns = _turns(first)
         self._scaled = scaled_size(first.width, first.height, self._short_side, self._upscale)
-        if max(self._scaled) > _MAX_JPEG_SIDE or self._scaled[0] * self._scaled[1] > _MAX_PIXELS:
+        width, height = self._scaled
+        if max(self._scaled) > _MAX_JPEG_SIDE or width * height > limits.MAX_PIXELS:
             raise VideoError(
                 self._path,
                 f"has frames of {first.width}x{first.height} pixels, which would become "
-                f"{self._scaled[0]}x{self._scaled[1]}: too large",
+                f"{width}x{height}: too large",
             )
-        if max(self._scaled) > _MAX_ASPECT * min(self._scaled):
+        if max(self._scaled) > limits.MAX_ASPECT * min(self._scaled):
             raise VideoError(
                 self._path,
                 f"has frames of {first.width}x{first.height} pixels: one side is more than "
-                f"{_MAX_ASPECT} times the other",
+                f"{limits.MAX_ASPECT} times the other",
             )
         transposed = any(name == "transpose" for name, _ in self._turns)
         self.width, self.height = self._scaled[::-1] if transposed else self._scaled

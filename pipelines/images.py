@@ -8,9 +8,8 @@ import io
 
 from PIL import Image
 
-from pipelines import decoding
+from pipelines import decoding, limits
 
-_MAX_PIXELS = 1 << 26
 _JPEG_MODES = ("L", "RGB")  # as TensorFlow reads them; it does not read CMYK
 
 
@@ -50,8 +49,10 @@ def encode_image(
         with open(path, "rb") as file:
             content = file.read()
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} is more than {_MAX_PIXELS} pixels")
+            if image.width * image.height > limits.MAX_PIXELS:
+                raise ValueError(
+                    f"{image.width}x{image.height} is more than {limits.MAX_PIXELS} pixels"
+                )
             if image.mode[0] in "IF":
                 raise ValueError("it has more than 8 bits a channel")
             image.load()

@@ -7,6 +7,7 @@ like converted ones; but each clip costs reading and parsing its whole video.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import re
@@ -15,7 +16,7 @@ import struct
 import numpy as np
 import tensorflow as tf
 
-from pipelines import filesystems
+from pipelines import filesystems, limits
 from pipelines.clip_reader import StoredVideo
 from pipelines.records import FRAMING_BYTES, record_dataset
 from pipelines.split_index import labels_path, read_class_names
@@ -24,10 +25,6 @@ _FRAMES = "image/encoded"
 _LABEL = "clip/label/index"
 _BUFFER_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
-
-# The frames that pipelines/convert.py would make are smaller; larger ones cost gigabytes each.
-_MAX_PIXELS = 1 << 26
-_MAX_ASPECT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,22 +159,22 @@ class SequenceReader:
         )
         frames, label = lists[_FRAMES], context[_LABEL]
         num_frames = tf.size(frames, tf.int64)
-        checks = [
+        with _required(
             tf.debugging.Assert(num_frames > 0, ["A video has no frames:", path, number]),
             tf.debugging.Assert(
                 (label >= 0) & (label < self._num_classes),
                 ["A label has no class name in", self._labels_path, ":", label],
             ),
-        ]
-        with tf.control_dependencies([check for check in checks if check is not None]):
+        ):
             height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
             label = tf.cast(label, tf.int32)
         longer, shorter = tf.maximum(height, width), tf.minimum(height, width)
-        fits = (longer <= _MAX_ASPECT * shorter) & (height <= _MAX_PIXELS // width)
-        too_large = tf.debugging.Assert(
-            fits, ["The JPEG of a frame is too large or too long:", path, number, height, width]
-        )
-        with tf.control_dependencies([check for check in [too_large] if check is not None]):
+        fits = (longer <= limits.MAX_ASPECT * shorter) & (height <= limits.MAX_PIXELS // width)
+        with _required(
+            tf.debugging.Assert(
+                fits, ["The JPEG of a frame is too large or too long:", path, number, height, width]
+            )
+        ):
             height, width = tf.identity(height), tf.identity(width)
 
         def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
@@ -191,3 +188,8 @@ class SequenceReader:
             width=width,
             read=read,
         )
+
+
+def _required(*checks: tf.Operation | None) -> contextlib.AbstractContextManager:
+    """What is computed inside waits for these; run eagerly, they are None and have passed."""
+    return tf.control_dependencies([check for check in checks if check is not None])

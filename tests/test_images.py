@@ -6,7 +6,7 @@ import tensorflow as tf
 import video_files
 from PIL import Image
 
-from pipelines import augmentation, decoding, encoding, images, input_pipeline
+from pipelines import augmentation, decoding, encoding, images, input_pipeline, limits
 
 
 def coded(height=30, width=41):
@@ -152,7 +152,7 @@ def test_a_stream_of_jpegs_stays_a_video(tmp_path):
 def test_hostile_sizes(tmp_path, monkeypatch):
     path = saved(tmp_path / "x.png", np.zeros((1, 20_000, 3), np.uint8), format="PNG")
     assert images.encode_image(path)[1:3] == (1, 20_000)
-    monkeypatch.setattr(images, "_MAX_PIXELS", 19_999)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 19_999)
     with pytest.raises(decoding.VideoError, match="20000x1 is more than 19999 pixels"):
         images.encode_image(path)
 
