@@ -17,11 +17,10 @@ from pipelines import quiet_tensorflow  # noqa: F401  (before what imports Tenso
 # isort: split
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from keras_rms.training.evaluation import view_outputs
+from keras_rms.training.evaluation import compiled, view_outputs
 from keras_rms.training.finished_run import load_finished_run
 from pipelines import command_line
 from pipelines.annotations import printable
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     run = load_finished_run(_WORK_DIR.value)
     network = feature_network(run.model) if _FEATURES.value else run.model
     # Compiled once: videos of all lengths and sizes give views of one shape.
-    outputs_of = tf.function(lambda views: view_outputs(network, views))
+    outputs_of = compiled(lambda views: view_outputs(network, views))
     results, failures = {}, []
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
     with IsolatedDecoder() as decoder:
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
                 crop_size=run.settings["evaluation_crop_size"],
                 short_side=run.settings.get("evaluation_short_side"),
             )
-            outputs = outputs_of(views[None]).numpy()[0]
+            outputs = np.asarray(outputs_of(views[None]))[0]
             if _FEATURES.value:
                 results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
             else:

@@ -1,6 +1,7 @@
 """Training on the JAX backend: what TensorFlow does, on one device, with the same loop."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import small_dataset
 import small_training
 import tensorflow as tf
+import video_files
 from small_training import Options
 
 from keras_rms.training import checkpointing
@@ -98,6 +100,18 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     epoch = small_dataset.read_lines(folder / "log.jsonl")[-1]
     for name, value in validate(ViewScorer(network), videos, tf.distribute.get_strategy()).items():
         assert value == pytest.approx(epoch[name], rel=1e-4), name
+    video = video_files.write_numbered(tmp_path / "video.mp4", 12)
+    words = ["scripts/predict.py", f"--work_dir={folder}", f"--json={tmp_path}/on_jax.json", video]
+    finish(start_on_jax(*words))
+    (predicted,) = json.loads((tmp_path / "on_jax.json").read_text()).values()
+    on_tensorflow = commands.start(
+        tmp_path / "predict", *words[:2], f"--json={tmp_path}/tf.json", video
+    )
+    assert on_tensorflow.status() == 0, on_tensorflow.stderr
+    (expected,) = json.loads((tmp_path / "tf.json").read_text()).values()
+    assert [row["class"] for row in predicted] == [row["class"] for row in expected]
+    for row, other in zip(predicted, expected):
+        assert row["probability"] == pytest.approx(other["probability"], rel=1e-3)
     state = checkpointing.read(folder / "checkpoints" / "step_0000000003.npz")
     drawn = [value for key, value in state.items() if key.startswith("random/")]
     # Each random layer drew once or twice in each of three steps.

@@ -57,9 +57,7 @@ class ViewScorer:
         def score(views: tf.Tensor) -> tf.Tensor:
             return self._strategy.run(_mean_probabilities, args=(model, views))
 
-        # Other backends compile the network in `view_outputs`.
-        on_tensorflow = keras.backend.backend() == "tensorflow"
-        self._score = tf.function(score, reduce_retracing=True) if on_tensorflow else score
+        self._score = compiled(score)
 
     def scores(
         self, batches: tf.data.Dataset, on_batch: Callable[[int], None] | None = None
@@ -101,6 +99,12 @@ class ViewScorer:
 def _mean_probabilities(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
     """(videos, views, time, height, width, channels) -> (videos, classes) float32."""
     return tf.reduce_mean(tf.nn.softmax(view_outputs(model, views)), axis=1)
+
+
+def compiled(function: Callable) -> Callable:
+    """A function around `view_outputs`, compiled; backends other than TensorFlow do that inside."""
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    return tf.function(function, reduce_retracing=True) if on_tensorflow else function
 
 
 def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
