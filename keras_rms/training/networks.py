@@ -5,9 +5,8 @@ from typing import Any
 import keras
 
 from keras_rms import models
-
-# These take images; in the data an image is a clip of one frame.
-IMAGE_NETWORKS = ("resnet_20", "resnet_50", "resnet_110")
+from keras_rms.models.catalog import BUILDERS
+from keras_rms.models.resnet_2d import ResNet2D
 
 
 def build_network(name: str, num_classes: int, num_frames: int, **options: object) -> keras.Model:
@@ -28,7 +27,8 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
     """
     # None is a value of `rms`: the network without it.
     given = {key: value for key, value in options.items() if value is not None or key == "rms"}
-    images = name in IMAGE_NETWORKS
+    # In the data an image is a clip of one frame.
+    images = getattr(BUILDERS.get(name), "func", None) is ResNet2D
     if images and num_frames != 1:
         raise ValueError(
             f"{name} takes images, which are clips of one frame: give num_frames=1 and span=1. "
