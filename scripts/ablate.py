@@ -25,7 +25,6 @@ Flags of scripts/train.py for all runs follow after --, as in: ... -- --epochs=1
 
 import csv
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -41,7 +40,7 @@ from absl import flags
 
 from keras_rms.training import paper_tables, result_tables
 from keras_rms.training.settings import InUseError, lock
-from pipelines import command_line
+from pipelines import command_line, filesystems
 
 _TABLE = flags.DEFINE_enum(
     "table",
@@ -306,11 +305,9 @@ def _write_table(rows: Sequence[paper_tables.Row]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """The file is there as a whole or not at all."""
+    """The file is there as a whole or not at all, also where several grids share the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    filesystems.write_file(str(path), text.encode())
 
 
 if __name__ == "__main__":

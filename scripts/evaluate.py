@@ -11,7 +11,6 @@ Prints top-1 and top-5 accuracy and writes into WORK_DIR/evaluation/ (or --outpu
 import csv
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from keras_rms.training.evaluation import Scores, ViewScorer
 from keras_rms.training.finished_run import FinishedRun, load_finished_run
-from pipelines import command_line, damage
+from pipelines import command_line, damage, filesystems
 from pipelines.input_pipeline import FORMATS, evaluation_dataset, open_split
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
@@ -146,10 +145,7 @@ def write_results(
         ".json": json.dumps(summary, indent=1).encode(),
     }
     for ending, content in contents.items():
-        path = stem.with_name(stem.name + ending)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        filesystems.write_file(str(stem.with_name(stem.name + ending)), content)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,19 @@ def test_sigterm_ends_the_training_too(tmp_path, data):
     assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
 
 
+def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
+    writes = (
+        "import pathlib, sys, ablate\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "write = lambda _: ablate._write(pathlib.Path(sys.argv[1]), 'a table')\n"
+        "list(ThreadPoolExecutor(8).map(write, range(500)))"
+    )
+    words = [sys.executable, "-c", writes, str(tmp_path / "new" / "table.md")]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    subprocess.run(words, env=environment, check=True)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.md"]
+
+
 @pytest.mark.parametrize(
     ("flags", "table", "named"),
     [
