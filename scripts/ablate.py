@@ -46,7 +46,8 @@ _TABLE = flags.DEFINE_enum(
     "table",
     None,
     list(paper_tables.TABLES),
-    "The paper's table; comparison: baseline, RMS, RMS-GF, RS on r and x, and the rivals.",
+    "The paper's table; comparison: baseline, RMS, RMS-GF, RS on r and x, and the rivals; "
+    "strengths: the same, each at two other strengths.",
     required=True,
 )
 _DATA = flags.DEFINE_string(
@@ -290,13 +291,26 @@ def _result(folder: Path) -> dict[str, float]:
     }
 
 
+def _results(row: paper_tables.Row) -> list[dict[str, float]]:
+    folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
+    return [_result(folder) for folder in folders if _done(folder)]
+
+
+def _results_without(
+    row: paper_tables.Row, rows: Sequence[paper_tables.Row]
+) -> list[dict[str, float]]:
+    """Those of the same network without the row's method, where it has one."""
+    plain = [each for each in rows if not each.method]
+    same = [each for each in plain if (each.model, each.dataset) == (row.model, row.dataset)]
+    return _results(same[0]) if row.method and same else []
+
+
 def _write_table(rows: Sequence[paper_tables.Row]) -> str:
     """Writes the table of the runs that are done, and returns it in Markdown."""
-    lines = []
-    for row in rows:
-        folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
-        runs = [_result(folder) for folder in folders if _done(folder)]
-        lines.append(result_tables.line(row, _network(row), runs))
+    lines = [
+        result_tables.line(row, _network(row), _results(row), _results_without(row, rows))
+        for row in rows
+    ]
     text = result_tables.markdown(lines, _views())
     stem = Path(_OUTPUT.value) / f"table_{_TABLE.value}"
     _write(stem.with_suffix(".md"), text + "\n")

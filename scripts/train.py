@@ -46,7 +46,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from keras_rms import RandomMeanScaling, models
+from keras_rms import RandomDrop, RandomMeanScaling, ShakeDrop, models
 from keras_rms.training import settings as work_settings
 from keras_rms.training import strategies
 from keras_rms.training.checkpointing import (
@@ -134,7 +134,10 @@ flags.DEFINE_enum(
     "residual_drop",
     "none",
     ["none", "random_drop", "shake_drop"],
-    "Regulariser on the residual branches; survival falls linearly with depth to 0.5.",
+    "Regulariser on the residual branches; survival falls linearly with depth to last_survival.",
+)
+flags.DEFINE_float(
+    "last_survival", 0.5, "Probability that the last block's branch is kept.", 0.0, 1.0
 )
 flags.DEFINE_string(
     "init_from", None, "Work folder, .keras file or checkpoint whose weights to start from."
@@ -362,6 +365,9 @@ def main(argv: Sequence[str]) -> None:
             component=FLAGS.rms_component,
         )
 
+    drop_class = {"random_drop": RandomDrop, "shake_drop": ShakeDrop}.get(FLAGS.residual_drop)
+    residual_drop = drop_class and drop_class(FLAGS.last_survival)
+
     def build() -> keras.Model:
         return build_network(
             FLAGS.model,
@@ -372,7 +378,7 @@ def main(argv: Sequence[str]) -> None:
             rms_stages=tuple(FLAGS.rms_stages) if FLAGS.rms_stages else None,
             width=FLAGS.width,
             dropout=FLAGS.dropout,
-            residual_drop=None if FLAGS.residual_drop == "none" else FLAGS.residual_drop,
+            residual_drop=residual_drop,
             seed=FLAGS.seed,
         )
 

@@ -122,6 +122,17 @@ def test_residual_drop_ends_every_branch(name, kind):
     np.testing.assert_allclose(survivals, expected)
 
 
+def test_residual_drop_copies_a_layer():
+    template = keras_rms.ShakeDrop(0.8, alpha=(-1, 1), granularity="channel", seed=3)
+    network = build("slow_only_18", residual_drop=template, seed=None)
+    drops = [layer for layer in network.layers if isinstance(layer, keras_rms.ShakeDrop)]
+    expected = 1 - 0.2 * np.arange(1, 9) / 8
+    np.testing.assert_allclose([drop.survival for drop in drops], expected)
+    settings = {(drop.alpha, drop.granularity, drop.data_format) for drop in drops}
+    assert settings == {((-1.0, 1.0), "channel", "channels_last")}
+    assert len({drop.seed for drop in drops}) == len(drops)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_preprocessing_normalizes_bytes(name):
     rng = np.random.default_rng(2)

@@ -19,7 +19,10 @@ def test_the_tables_are_those_of_the_paper():
         "6": [74.49, 77.17, 76.81, 77.62],
         "comparison": [74.7, 77.0, 77.5, 75.6, 75.4, 75.6, 77.3, 76.3],
     }
-    assert {name: [row.top1[0] for row in rows] for name, rows in TABLES.items()} == expected
+    own = {"strengths"}
+    papers = {name: rows for name, rows in TABLES.items() if name not in own}
+    assert {name: [row.top1[0] for row in rows] for name, rows in papers.items()} == expected
+    assert [row.top1 for row in TABLES["strengths"][1:]] == [None] * 16
     assert [row.top5 for row in TABLES["6"]] == [(v, None) for v in (93.18, 94.15, 93.26, 93.91)]
     gaps = {row.method: row.gap for row in TABLES["comparison"]}
     assert (gaps[""], gaps["RMS"], gaps["RMS-GF"]) == (25.5, 11.7, 5.7)
@@ -91,22 +94,38 @@ def test_one_run_has_no_deviation_and_none_is_refused():
         result_tables.summary([])
 
 
+def test_a_line_is_compared_with_the_plain_network_seed_by_seed():
+    def runs(*top1s):
+        return [
+            {"seed": seed, "top1": top1, "top5": 1.0, "train_top1": 1.0, "gap": 0.0}
+            for seed, top1 in enumerate(top1s)
+            if top1
+        ]
+
+    row, plain = Row("RMS", "slow_only_34"), runs(0.5, 0.75, 0.25, 0.5)
+    line = result_tables.line(row, "slow_only_18", runs(0.75, None, 0.25, 0.25), plain)
+    assert line["beside_plain"] == result_tables.summary([0.25, 0.0, -0.25])
+    assert result_tables.line(row, "slow_only_18", plain)["beside_plain"] is None
+    assert result_tables.line(row, "slow_only_18", [], plain)["beside_plain"] is None
+
+
 def test_the_markdown_has_our_numbers_and_the_papers():
     row = Row("RMS", "slow_only_34", {"rms": "mean"}, (77.0, 0.40), (93.5, 0.23), 11.7)
     runs = [
-        {"top1": 0.5, "top5": 0.75, "train_top1": 1.0, "gap": 0.125},
-        {"top1": 0.75, "top5": 0.75, "train_top1": 1.0, "gap": 0.375},
+        {"seed": 0, "top1": 0.5, "top5": 0.75, "train_top1": 1.0, "gap": 0.125},
+        {"seed": 2, "top1": 0.75, "top5": 0.75, "train_top1": 1.0, "gap": 0.375},
     ]
+    plain = [{**run, "seed": seed, "top1": 0.25} for seed, run in zip((2, 1), runs)]
     lines = [
-        result_tables.line(row, "slow_only_18", runs),
+        result_tables.line(row, "slow_only_18", runs, plain),
         result_tables.line(Row("", "slow_only_34"), "slow_only_18", []),
         result_tables.line(TABLES["6"][1], "resnet_20", []),
     ]
     _, _, first, second, third, *_, note = result_tables.markdown(lines, "10x3").splitlines()
     assert first == (
         "| slow_only_18 + RMS | 2 | 62.5±17.68 (±158.8) | 75.0±0.00 (±0.0) | 100.0±0.00 (±0.0) "
-        "| 25.0±17.68 (±158.8) | 77.0±0.40 | 93.5±0.23 | 11.7 |"
+        "| 25.0±17.68 (±158.8) | 50.0 | 77.0±0.40 | 93.5±0.23 | 11.7 |"
     )
-    assert second == "| slow_only_18 | 0 | - | - | - | - | - | - | - |"
-    assert third == "| resnet_20 + RMS on cifar100 | 0 | - | - | - | - | 77.17 | 94.15 | - |"
+    assert second == "| slow_only_18 | 0 | - | - | - | - | - | - | - | - |"
+    assert third == "| resnet_20 + RMS on cifar100 | 0 | - | - | - | - | - | 77.17 | 94.15 | - |"
     assert "30 views" in note

@@ -16,8 +16,10 @@ from keras_rms.arguments import validate_rate
 from keras_rms.dropout import Dropout
 from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.framewise_pooling import FramewiseMaxPooling3D
+from keras_rms.random_drop import RandomDrop
 from keras_rms.random_mean_scaling import RandomMeanScaling
 from keras_rms.replica_seed import validate_seed
+from keras_rms.shake_drop import ShakeDrop
 
 # torch's momentum of 0.1 weighs the new batch, Keras's weighs the old average.
 BATCH_NORM_MOMENTUM = 0.9
@@ -28,10 +30,10 @@ POINTWISE = "_pointwise"
 LAST_SURVIVAL = 0.5
 
 Strides = int | Sequence[int]
+ResidualDrop = str | RandomDrop | ShakeDrop | None
 
 STAGES = ("res2", "res3", "res4", "res5")
 SMOOTHINGS = ("mean", "gaussian")
-RESIDUAL_DROPS = ("random_drop", "shake_drop")
 
 
 def rms_positions(num_convolutions: int) -> tuple[str, ...]:
@@ -69,7 +71,9 @@ class BlockBuilder:
             number of the convolution in the block. The last ReLU's place is before the sum with
             the shortcut.
         rms_stages: The stages that get it, among `"res2"` to `"res5"`.
-        residual_drop: `None`, `"random_drop"` or `"shake_drop"`, ending each residual branch.
+        residual_drop: `None`, `"random_drop"` or `"shake_drop"`, ending each residual branch, or a
+            `RandomDrop` or `ShakeDrop` whose settings each place copies: its `survival`, 0.5 for a
+            name, is that of the last block.
         epsilon: Of batch normalisation.
         seed: Non-negative integer or `None`. Each layer's seed follows from it and from the layer's
             name: a network starts from the same weights with RMS and without.
@@ -92,17 +96,16 @@ class BlockBuilder:
         rms: "str | RandomMeanScaling | None" = None,
         rms_position: str = "default",
         rms_stages: tuple[str, ...] = ("res4", "res5"),
-        residual_drop: str | None = None,
+        residual_drop: ResidualDrop = None,
         epsilon: float = BATCH_NORM_EPSILON,
         seed: int | None = None,
         prefix: str = "",
     ):
         validate_seed(seed)
-        _check_residual_drop(residual_drop)
+        self.drop_template = _drop_template(residual_drop)
         self.rms_template = _rms_template(rms)
         self.rms_places = _rms_places(rms_position, convolutions_per_block)
         self.rms_stages = _checked_stages(rms_stages)
-        self.residual_drop = residual_drop
         self.num_blocks = num_blocks
         self.epsilon = epsilon
         self.seed = seed
@@ -321,15 +324,17 @@ class BlockBuilder:
 
     def _drop(self, x: Any, block: str) -> Any:
         self._blocks_built += 1
-        if self.residual_drop is None:
+        if self.drop_template is None:
             return x
-        import keras_rms
-
-        layer = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}
-        survival = 1.0 - (1.0 - LAST_SURVIVAL) * self._blocks_built / self.num_blocks
-        name = f"{block}_drop"
-        drop = layer[self.residual_drop](survival, seed=self.seed_of(name), name=self.prefix + name)
-        return drop(x)
+        config = self.drop_template.get_config()
+        depth = self._blocks_built / self.num_blocks
+        config["survival"] = 1.0 - (1.0 - config["survival"]) * depth
+        name = f"{self.prefix}{block}_drop"
+        seed = config["seed"] if self.seed is None else self.seed
+        config |= {"name": name, "seed": _derived_seed(seed, name)}
+        if "data_format" in config:
+            config["data_format"] = "channels_last"
+        return type(self.drop_template).from_config(config)(x)
 
     def _padded(
         self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
@@ -394,9 +399,14 @@ def _checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
     return tuple(stages)
 
 
-def _check_residual_drop(residual_drop: str | None) -> None:
-    if residual_drop not in (None, *RESIDUAL_DROPS):
-        raise ValueError(
-            f"`residual_drop` must be None or one of {RESIDUAL_DROPS}. "
-            f"Received: residual_drop={residual_drop!r}"
-        )
+def _drop_template(residual_drop: Any) -> RandomDrop | ShakeDrop | None:
+    if residual_drop is None or isinstance(residual_drop, (RandomDrop, ShakeDrop)):
+        return residual_drop
+    if residual_drop == "random_drop":
+        return RandomDrop(LAST_SURVIVAL)
+    if residual_drop == "shake_drop":
+        return ShakeDrop(LAST_SURVIVAL)
+    raise ValueError(
+        "`residual_drop` must be None, 'random_drop', 'shake_drop', a RandomDrop or a ShakeDrop "
+        f"layer. Received: residual_drop={residual_drop!r}"
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_rms.arguments import validate_positive
-from keras_rms.models.blocks import BATCH_NORM_EPSILON, BlockBuilder
+from keras_rms.models.blocks import BATCH_NORM_EPSILON, BlockBuilder, ResidualDrop
 from keras_rms.models.network import finished_network, network_input, positive_integer
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
@@ -27,7 +27,7 @@ def CSN(  # noqa: N802
     dropout: float = 0.5,
     include_top: bool = True,
     include_preprocessing: bool = False,
-    residual_drop: str | None = None,
+    residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
     name: str | None = None,

@@ -7,7 +7,12 @@ from typing import Any
 
 import keras
 
-from keras_rms.models.blocks import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BlockBuilder
+from keras_rms.models.blocks import (
+    BATCH_NORM_EPSILON,
+    BATCH_NORM_MOMENTUM,
+    BlockBuilder,
+    ResidualDrop,
+)
 from keras_rms.models.compact_generalized_non_local import CompactGeneralizedNonLocal
 from keras_rms.models.compact_global_descriptor import CompactGlobalDescriptor
 from keras_rms.models.network import finished_network, network_input, positive_integer
@@ -61,7 +66,7 @@ def I3D(  # noqa: N802
     dropout: float = 0.5,
     include_top: bool = True,
     include_preprocessing: bool = False,
-    residual_drop: str | None = None,
+    residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
     name: str | None = None,
@@ -91,7 +96,7 @@ def I3D(  # noqa: N802
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
         include_preprocessing: Whether the input is uint8 RGB, which the network then normalises.
-        residual_drop: `None`, `"random_drop"` or `"shake_drop"`.
+        residual_drop: As for `SlowOnly`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.
         name: Of the model; `i3d_50` and the attention's name by default.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_rms.models.blocks import BlockBuilder
+from keras_rms.models.blocks import BlockBuilder, ResidualDrop
 from keras_rms.models.network import finished_network, network_input, positive_integer
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
@@ -71,7 +71,7 @@ def ResNet2D(  # noqa: N802
     dropout: float = 0.0,
     include_top: bool = True,
     include_preprocessing: bool = False,
-    residual_drop: str | None = None,
+    residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
     name: str | None = None,
@@ -104,7 +104,7 @@ def ResNet2D(  # noqa: N802
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each image.
         include_preprocessing: Whether the input is uint8 RGB, which the network then normalises.
-        residual_drop: `None`, `"random_drop"` or `"shake_drop"`.
+        residual_drop: As for `SlowOnly`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.
         name: Of the model; `resnet_<depth>` by default.

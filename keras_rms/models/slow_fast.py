@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_rms.models.blocks import BlockBuilder
+from keras_rms.models.blocks import BlockBuilder, ResidualDrop
 from keras_rms.models.frame_subsampling import RULES, FrameSubsampling
 from keras_rms.models.network import finished_network, network_input, positive_integer
 from keras_rms.random_mean_scaling import RandomMeanScaling
@@ -38,7 +38,7 @@ def SlowFast(  # noqa: N802
     dropout: float = 0.5,
     include_top: bool = True,
     include_preprocessing: bool = False,
-    residual_drop: str | None = None,
+    residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
     name: str | None = None,

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_rms.models.blocks import BlockBuilder
+from keras_rms.models.blocks import BlockBuilder, ResidualDrop
 from keras_rms.models.network import finished_network, network_input, positive_integer
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
@@ -30,7 +30,7 @@ def SlowOnly(  # noqa: N802
     dropout: float = 0.5,
     include_top: bool = True,
     include_preprocessing: bool = False,
-    residual_drop: str | None = None,
+    residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
     name: str | None = None,
@@ -61,8 +61,9 @@ def SlowOnly(  # noqa: N802
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
         include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
             otherwise it is normalised already.
-        residual_drop: `None`, `"random_drop"` or `"shake_drop"`: `RandomDrop` or `ShakeDrop` at the
-            end of the residual branches, their survival falling linearly to 0.5.
+        residual_drop: `None`, `"random_drop"`, `"shake_drop"`, or a `RandomDrop` or `ShakeDrop`
+            layer whose settings the end of each residual branch copies. Survival falls linearly
+            with depth, to 0.5 or to the layer's `survival`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.
         name: Of the model; `slow_only_<depth>` by default.

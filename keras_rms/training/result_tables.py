@@ -20,12 +20,13 @@ COLUMNS = {
     "train_top1": "Training videos, top-1",
     "gap": "Gap",
 }
+_BESIDE = "Top-1 beside the plain network"
 _NOTE = (
     "Per cent, mean±deviation over the seeds (95 % interval of the mean). Top-1 and top-5 are of "
     "{views} views of each video of the validation split; `Training videos` of one view of those "
     "that were trained on, without augmentation and noise. The gap is that of the paper's Fig. 3: "
     "training accuracy in the last epoch, with augmentation and noise on, minus validation "
-    "accuracy after it."
+    "accuracy after it. `Beside the plain network`: differences of runs with the same seed."
 )
 
 
@@ -55,15 +56,24 @@ def summary(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": mean, "deviation": deviation, "interval": interval}
 
 
-def line(row: Row, network: str, runs: Sequence[dict[str, float]]) -> dict:
+def line(
+    row: Row,
+    network: str,
+    runs: Sequence[dict[str, float]],
+    plain: Sequence[dict[str, float]] = (),
+) -> dict:
     """A line of a table as plain data.
 
     Args:
         row: The experiment.
         network: The network that it was run with.
-        runs: The results of each finished run, with the names of `COLUMNS`, as shares of 1.
+        runs: The results of each finished run: its `seed` and the names of `COLUMNS`, as shares
+            of 1.
+        plain: Those of the plain network, to compare with seed by seed.
     """
     measured = {name: summary([run[name] for run in runs]) for name in COLUMNS} if runs else None
+    by_seed = {run["seed"]: run["top1"] for run in plain}
+    differences = [run["top1"] - by_seed[run["seed"]] for run in runs if run["seed"] in by_seed]
     paper = {"model": row.model, "top1": row.top1, "top5": row.top5, "gap": row.gap}
     return {
         "network": network,
@@ -72,6 +82,7 @@ def line(row: Row, network: str, runs: Sequence[dict[str, float]]) -> dict:
         "flags": row.flags,
         "runs": list(runs),
         "measured": measured,
+        "beside_plain": summary(differences) if differences else None,
         "paper": paper,
     }
 
@@ -83,13 +94,22 @@ def markdown(lines: Sequence[dict], views: str) -> str:
         lines: One a method.
         views: Of the evaluation, as 10x3.
     """
-    headings = ["Method", "Runs", *COLUMNS.values(), "Paper: top-1", "Paper: top-5", "Paper: gap"]
+    headings = [
+        "Method",
+        "Runs",
+        *COLUMNS.values(),
+        _BESIDE,
+        "Paper: top-1",
+        "Paper: top-5",
+        "Paper: gap",
+    ]
     text = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for each in lines:
         method = " + ".join(filter(None, (each["network"], each["method"])))
         method += f" on {each['dataset']}" if each["dataset"] else ""
         measured = each["measured"]
         own = [_cell(measured[name]) if measured else "-" for name in COLUMNS]
+        own.append(_cell(each["beside_plain"]) if each["beside_plain"] else "-")
         paper = each["paper"]
         theirs = [
             *(_paper_cell(pair) for pair in (paper["top1"], paper["top5"])),
