@@ -32,6 +32,7 @@ On one device the JAX backend trains too: KERAS_BACKEND=jax python scripts/train
 import dataclasses
 import json
 import logging
+import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -258,8 +259,8 @@ def main(argv: Sequence[str]) -> None:
         )
     worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
     device = strategies.device_kind()
-    if FLAGS.precision == "mixed_float16" and (backend, device) == ("tensorflow", "CPU"):
-        raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use mixed_bfloat16.")
+    if (backend, device) == ("tensorflow", "CPU"):
+        _check_precision_of_cpus()
     if FLAGS.jit_compile and device == "CPU" and strategy.num_replicas_in_sync > 1:
         raise ValueError("XLA does not run under several CPU replicas. Leave out --jit_compile.")
     if backend == "jax" and (FLAGS.sync_bn or FLAGS.precise_bn_steps):
@@ -514,6 +515,18 @@ def _decay_epochs(epochs: Sequence[str]) -> list[float]:
         raise ValueError(
             f"--decay_epochs are numbers as in 44,88. Received: {','.join(epochs)}"
         ) from None
+
+
+def _check_precision_of_cpus() -> None:
+    if FLAGS.precision == "mixed_float16":
+        raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use --precision=float32.")
+    if FLAGS.precision == "mixed_bfloat16" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+        # Seen with TensorFlow 2.21 in one to five steps of a hundred.
+        raise ValueError(
+            "On CPUs TensorFlow's oneDNN now and then gives a gradient of NaN for a 3D convolution "
+            "in bfloat16. Use --precision=float32, or set the environment variable "
+            "TF_ENABLE_ONEDNN_OPTS=0."
+        )
 
 
 def _flipped_classes(pairs: Sequence[str]) -> dict[int, int]:
