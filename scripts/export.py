@@ -15,6 +15,10 @@ from collections.abc import Sequence
 from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
+# What is written is TensorFlow's, on whichever backend the network was trained.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+# isort: split
 import keras
 import numpy as np
 from absl import flags
