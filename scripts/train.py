@@ -260,7 +260,7 @@ def main(argv: Sequence[str]) -> None:
     worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
     device = strategies.device_kind()
     if (backend, device) == ("tensorflow", "CPU"):
-        _check_precision_of_cpus()
+        _check_precision_on_cpus(FLAGS.precision)
     if FLAGS.jit_compile and device == "CPU" and strategy.num_replicas_in_sync > 1:
         raise ValueError("XLA does not run under several CPU replicas. Leave out --jit_compile.")
     if backend == "jax" and (FLAGS.sync_bn or FLAGS.precise_bn_steps):
@@ -517,10 +517,10 @@ def _decay_epochs(epochs: Sequence[str]) -> list[float]:
         ) from None
 
 
-def _check_precision_of_cpus() -> None:
-    if FLAGS.precision == "mixed_float16":
+def _check_precision_on_cpus(precision: str) -> None:
+    if precision == "mixed_float16":
         raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use --precision=float32.")
-    if FLAGS.precision == "mixed_bfloat16" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+    if precision == "mixed_bfloat16" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
         # Seen with TensorFlow 2.21 in one to five steps of a hundred.
         raise ValueError(
             "On CPUs TensorFlow's oneDNN now and then gives a gradient of NaN for a 3D convolution "
