@@ -17,6 +17,7 @@ from keras_rms.dropout import Dropout
 from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.random_drop import RandomDrop
+from keras_rms.random_layer import RandomLayer
 from keras_rms.random_mean_scaling import RandomMeanScaling
 from keras_rms.replica_seed import validate_seed
 from keras_rms.shake_drop import ShakeDrop
@@ -316,25 +317,25 @@ class BlockBuilder:
         wanted = self.rms_template is not None and stage in self.rms_stages
         if not wanted or (layer, index) not in self.rms_places:
             return x
-        name = f"{self.prefix}{block}_rms{index}"
-        config = self.rms_template.get_config()
-        seed = config["seed"] if self.seed is None else self.seed
-        config |= {"name": name, "seed": _derived_seed(seed, name), "data_format": "channels_last"}
-        return type(self.rms_template).from_config(config)(x)
+        return self._copy(self.rms_template, f"{block}_rms{index}")(x)
 
     def _drop(self, x: Any, block: str) -> Any:
         self._blocks_built += 1
         if self.drop_template is None:
             return x
-        config = self.drop_template.get_config()
         depth = self._blocks_built / self.num_blocks
-        config["survival"] = 1.0 - (1.0 - config["survival"]) * depth
-        name = f"{self.prefix}{block}_drop"
+        survival = 1.0 - (1.0 - self.drop_template.survival) * depth
+        return self._copy(self.drop_template, f"{block}_drop", survival=survival)(x)
+
+    def _copy(self, template: RandomLayer, name: str, **changes: Any) -> RandomLayer:
+        """A layer with the template's settings, but its own name and seed."""
+        config = template.get_config() | changes
+        name = self.prefix + name
         seed = config["seed"] if self.seed is None else self.seed
         config |= {"name": name, "seed": _derived_seed(seed, name)}
         if "data_format" in config:
             config["data_format"] = "channels_last"
-        return type(self.drop_template).from_config(config)(x)
+        return type(template).from_config(config)
 
     def _padded(
         self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
