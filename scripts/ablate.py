@@ -296,21 +296,14 @@ def _results(row: paper_tables.Row) -> list[dict[str, float]]:
     return [_result(folder) for folder in folders if _done(folder)]
 
 
-def _results_without(
-    row: paper_tables.Row, rows: Sequence[paper_tables.Row]
-) -> list[dict[str, float]]:
-    """Those of the same network without the row's method, where it has one."""
-    plain = [each for each in rows if not each.method]
-    same = [each for each in plain if (each.model, each.dataset) == (row.model, row.dataset)]
-    return _results(same[0]) if row.method and same else []
-
-
 def _write_table(rows: Sequence[paper_tables.Row]) -> str:
     """Writes the table of the runs that are done, and returns it in Markdown."""
-    lines = [
-        result_tables.line(row, _network(row), _results(row), _results_without(row, rows))
-        for row in rows
-    ]
+    results = [_results(row) for row in rows]
+    plain = {(row.model, row.dataset): runs for row, runs in zip(rows, results) if not row.method}
+    lines = []
+    for row, runs in zip(rows, results):
+        beside = plain.get((row.model, row.dataset), []) if row.method else []
+        lines.append(result_tables.line(row, _network(row), runs, beside))
     text = result_tables.markdown(lines, _views())
     stem = Path(_OUTPUT.value) / f"table_{_TABLE.value}"
     _write(stem.with_suffix(".md"), text + "\n")
