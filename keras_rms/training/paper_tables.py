@@ -165,7 +165,7 @@ _STRENGTHS = (
     *(
         Row(f"{method} {name}={value}".strip(), SLOW_ONLY_34, {**flags, name: value})
         for method, flags, name, values in (
-            ("", _NONE, "learning_rate", ("0.025", "0.1")),
+            ("", _NONE, "learning_rate", ("0.05", "0.2")),
             ("RMS", _RMS, "rms_spread", ("0.15", "0.3")),
             ("RMS-GF", _GAUSSIAN, "rms_spread", ("0.15", "0.3")),
             ("RS on r", _COMPONENT[6].flags, "rms_spread", ("0.15", "0.3")),
