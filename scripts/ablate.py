@@ -39,7 +39,7 @@ from pipelines import quiet_tensorflow  # noqa: F401  (before what imports Tenso
 from absl import flags
 
 from keras_rms.training import paper_tables, result_tables
-from keras_rms.training.settings import InUseError, lock
+from keras_rms.training.settings import InUseError, begun, lock
 from pipelines import command_line, filesystems
 
 _TABLE = flags.DEFINE_enum(
@@ -182,25 +182,23 @@ def _train_and_evaluate(
     recipe = _recipe(row)
     own_flags = [f"--data={_existing(_DATA.value) / row.dataset}", *more]
     own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
-    # The recipe may lie elsewhere the next time: its content counts.
-    _claim(folder, own_flags, recipe.read_text() if recipe else "")
     train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "model.keras").exists():
         _wait_until_free(folder)
+    # The recipe may lie elsewhere the next time: its content counts.
+    _claim(folder, own_flags, recipe.read_text() if recipe else "")
     if not (folder / "model.keras").exists():
         _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
     settings = json.loads((folder / "settings.json").read_text())
-    read_as = [f"--{name}={settings[name]}" for name in ("format", "on_damage")]
     for split, views in _evaluations(settings):
         if not _scores(folder, split, views).exists():
             _run(
                 folder,
                 "evaluate.py",
                 f"--work_dir={folder}",
-                f"--data={settings['data']}",
                 f"--split={split}",
                 f"--views={views}",
-                *read_as,
             )
 
 
@@ -208,14 +206,14 @@ def _claim(folder: Path, own_flags: list[str], recipe: str) -> None:
     """Refuses a folder whose run was made with other flags, or with another recipe."""
     command = {"flags": own_flags, "recipe": recipe}
     path = folder / _COMMAND_FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(command, indent=1))
-    elif json.loads(path.read_text()) != command:
+    if path.exists() and json.loads(path.read_text()) == command:
+        return
+    if path.exists() and begun(folder):
         raise RunError(
             f"It was made with other flags, see {path}. Give another --output, or delete the "
             "folder to run it anew."
         )
+    _write(path, json.dumps(command, indent=1))
 
 
 def _wait_until_free(folder: Path) -> None:

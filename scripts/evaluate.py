@@ -46,9 +46,14 @@ _SHORT_SIDE = flags.DEFINE_integer(
     "Frames are scaled to it before they are cropped; by default as in training, or --crop_size.",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos at a time.", lower_bound=1)
-_FORMAT = flags.DEFINE_enum("format", "records", sorted(FORMATS), "Of the shards in --data.")
+_FORMAT = flags.DEFINE_enum(
+    "format", None, sorted(FORMATS), "Of the shards in --data; by default as in training."
+)
 _ON_DAMAGE = flags.DEFINE_enum(
-    "on_damage", "stop", damage.POLICIES, "Whether a damaged record stops or is left out."
+    "on_damage",
+    None,
+    damage.POLICIES,
+    "Whether a damaged record stops or is left out; by default as in training.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
 
@@ -60,11 +65,12 @@ def main(arguments: Sequence[str]) -> None:
     views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
     num_clips, num_crops = parse_views(views)
     data = _DATA.value or run.settings["data"]
+    # Runs of before there was a choice have no such settings.
+    data_format = _FORMAT.value or run.settings.get("format", "records")
     crop_size = _CROP_SIZE.value or run.settings["evaluation_crop_size"]
-    # Runs of before there was a choice have none.
     usual = None if _CROP_SIZE.value else run.settings.get("evaluation_short_side")
 
-    index = open_split(data, _SPLIT.value, _FORMAT.value)
+    index = open_split(data, _SPLIT.value, data_format)
     run.check_classes(index.class_names, data)
     batches = evaluation_dataset(
         data,
@@ -76,8 +82,8 @@ def main(arguments: Sequence[str]) -> None:
         span=run.settings["span"],
         crop_size=crop_size,
         short_side=_SHORT_SIDE.value or usual,
-        format=_FORMAT.value,
-        on_damage=_ON_DAMAGE.value,
+        format=data_format,
+        on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
     with (
         tqdm(total=len(index), unit="video", desc=f"{num_clips}x{num_crops} views") as bar,

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     videos = arguments[1:]
     if not videos:
         raise ValueError("Name at least one video file: predict.py --work_dir=DIR VIDEO...")
+    if _FEATURES.value and _JSON.value:
+        raise ValueError("--features are written in the place of the predictions of --json.")
     if _FEATURES.value and not _FEATURES.value.endswith(".npz"):
         raise ValueError(f"--features names an .npz file. Received: --features={_FEATURES.value}")
     for output in filter(None, (_FEATURES.value, _JSON.value)):

@@ -36,7 +36,8 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
@@ -57,7 +58,7 @@ from keras_rms.training.checkpointing import (
     saving,
     write_whole,
 )
-from keras_rms.training.cluster_watch import with_exit_status
+from keras_rms.training.cluster_watch import answered_within, with_exit_status
 from keras_rms.training.errors import NotFinite
 from keras_rms.training.evaluation import ViewScorer
 from keras_rms.training.fine_tuning import initialise_from
@@ -109,7 +110,8 @@ flags.DEFINE_bool("flip", True, "Mirror half of the clips.")
 flags.DEFINE_list(
     "flip_classes",
     [],
-    "Ids of classes that a mirrored clip turns into each other, as in 86:87,93:94,166:167.",
+    "Ids of classes that a mirrored clip turns into each other, as in 86:87,93:94,166:167; "
+    "without effect under --noflip.",
 )
 flags.DEFINE_integer("data_workers", None, "Threads that decode; by default all cores.")
 flags.DEFINE_enum(
@@ -147,7 +149,7 @@ flags.DEFINE_bool("sync_bn", False, "Batch normalisation over all replicas toget
 
 # Random Mean Scaling
 flags.DEFINE_enum("rms", "mean", ["mean", "gaussian", "none"], "Its filter, or none of it.")
-flags.DEFINE_float("rms_stddev", 0.4, "Of the Gaussian filter, in positions.")
+flags.DEFINE_float("rms_stddev", 0.4, "Of the filter of --rms=gaussian, in positions.")
 flags.DEFINE_enum("rms_distribution", "normal", ["normal", "uniform"], "Of alpha.")
 flags.DEFINE_float("rms_mean", 1.0, "E[alpha].")
 flags.DEFINE_float("rms_spread", 0.5, "Standard deviation, or half the uniform's width.")
@@ -172,8 +174,8 @@ flags.DEFINE_float(
     "Highest rate for the whole batch; by default 0.1 x batch_size / 64 (linear scaling).",
 )
 flags.DEFINE_enum("schedule", "cosine", ["cosine", "steps"], "How the rate falls.")
-flags.DEFINE_list("decay_epochs", [], "Of schedule=steps: epochs at which the rate falls.")
-flags.DEFINE_float("decay_factor", 0.1, "Of schedule=steps: what each multiplies it with.")
+flags.DEFINE_list("decay_epochs", [], "Of --schedule=steps: epochs at which the rate falls.")
+flags.DEFINE_float("decay_factor", 0.1, "Of --schedule=steps: what each multiplies it with.")
 flags.DEFINE_float("warmup_epochs", None, "Linear warm-up; by default 34/196 of the epochs.")
 flags.DEFINE_float("warmup_start", 0.1, "Where the warm-up starts, as a share of the rate.")
 flags.DEFINE_float("momentum", 0.9, "Nesterov momentum.")
@@ -185,7 +187,9 @@ flags.DEFINE_float("mixing_probability", 1.0, "Share of the batches that are mix
 flags.DEFINE_float("clip_norm", None, "Longest gradient.")
 flags.DEFINE_integer("accumulation", 1, "Parts of a replica's batch, one after the other.")
 flags.DEFINE_float("average_decay", None, "Validate and keep averaged weights, e.g. 0.999.")
-flags.DEFINE_integer("precise_bn_steps", 0, "Batches to measure BN's statistics on anew.")
+flags.DEFINE_integer(
+    "precise_bn_steps", 0, "Batches to measure BN's statistics on anew.", lower_bound=0
+)
 flags.DEFINE_enum(
     "precision",
     "float32",
@@ -201,7 +205,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_list("cluster", [], "host:port of each worker; the same list on all of them.")
 flags.DEFINE_integer("task", None, "This worker's place in --cluster.")
-flags.DEFINE_float("worker_timeout", 600.0, "Seconds to wait for other workers.")
+flags.DEFINE_float("worker_timeout", 600.0, "Seconds to wait for other workers to answer.")
 flags.DEFINE_integer("validate_every", 1, "Epochs between validations.")
 flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints, beside each epoch's end.")
 flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest to keep, beside the best.")
@@ -301,7 +305,7 @@ def main(argv: Sequence[str]) -> None:
             crop_size=FLAGS.crop_size,
             min_area=FLAGS.min_area,
             padding=FLAGS.padding,
-            flip=_flipped_classes(FLAGS.flip_classes) if FLAGS.flip_classes else FLAGS.flip,
+            flip=FLAGS.flip and (_flipped_classes(FLAGS.flip_classes) or True),
             seed=FLAGS.seed,
             start_step=start_step,
             damaged=damaged,
@@ -319,6 +323,11 @@ def main(argv: Sequence[str]) -> None:
             **common,
         )
 
+    # What is wrong with them is said now, before a step is taken.
+    training_data(0)
+    if FLAGS.validation_split:
+        validation_data()
+
     # Settings: all flags, with every default resolved
     learning_rate = FLAGS.learning_rate
     if learning_rate is None:
@@ -328,6 +337,7 @@ def main(argv: Sequence[str]) -> None:
         warmup_epochs = FLAGS.epochs * 34 / 196
     own_flags = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
     made_with = work_settings.provenance(Path(__file__).parent)
+    work_dir = Path(FLAGS.work_dir)
     settings = {
         **own_flags,
         "evaluation_crop_size": evaluation_crop_size,
@@ -342,9 +352,8 @@ def main(argv: Sequence[str]) -> None:
         "num_workers": workers,
         "backend": backend,
         **made_with,
-        "earlier": work_settings.earlier(FLAGS.work_dir, made_with),
+        "earlier": work_settings.earlier(work_dir, made_with),
     }
-    work_dir = Path(FLAGS.work_dir)
     binding = {*own_flags, "class_names", "num_videos", "conversion", "backend"} - _FREE
     work_settings.check_same(work_dir, settings, sorted(binding))
     checksum = zlib.crc32(json.dumps([settings[name] for name in sorted(binding)]).encode())
@@ -355,21 +364,19 @@ def main(argv: Sequence[str]) -> None:
         return
 
     # Network and optimizer
-    rms = None
-    if FLAGS.rms != "none":
-        rms = RandomMeanScaling(
-            smoothing=FLAGS.rms,
-            smoothing_stddev=FLAGS.rms_stddev,
-            distribution=FLAGS.rms_distribution,
-            mean=FLAGS.rms_mean,
-            spread=FLAGS.rms_spread,
-            component=FLAGS.rms_component,
-        )
-
-    drop_class = {"random_drop": RandomDrop, "shake_drop": ShakeDrop}.get(FLAGS.residual_drop)
-    residual_drop = drop_class and drop_class(FLAGS.last_survival)
-
     def build() -> keras.Model:
+        # All layers are made here, so that they have the dtype policy of the moment.
+        rms = None
+        if FLAGS.rms != "none":
+            rms = RandomMeanScaling(
+                smoothing=FLAGS.rms,
+                smoothing_stddev=FLAGS.rms_stddev,
+                distribution=FLAGS.rms_distribution,
+                mean=FLAGS.rms_mean,
+                spread=FLAGS.rms_spread,
+                component=FLAGS.rms_component,
+            )
+        drop_class = {"random_drop": RandomDrop, "shake_drop": ShakeDrop}.get(FLAGS.residual_drop)
         return build_network(
             FLAGS.model,
             len(index.class_names),
@@ -379,7 +386,7 @@ def main(argv: Sequence[str]) -> None:
             rms_stages=tuple(FLAGS.rms_stages) if FLAGS.rms_stages else None,
             width=FLAGS.width,
             dropout=FLAGS.dropout,
-            residual_drop=residual_drop,
+            residual_drop=drop_class and drop_class(FLAGS.last_survival),
             seed=FLAGS.seed,
         )
 
@@ -387,14 +394,21 @@ def main(argv: Sequence[str]) -> None:
     warmup = {"warmup_steps": round(warmup_epochs * steps_per_epoch)}
     warmup["warmup_start"] = FLAGS.warmup_start
     if FLAGS.schedule == "cosine":
+        if FLAGS.decay_epochs:
+            raise ValueError(
+                "--decay_epochs are of --schedule=steps: add that, or empty them by "
+                f"--decay_epochs=. Received: --decay_epochs={','.join(FLAGS.decay_epochs)}"
+            )
         schedule = WarmupCosine(learning_rate, total_steps, **warmup)
     else:
         boundaries = [round(epoch * steps_per_epoch) for epoch in _decay_epochs(FLAGS.decay_epochs)]
         schedule = WarmupSteps(learning_rate, boundaries, FLAGS.decay_factor, **warmup)
     mixing_class = {"none": None, "cutmix": CutMix, "mixup": MixUp}[FLAGS.mixing]
     with strategy.scope():
-        model = synchronize_batch_norm(build()) if FLAGS.sync_bn else build()
-        if FLAGS.init_from and not Checkpoints(work_dir / "checkpoints", {}).paths():
+        model = build()
+        if FLAGS.sync_bn:
+            synchronize_batch_norm(model)
+        if FLAGS.init_from and not work_settings.begun(work_dir):
             new = initialise_from(model, FLAGS.init_from)
             if worker == 0:
                 print(f"Weights from {FLAGS.init_from}; new: {', '.join(new) or 'none'}.")
@@ -441,6 +455,9 @@ def main(argv: Sequence[str]) -> None:
     scorer = ViewScorer(model, strategy)
     precise = PreciseBatchNorm(model, strategy)
 
+    def exchange_after(step: int) -> AbstractContextManager:
+        return answered_within(FLAGS.worker_timeout, workers, step)
+
     @contextmanager
     def evaluation_weights(step: int) -> Iterator[None]:
         """While active, the model is as it is to be evaluated; then training goes on as before."""
@@ -449,12 +466,13 @@ def main(argv: Sequence[str]) -> None:
                 stack.enter_context(average.in_use())
             if FLAGS.precise_bn_steps:
                 batches = iter(strategies.distribute(strategy, training_data(step)))
-                stack.enter_context(precise.in_use(batches, FLAGS.precise_bn_steps))
+                exchange = partial(exchange_after, step)
+                stack.enter_context(precise.in_use(batches, FLAGS.precise_bn_steps, exchange))
             yield
 
     def validate_after(step: int) -> dict[str, float]:
         with evaluation_weights(step):
-            return validate(scorer, validation_data(), strategy)
+            return validate(scorer, validation_data(), strategy, partial(exchange_after, step))
 
     def save(position: Position, best: bool) -> None:
         if worker == 0:

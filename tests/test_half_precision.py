@@ -1,5 +1,6 @@
 """A whole training in bfloat16 and in float16, each where the backend can do it on a CPU."""
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -15,6 +16,20 @@ from keras_rms.training import checkpointing
 
 pytestmark = pytest.mark.slow
 
+# Runs a command; says what the layers of the network to train compute in.
+SPY = """
+import runpy, sys
+from keras_rms.training import networks
+
+def spy(*args, build=networks.build_network, **options):
+    network = build(*args, **options)
+    print({layer.name: layer.compute_dtype for layer in network.layers})
+    return network
+
+networks.build_network = spy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 FLAGS = [*commands.SMALL_TRAINING, "--epochs=8", "--learning_rate=0.05", "--validate_every=8"]
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 
@@ -28,14 +43,22 @@ needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="
 )
 def test_it_learns_and_leaves_a_network_in_float32(tmp_path, precision, variables):
     data, folder = small_dataset.make_dataset(tmp_path / "data"), tmp_path / "run"
-    words = [sys.executable, "scripts/train.py", f"--data={data}", f"--work_dir={folder}"]
-    subprocess.run(
-        [*words, *FLAGS, f"--precision={precision}"],
+    words = [sys.executable, "-c", SPY, "scripts/train.py"]
+    run = subprocess.run(
+        [*words, f"--data={data}", f"--work_dir={folder}", *FLAGS, f"--precision={precision}"],
         cwd=commands.ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu", **variables},
         check=True,
         timeout=500,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    made = [ast.literal_eval(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    trained, finished = made
+    regularised = {name: dtype for name, dtype in trained.items() if "rms" in name or "bn" in name}
+    assert any("rms" in name for name in regularised)
+    assert set(regularised.values()) == {precision.removeprefix("mixed_")}
+    assert set(finished.values()) == {"float32"}
     lines = small_dataset.read_lines(folder / "log.jsonl")
     assert all(np.isfinite(line["loss"]) for line in lines)
     # Three classes. Without training the network is right in a third of the videos.

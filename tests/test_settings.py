@@ -15,6 +15,11 @@ def git(folder, *words):
     return subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout
 
 
+def checkpoint(folder):
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "step_0000000001.npz").touch()
+
+
 def test_versions_and_commit_are_those_of_the_source(tmp_path):
     git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("first")
@@ -39,7 +44,10 @@ def test_a_source_without_git_has_no_commit(tmp_path, monkeypatch):
 
 def test_what_earlier_parts_of_a_run_were_made_with_is_kept(tmp_path):
     first, second, third = ({"versions": {"keras": "3"}, "git_commit": c} for c in "abc")
-    assert settings.earlier(tmp_path, first) == []
+    settings.write(tmp_path, {"seed": 0, **third, "earlier": []})
+    assert settings.earlier(tmp_path, first) == []  # of no checkpoint
+    (tmp_path / settings.FILE).unlink()
+    checkpoint(tmp_path)
     for made_with, expected in (
         (first, []),
         (second, [first]),
@@ -69,6 +77,8 @@ def test_another_training_is_refused_by_its_differences(tmp_path):
     settings.check_same(tmp_path, before, before)  # a new folder takes anything
     settings.write(tmp_path, before)
     names = ["width", "seed", "classes", "unknown_to_the_folder"]
+    settings.check_same(tmp_path, {"width": 32}, names)  # so does one without a checkpoint
+    checkpoint(tmp_path)
     settings.check_same(tmp_path, {**before, "free": 2, "unknown_to_the_folder": 5}, names)
     with pytest.raises(ValueError, match=r"width was 64 and is now 32; seed was 0 and is now 1\."):
         settings.check_same(tmp_path, {**before, "width": 32, "seed": 1}, names)

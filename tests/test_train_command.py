@@ -135,6 +135,18 @@ def test_a_loss_that_is_not_finite_saves_its_batch(tmp_path, data):
     assert all(np.isfinite(weights[n]).all() for n in weights if n.startswith("weight/res"))
 
 
+def test_a_run_without_a_checkpoint_leaves_the_folder_to_other_flags(tmp_path, data):
+    folder = tmp_path / "run"
+    run = train(tmp_path / "first", data, folder, "--learning_rate=1e30")
+    assert run.status() == 77, run.stderr
+    assert (folder / "settings.json").exists() and not (folder / "checkpoints").exists()
+    run = train(tmp_path / "second", data, folder, "--learning_rate=0.01")
+    assert run.status() == 0, run.stderr
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["learning_rate"] == 0.01 and settings["earlier"] == []
+    assert steps(folder) == 3
+
+
 def test_a_full_disk_loses_nothing(tmp_path, data, finished):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -216,7 +228,9 @@ MISTAKES = {
     "float16": (["--precision=mixed_float16"], {}, ["float16 on CPUs", "--precision=float32"]),
     "bfloat16": (["--precision=mixed_bfloat16"], {}, ["NaN", "TF_ENABLE_ONEDNN_OPTS=0"]),
     "unknown network": (["--model=slow_only_19"], {}, ["slow_only_19", "slow_only_18"]),
+    "steps": (["--decay_epochs=4,8"], {}, ["--schedule=steps", "--decay_epochs=4,8"]),
     "span": (["--span=7"], {}, ["span=7"]),
+    "short side": (["--evaluation_short_side=16"], {}, ["short_side=16"]),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from keras_rms.training.checkpointing import write_whole
+from keras_rms.training.checkpointing import Checkpoints, write_whole
 
 FILE = "settings.json"
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "keras_rms")
@@ -27,6 +27,14 @@ def provenance(source: str | os.PathLike) -> dict:
     return {"versions": versions, "git_commit": _commit(Path(source))}
 
 
+def begun(work_dir: str | os.PathLike) -> bool:
+    """Whether the folder holds something of a run: a checkpoint, or the finished network."""
+    work_dir = Path(work_dir)
+    return (work_dir / "model.keras").exists() or bool(
+        Checkpoints(work_dir / "checkpoints", {}).paths()
+    )
+
+
 def earlier(work_dir: str | os.PathLike, made_with: dict) -> list[dict]:
     """The `provenance` of the parts of a run that were made with something else, oldest first.
 
@@ -34,11 +42,16 @@ def earlier(work_dir: str | os.PathLike, made_with: dict) -> list[dict]:
         work_dir: The work folder.
         made_with: The `provenance` of the part to come.
     """
-    if not (Path(work_dir) / FILE).exists():
+    if not _has_settings_of_a_run(work_dir):
         return []
     before = read(work_dir)
     last = {name: before.get(name) for name in made_with}
     return before.get("earlier", []) + ([] if last == made_with else [last])
+
+
+def _has_settings_of_a_run(work_dir: str | os.PathLike) -> bool:
+    # A run that ended before its first checkpoint leaves the folder to any other.
+    return begun(work_dir) and (Path(work_dir) / FILE).exists()
 
 
 def _commit(source: Path) -> str | None:
@@ -81,7 +94,7 @@ def write(work_dir: str | os.PathLike, settings: dict) -> None:
 
 
 def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]) -> None:
-    """Compares `settings` with those that the folder was made with, if it was.
+    """Compares `settings` with those of the run in the folder, if there is one.
 
     Args:
         work_dir: The work folder.
@@ -91,7 +104,7 @@ def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]
     Raises:
         ValueError: If one differs; says which and how.
     """
-    if not (Path(work_dir) / FILE).exists():
+    if not _has_settings_of_a_run(work_dir):
         return
     before = read(work_dir)
     # A setting that an older version did not know is taken as it is now.
