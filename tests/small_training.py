@@ -120,7 +120,7 @@ def train(options):
     with strategy.scope():
         model = small_model(options.random_layers, options.wide)
         if options.sync_bn:
-            model = synchronize_batch_norm(model)
+            synchronize_batch_norm(model)
         optimizer = MomentumSGD(
             model.trainable_variables, schedule, weight_decay=1e-4, clip_norm=options.clip_norm
         )

@@ -43,6 +43,23 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     assert checkpointing.read(tmp_path / "best.npz")["weight/b"][0] == 3
 
 
+@pytest.mark.parametrize("name", [checkpointing.BEST, "step_0000000002.npz"])
+def test_what_the_newest_calls_the_best_is_there(tmp_path, monkeypatch, name):
+    """Whichever of the two files could not be written."""
+    Checkpoints(tmp_path, variables(1)).save(1, {"best": 1}, best=True)
+
+    def write_whole(path, write, really=checkpointing.write_whole):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really(path, write)
+
+    monkeypatch.setattr(checkpointing, "write_whole", write_whole)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints(tmp_path, variables(2)).save(2, {"best": 2}, best=True)
+    assert Checkpoints(tmp_path, variables()).restore_newest() == {"best": 1, "step": 1}
+    assert checkpointing.read(tmp_path / "best.npz")["weight/b"][0] in (1, 2)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
 def test_a_damaged_file_is_passed_over_with_a_warning(tmp_path, caplog, damage):
     for step in (1, 2):

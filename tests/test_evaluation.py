@@ -81,8 +81,11 @@ def test_top_k():
     labels = np.array([0, 1, 1])
     assert top_k_accuracy(scores, labels, 1) == pytest.approx(1 / 3)
     assert top_k_accuracy(scores, labels, 2) == 1.0
-    # A network that says nothing must not look right.
+    # A network that says nothing must not look right, nor one that is broken.
     assert top_k_accuracy(np.ones((2, 4)), np.zeros(2, int), 1) == 0.0
+    broken = np.array([[np.nan] * 4, [0.1, 0.9, np.nan, 0.0]])
+    assert top_k_accuracy(broken, np.array([0, 1]), 1) == 0.0
+    assert top_k_accuracy(broken, np.array([0, 1]), 2) == 0.5
 
 
 def test_top_k_refuses_what_it_cannot_count():

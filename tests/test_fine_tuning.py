@@ -68,6 +68,21 @@ def test_a_file_can_be_named_itself(tmp_path):
     assert values(model)["conv/kernel"].ravel()[0] == 10
 
 
+def test_averaged_weights_are_taken_where_there_are_some(tmp_path):
+    trained, averaged = model_of(3, value=10), model_of(3, value=20)
+    averages = {
+        f"average/{name}": keras.Variable(value)
+        for name, value in values(averaged).items()
+        if "moving" not in name
+    }
+    Checkpoints(tmp_path / "checkpoints", {**model_state(trained), **averages}).save(1, {})
+    model = model_of(3)
+    assert initialise_from(model, tmp_path) == []
+    for name, value in values(model).items():
+        source = trained if "moving" in name else averaged
+        np.testing.assert_array_equal(value, values(source)[name], err_msg=name)
+
+
 def foreign(folder, name, content=b"not a network"):
     folder.mkdir()
     (folder / name).write_bytes(content)

@@ -60,6 +60,9 @@ def test_another_network_takes_the_lines_of_its_kind():
     assert len(paper_tables.rows("1a")) == 12
     assert {row.model for row in paper_tables.rows("1a", "slow_only_18")} == {"slow_only_34"}
     assert {row.model for row in paper_tables.rows("1a", "slow_only_101")} == {"slow_only_50"}
+    # It depends on where RMS is by default.
+    for name, model in (("resnet_20", "slow_only_34"), ("resnet_50", "slow_only_50")):
+        assert {row.model for row in paper_tables.rows("2", name)} == {model}
     assert paper_tables.rows("1b", "ip_csn_50") == TABLES["1b"]
     assert paper_tables.rows("6", "resnet_20") == TABLES["6"]
 

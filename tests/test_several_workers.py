@@ -133,6 +133,11 @@ def test_a_frozen_worker_ends_the_other_after_the_time_allowed(tmp_path):
         processes[1].kill()
 
 
+def test_a_validation_may_take_longer_than_workers_wait_for_each_other(tmp_path):
+    both, processes = start_two(tmp_path, epochs=1, validation_seconds=16, worker_timeout=15)
+    assert join(processes) == [0, 0], small_training.output(both[0])
+
+
 def test_an_absent_worker_is_named(tmp_path):
     cluster = small_training.free_ports(2)
     options = Options(str(tmp_path), cluster=cluster, task=0, worker_timeout=10)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from small_training import mirrored_strategy, small_batches, small_model
 
+import keras_rms
 from keras_rms.training import strategies
 from keras_rms.training.loss_scaling import LossScale
 from keras_rms.training.mixing import CutMix
@@ -55,7 +56,15 @@ def test_the_loss_and_accuracy_are_those_of_the_batch():
     assert result["steps"] == 1 and result["finite"]
 
 
-@pytest.mark.parametrize("options", [{"replicas": 2}, {"accumulation": 4}, {"loss_scale": 256.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"replicas": 2},
+        {"accumulation": 4},
+        {"loss_scale": 256.0},
+        {"replicas": 2, "accumulation": 2, "loss_scale": 256.0},
+    ],
+)
 def test_parts_replicas_and_scaling_do_not_change_the_weights(options):
     whole, whole_result = train()
     parts, parts_result = train(**options)
@@ -67,7 +76,25 @@ def test_xla_gives_the_same_weights():
     np.testing.assert_allclose(weights(train(jit_compile=True)[0]), weights(train()[0]), atol=1e-5)
 
 
-def test_replicas_draw_different_numbers_and_share_statistics():
+def test_replicas_draw_different_numbers():
+    seen = []
+
+    def tell(features):
+        tf.py_function(lambda alphas: seen.extend(alphas.numpy()), [features[:, 0, 0, 0, 0]], [])
+        return features
+
+    def model_that_tells():
+        inputs = keras.Input((4, 5, 6, 3), dtype="uint8")
+        x = keras.layers.Rescaling(0.0, 1.0)(inputs)
+        x = keras_rms.RandomMeanScaling(component="input", seed=3)(x)
+        x = keras.layers.GlobalAveragePooling3D()(keras.layers.Lambda(tell)(x))
+        return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+    train(steps=2, replicas=2, make_model=model_that_tells)
+    assert len(seen) == len(set(seen)) == 16  # one alpha for each clip of each step
+
+
+def test_replicas_share_statistics():
     model, _ = train(replicas=2, make_model=small_model)
     for name in ("moving_mean", "moving_variance"):
         variable = getattr(model.get_layer("bn"), name).value
@@ -123,6 +150,22 @@ def test_an_overflow_under_loss_scaling_skips_the_step_and_goes_on():
     scale.value.assign(1.0)
     step(clips, labels, tf.constant(1, tf.int64))
     assert (weights(model) != before).any()
+
+
+def test_the_average_is_the_same_on_two_replicas():
+    averages = []
+    for strategy in (tf.distribute.get_strategy(), mirrored_strategy()):
+        with strategy.scope():
+            model = model_without_bn()
+            optimizer = MomentumSGD(model.trainable_variables, lambda step: 0.5)
+            average = WeightAverage(model.trainable_variables, 0.9)
+        step = TrainStep(model, optimizer, 8, average=average)
+        several = make_several_steps(strategy, step)
+        batches = iter(strategies.distribute(strategy, small_batches(0)))
+        several(batches, *(tf.constant(n, tf.int64) for n in (0, 4)), tf.zeros(2))
+        averages.append([value.numpy() for value in average.averages])
+    for one, two in zip(*averages):
+        np.testing.assert_allclose(two, one, atol=1e-6)
 
 
 def test_the_average_follows_the_weights_and_can_be_used():

@@ -95,9 +95,9 @@ class Checkpoints:
         path = self.folder / FILE.format(step)
         with saving(f"The checkpoint of step {step} in {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda file: np.savez(file, **arrays))
-            if best:
-                write_whole(self.folder / BEST, lambda file: np.savez(file, **arrays))
+            # First the best: of a kill in between, a repeated validation is all that is left.
+            for each in [self.folder / BEST] * best + [path]:
+                write_whole(each, lambda file: np.savez(file, **arrays))
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path

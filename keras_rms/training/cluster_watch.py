@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from keras_rms.training.errors import LOST_WORKER, TrainingStopped, WorkerLost
 
@@ -50,6 +51,26 @@ class Deadline:
 
     def _expire(self) -> None:
         self._end(self._message(), WorkerLost.exit_code)
+
+
+def answered_within(seconds: float, workers: int, step: int) -> AbstractContextManager:
+    """The `Deadline` of what waits for the other workers; for one worker, nothing.
+
+    Args:
+        seconds: How long they may take.
+        workers: How many there are with this one.
+        step: Training steps taken, to tell the user.
+    """
+    if workers == 1:
+        return nullcontext()
+    return Deadline(
+        seconds,
+        lambda: (
+            f"After step {step} the other workers did not answer for {seconds:.0f} seconds "
+            "(--worker_timeout). Start the same command on all workers again: training continues "
+            "from the newest checkpoint."
+        ),
+    )
 
 
 class PeerWatch:

@@ -131,7 +131,9 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of the rows whose label is among the k highest scores; ties count against the label.
+    """Share of the rows whose label is among the k highest scores.
+
+    Ties count against the label, and so does a score that is not a number.
 
     Args:
         scores: (videos, classes).
@@ -149,5 +151,6 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
             f"Received: shapes {scores.shape} and {labels.shape}"
         )
     of_label = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
-    at_least_as_high = (scores >= of_label).sum(axis=1)
-    return float((at_least_as_high <= k).mean())
+    # Not "scores >= of_label", which is never true of NaN.
+    not_below = (~(scores < of_label)).sum(axis=1)
+    return float((not_below <= k).mean())

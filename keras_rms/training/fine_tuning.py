@@ -21,7 +21,8 @@ def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
     Args:
         model: The network to set, of the same architecture up to the number of classes.
         source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
-            `model.keras` or else newest checkpoint is taken.
+            `model.keras` or else newest checkpoint is taken. Of a training with averaged weights
+            it is these, as they are what is validated and what `model.keras` holds.
 
     Returns:
         The names of the weights that were left as they are: those of a new head, or none.
@@ -79,14 +80,17 @@ def _find(source: Path) -> Path:
     return checkpoints[-1]
 
 
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+
+
 def _weights(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix not in (".keras", ".npz"):
         raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
     try:
         if path.suffix == ".npz":
             arrays = checkpointing.read(path)
-            prefix = "weight/"
-            return {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
+            return _below("weight/", arrays) | _below("average/", arrays)
         # A model of its own, which stays out of the strategy that trains.
         loaded = keras.saving.load_model(path, compile=False)
         return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}

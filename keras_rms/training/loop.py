@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rms.training import errors, train_step
-from keras_rms.training.cluster_watch import Deadline, PeerWatch
+from keras_rms.training.cluster_watch import PeerWatch, answered_within
 from keras_rms.training.position import Position, Speed
 from keras_rms.training.stop_signals import StopSignals
 from keras_rms.training.strategies import distribute, worker_addresses, worker_index
@@ -35,15 +35,16 @@ class TrainingLoop:
         epochs, steps_per_epoch: Length of the training.
         schedule: Step -> learning rate, for the logs.
         validate: Steps taken -> "validation_loss", "validation_top1" and "validation_top5"; every
-            worker calls it.
+            worker calls it. It may take any time: what waits for other workers has to have a
+            deadline of its own, see `answered_within`.
         validate_every: Epochs from one validation to the next. The last epoch always has one.
         save: Takes (position, whether it is the best so far).
         checkpoint_every: Steps from one checkpoint to the next, beside those at an epoch's end.
         steps_per_call: 0 chooses as many as take about a second.
         measure_wait: Whether to log the share of time spent waiting for data; see
             `make_several_steps`.
-        worker_timeout: Seconds for a call or a validation, with several workers, after which the
-            process ends because one of the others must be frozen.
+        worker_timeout: Seconds for a call, with several workers, after which the process ends
+            because one of the others must be frozen.
 
     Raises:
         ValueError: If a number is out of range.
@@ -168,7 +169,7 @@ class TrainingLoop:
         """Takes `count` steps; returns what the workers agreed on: (stop, seconds a step)."""
         self._callbacks.on_train_batch_begin(position.step)
         started = time.monotonic()
-        with self._deadline(position):
+        with answered_within(self._worker_timeout, len(self._workers), position.step):
             result = self._several_steps(
                 iterator,
                 tf.constant(position.step, tf.int64),
@@ -242,7 +243,7 @@ class TrainingLoop:
             started = time.monotonic()
             # All is saved and a validation can take long; several workers must go on together.
             self._saved = None if self._several_workers else position
-            with self._deadline(position), self._watch():
+            with self._watch():
                 logs.update(self._validate(position.step))
             self._saved = None
             self._validation_seconds = time.monotonic() - started
@@ -252,18 +253,6 @@ class TrainingLoop:
         self._callbacks.on_epoch_end(epoch, {**logs, "seconds": position.seconds})
         position.finish_epoch()
         self._save(position, best)
-
-    def _deadline(self, position: Position) -> AbstractContextManager:
-        if not self._several_workers:
-            return nullcontext()
-        return Deadline(
-            self._worker_timeout,
-            lambda: (
-                f"After step {position.step} the other workers did not answer for "
-                f"{self._worker_timeout:.0f} seconds (--worker_timeout). Start the same "
-                "command on all workers again: training continues from the newest checkpoint."
-            ),
-        )
 
     def _watch(self) -> AbstractContextManager:
         if not self._several_workers:

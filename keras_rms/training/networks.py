@@ -46,6 +46,13 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
         raise ValueError(f"{name} has no option {option}; leave it out.") from error
 
 
+def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Those of a model, of the models inside it and of layers made of layers, as `NonLocal`."""
+    # Keras has no public way to the layers inside a layer.
+    layers = model._flatten_layers()
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
 def as_inputs(model: keras.Model, clips: Any) -> Any:
     """Clips as a network takes them: images, where it takes these and clips have one frame.
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 SLOW_ONLY_34 = "slow_only_34"
 SLOW_ONLY_50 = "slow_only_50"
-# Networks whose residual branch has two convolutions; all others have three.
-BASIC_BLOCKS = ("slow_only_18", SLOW_ONLY_34)
+# Networks with RMS before all BNs by default, as SlowOnly-34; in all others it is before the last.
+BASIC_BLOCKS = ("slow_only_18", SLOW_ONLY_34, "resnet_20", "resnet_110", "s3d")
 
 
 @dataclass(frozen=True)

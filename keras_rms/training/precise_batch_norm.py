@@ -1,14 +1,14 @@
 """Batch normalisation's statistics measured anew over many batches before an evaluation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_rms.training.checkpointing import leaves
-from keras_rms.training.networks import as_inputs
+from keras_rms.training.networks import as_inputs, batch_norms
 
 
 class PreciseBatchNorm:
@@ -31,9 +31,7 @@ class PreciseBatchNorm:
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         self._model = model
-        self._layers = [
-            layer for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization)
-        ]
+        self._layers = batch_norms(model)
         self._random_states = [
             variable
             for layer in leaves(model)
@@ -59,33 +57,50 @@ class PreciseBatchNorm:
         self._moments_of_next = moments_of_next
 
     @contextmanager
-    def in_use(self, iterator: Iterator, count: int) -> Iterator[None]:
-        """While active, the model has the statistics of the next `count` batches."""
-        statistics = [
-            variable
-            for layer in self._layers
-            for variable in (layer.moving_mean, layer.moving_variance)
-        ]
-        before = [(v, keras.ops.convert_to_numpy(v.value)) for v in statistics]
+    def in_use(
+        self,
+        iterator: Iterator,
+        count: int,
+        exchange: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> Iterator[None]:
+        """While active, the model has the statistics of the next `count` batches.
+
+        Args:
+            iterator: Gives (clips, labels), distributed by the strategy.
+            count: Batches to take from it.
+            exchange: Entered around each of them, which waits for the other workers.
+        """
+        before = [(v, keras.ops.convert_to_numpy(v.value)) for v in self._statistics()]
         # Evaluations must not move the training's random numbers.
         states = [(v, keras.ops.convert_to_numpy(v.value)) for v in self._random_states]
         try:
-            self._assign(self._measure(iterator, count))
+            self._assign(self._measure(iterator, count, exchange))
             yield
         finally:
             for variable, value in before + states:
                 variable.assign(value)
 
-    def _measure(self, iterator: Iterator, count: int) -> list[np.ndarray]:
+    def _statistics(self) -> list[keras.Variable]:
+        return [
+            statistic
+            for layer in self._layers
+            for statistic in (layer.moving_mean, layer.moving_variance)
+        ]
+
+    def _measure(
+        self, iterator: Iterator, count: int, exchange: Callable[[], AbstractContextManager]
+    ) -> list[np.ndarray]:
         momenta = [layer.momentum for layer in self._layers]
         # With momentum 0 the running averages are those of the batch; the function is traced now.
         for layer in self._layers:
             layer.momentum = 0.0
         try:
-            sums = [moment.numpy().astype(np.float64) for moment in self._moments_of_next(iterator)]
-            for _ in range(count - 1):
-                for total, moment in zip(sums, self._moments_of_next(iterator)):
-                    total += moment.numpy()
+            sums = [np.zeros(statistic.shape) for statistic in self._statistics()]
+            for _ in range(count):
+                with exchange():
+                    moments = [moment.numpy() for moment in self._moments_of_next(iterator)]
+                for total, moment in zip(sums, moments):
+                    total += moment
         finally:
             for layer, momentum in zip(self._layers, momenta):
                 layer.momentum = momentum

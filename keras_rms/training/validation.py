@@ -1,5 +1,8 @@
 """Accuracy on the validation split during training, over all workers together."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,7 +11,10 @@ from keras_rms.training.strategies import num_workers
 
 
 def validate(
-    scorer: ViewScorer, batches: tf.data.Dataset, strategy: tf.distribute.Strategy
+    scorer: ViewScorer,
+    batches: tf.data.Dataset,
+    strategy: tf.distribute.Strategy,
+    exchange: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, float]:
     """Scores this worker's share of the videos and adds up the results of all workers.
 
@@ -16,6 +22,7 @@ def validate(
         scorer: Of the network in training.
         batches: See `ViewScorer.scores`; each worker has another part of the videos.
         strategy: The training's own.
+        exchange: Entered around what waits for the other workers, after the scoring.
 
     Returns:
         "validation_loss" (cross-entropy of the averaged probabilities), "validation_top1" and
@@ -23,7 +30,8 @@ def validate(
     """
     sums = _sums(scorer.scores(batches))
     if num_workers(strategy) > 1:
-        sums = _over_workers(strategy, sums)
+        with exchange():
+            sums = _over_workers(strategy, sums)
     loss, top1, top5, videos = sums
     return {
         "validation_loss": float(loss / videos),
