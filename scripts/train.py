@@ -323,11 +323,6 @@ def main(argv: Sequence[str]) -> None:
             **common,
         )
 
-    # What is wrong with them is said now, before a step is taken.
-    training_data(0)
-    if FLAGS.validation_split:
-        validation_data()
-
     # Settings: all flags, with every default resolved
     learning_rate = FLAGS.learning_rate
     if learning_rate is None:
@@ -499,6 +494,8 @@ def main(argv: Sequence[str]) -> None:
         measure_wait=not FLAGS.deterministic,
         worker_timeout=FLAGS.worker_timeout,
     )
+    if FLAGS.validation_split:
+        validation_data()  # What is wrong with its flags is said now and not after an epoch.
     try:
         with damage.explained(FLAGS.data):
             loop.run(position)
