@@ -42,8 +42,9 @@ def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[s
             )
     # Runners raise whatever their workers raised, or errors of their own.
     except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ValueError(
-            f"The conversion on {runner} failed: {str(error).strip().splitlines()[-1]} The shards "
+            f"The conversion on {runner} failed: {cause} The shards "
             "that are finished stay; mend the cause and run the same command again."
         ) from error
 

@@ -7,6 +7,7 @@ the input and the remedy. `run` prints that paragraph alone; `--traceback` shows
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
@@ -26,7 +27,24 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         main: Takes the positional arguments (the program's name first) and returns an exit status
             or None.
     """
-    app.run(lambda arguments: _leave(_guarded(main, arguments)))
+    app.run(lambda arguments: _to_its_end(main, arguments))
+
+
+def _to_its_end(
+    main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]
+) -> int | None:
+    try:
+        status = _guarded(main, arguments)
+    except Exception:
+        if not _has_to_leave():
+            raise
+        traceback.print_exc()
+        status = FAILURE
+    if _has_to_leave():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    return status
 
 
 def _guarded(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int | None:
@@ -42,14 +60,10 @@ def _guarded(main: Callable[[Sequence[str]], int | None], arguments: Sequence[st
         return INTERRUPTED
 
 
-def _leave(status: int | None) -> int | None:
-    """Ends the process here if its normal end would fail (see `filesystems.used_plugin`)."""
+def _has_to_leave() -> bool:
+    """Whether the process must not end normally, see `filesystems.used_plugin`."""
     filesystems = sys.modules.get("pipelines.filesystems")
-    if filesystems is not None and filesystems.used_plugin():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status or 0)
-    return status
+    return filesystems is not None and filesystems.used_plugin()
 
 
 def paragraph(text: str) -> str:

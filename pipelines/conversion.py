@@ -14,11 +14,18 @@ from pipelines.conversion_plan import ShardTask
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A video that could not be converted."""
+    """A video that could not be converted.
+
+    Attributes:
+        key, path: the clip's.
+        cause: why.
+        lasting: whether the file itself is the cause, so that trying again is of no use.
+    """
 
     key: str
     path: str
     cause: str
+    lasting: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,11 @@ class ShardReport:
 
     rows: list[records.VideoRow]
     failures: list[Failure]
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same videos would give the same again, with more time and memory too."""
+        return all(failure.lasting for failure in self.failures)
 
 
 def report_path(shard: str) -> str:
@@ -55,7 +67,7 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         rows = records.write_shard(task.path, _videos(task, decoder, failures, after_video))
     report = {
         "fingerprint": task.fingerprint,
-        "bytes": tf.io.gfile.stat(task.path).length,
+        "bytes": filesystems.size(task.path),
         "failures": [dataclasses.asdict(failure) for failure in failures],
         "rows": [dataclasses.asdict(row) for row in rows],
     }
@@ -69,7 +81,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             report = json.loads(file.read())
-        whole = tf.io.gfile.stat(task.path).length == report["bytes"]
+        whole = filesystems.size(task.path) == report["bytes"]
         if report["fingerprint"] != task.fingerprint or not whole:
             return None
         return ShardReport(
@@ -92,7 +104,8 @@ def _videos(
             path = path_inside(task.videos, clip.path)
             encoded = decoder.encode(path, start=clip.start, end=clip.end, **settings)
         except decoding.VideoError as error:
-            failures.append(Failure(clip.key, annotations.printable(clip.path), error.cause))
+            printable = annotations.printable(clip.path)
+            failures.append(Failure(clip.key, printable, error.cause, error.lasting))
         else:
             yield records.EncodedVideo(
                 key=clip.key,

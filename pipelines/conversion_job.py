@@ -1,5 +1,6 @@
 """Convert splits of a dataset: plan, convert what is missing, write index and manifest."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -75,8 +76,10 @@ def convert_splits(
             folder holds another label map.
         OSError: the output cannot be written.
     """
-    _make_folder(output)
+    output = filesystems.without_file_scheme(output)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(filesystems.explained(output, "written"))
+        _make_folder(output)
         for split in splits:
             stack.enter_context(_sole_writer(output, split))
         plans, class_names = make_plans(
@@ -92,6 +95,7 @@ def convert_splits(
         for split, plan in plans.items():
             reports = _convert(plan, output, split, runner)
             manifests[split] = _write_manifest(plan, reports, output, split, class_names, dataset)
+            _name_old_shards(output, split, plan.num_shards)
         return manifests
 
 
@@ -178,8 +182,9 @@ def _present_class_names(output: str | None) -> tuple[str, ...] | None:
     if output is None:
         return None
     filesystems.require(output)
-    if not tf.io.gfile.exists(split_index.labels_path(output)):
-        return None
+    with filesystems.explained(output):
+        if not tf.io.gfile.exists(split_index.labels_path(output)):
+            return None
     return tuple(split_index.read_class_names(output))
 
 
@@ -217,6 +222,15 @@ def _convert(
 ) -> list[conversion.ShardReport]:
     """Converts the shards that are not finished; gives the reports of all."""
     reports = [conversion.finished_report(task) for task in plan.tasks()]
+    again = [n for n, report in enumerate(reports) if report and not report.is_lasting]
+    if again:
+        print(
+            f"{len(again)} shards of {split!r} lack videos for want of time, memory or permission: "
+            "they are converted again.",
+            file=sys.stderr,
+        )
+    for number in again:
+        reports[number] = None
     if None not in reports:
         print(f"All {len(reports)} shards of {split!r} are finished already.", file=sys.stderr)
         return reports
@@ -232,7 +246,14 @@ def _convert(
             return reports
         with _polled(bar, plan):
             beam_runner.run(pending, runner.name, runner.options)
-    return [conversion.finished_report(task) for task in plan.tasks()]
+    reports = [conversion.finished_report(task) for task in plan.tasks()]
+    if None in reports:
+        raise ValueError(
+            f"{runner.name} says that all is converted, and {reports.count(None)} shards of "
+            f"{split!r} are not in {output} as this machine sees it. Give an --output that all "
+            "machines share."
+        )
+    return reports
 
 
 @contextlib.contextmanager
@@ -255,6 +276,19 @@ def _polled(bar: tqdm.tqdm, plan: conversion_plan.Plan) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _name_old_shards(output: str, split: str, num_shards: int) -> None:
+    """Says which shards another number of shards has left behind: a terabyte, it may be."""
+    shard = re.compile(re.escape(split) + r"-\d{5}-of-(\d{5})\.tfrecord")
+    found = filter(None, map(shard.fullmatch, tf.io.gfile.listdir(output)))
+    old = collections.Counter(match[1] for match in found if int(match[1]) != num_shards)
+    for number, count in sorted(old.items()):
+        print(
+            f"{count} shards of an earlier conversion remain, which nothing reads any more. Remove "
+            f"{os.path.join(output, f'{split}-*-of-{number}.*')} to get their space back.",
+            file=sys.stderr,
+        )
 
 
 def _write_manifest(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -93,6 +94,7 @@ class Plan:
         self._shard_path = shard_path
         self._timeout = timeout
         self._spool = tempfile.TemporaryFile()
+        self._spool_lock = threading.Lock()  # a runner and its progress bar read at once
         self._offsets = self._sorted_offsets(clips)
         self.num_shards = num_shards or self._usual_num_shards(clips_per_shard)
         if not 1 <= self.num_shards <= MAX_SHARDS:
@@ -156,8 +158,10 @@ class Plan:
         return status.st_size, status.st_mtime_ns, identity
 
     def _entry(self, offset: int) -> tuple[annotations.Clip, int, int]:
-        self._spool.seek(int(offset))
-        *clip, size, modified = json.loads(self._spool.readline())
+        with self._spool_lock:
+            self._spool.seek(int(offset))
+            line = self._spool.readline()
+        *clip, size, modified = json.loads(line)
         return annotations.Clip(*clip), size, modified
 
     def clips(self) -> Iterator[tuple[annotations.Clip, int]]:

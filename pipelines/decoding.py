@@ -42,15 +42,22 @@ _JPEG_MATRICES = ("bt470bg", "smpte170m")
 
 
 class VideoError(ValueError):
-    """A video cannot be converted; says which one and why."""
+    """A video cannot be converted; says which one and why.
 
-    def __init__(self, path: str, cause: str):
+    Attributes:
+        path, cause: which one and why.
+        lasting: whether the file itself is the cause; not so if time, memory or a permission was
+            missing.
+    """
+
+    def __init__(self, path: str, cause: str, lasting: bool = True):
         super().__init__(f"{path}: {cause}")
         self.path = path
         self.cause = cause
+        self.lasting = lasting
 
     def __reduce__(self):
-        return VideoError, (self.path, self.cause)
+        return VideoError, (self.path, self.cause, self.lasting)
 
 
 class EncodedFrames(NamedTuple):
@@ -155,7 +162,7 @@ def _check_file(path: str) -> None:
     if status.st_size == 0:
         raise VideoError(path, "is empty (0 bytes)")
     if not os.access(path, os.R_OK):
-        raise VideoError(path, "may not be read (permission denied)")
+        raise VideoError(path, "may not be read (permission denied)", lasting=False)
 
 
 def _opened(path: str) -> av.container.InputContainer:

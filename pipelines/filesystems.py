@@ -32,6 +32,11 @@ def is_local(path: str) -> bool:
     return scheme(path) in ("", "file")
 
 
+def without_file_scheme(path: str) -> str:
+    """`file:///data` as `/data`, which Python opens too; any other path as it is."""
+    return path.removeprefix("file://")
+
+
 def require(path: str) -> None:
     """Make TensorFlow able to open `path`, or say why it cannot.
 
@@ -125,12 +130,22 @@ def write_file(path: str, content: bytes) -> None:
         publish(temporary, path)
 
 
+def size(path: str) -> int:
+    """Bytes of a file; 0 if there is none, because some stores hold no empty files."""
+    return tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else 0
+
+
 def publish(temporary: str, path: str) -> None:
     """Move a finished file to its place, where it appears whole or not at all."""
-    if not is_local(path):
+    if is_local(path):
+        _publish_locally(without_file_scheme(temporary), without_file_scheme(path))
+    elif tf.io.gfile.exists(temporary):
         tf.io.gfile.rename(temporary, path, overwrite=True)
-        return
-    temporary, path = (name.removeprefix("file://") for name in (temporary, path))
+    elif tf.io.gfile.exists(path):  # the new file is empty, which tensorflow-io never writes
+        tf.io.gfile.remove(path)
+
+
+def _publish_locally(temporary: str, path: str) -> None:
     _sync(temporary)
     os.replace(temporary, path)
     _sync(os.path.dirname(path) or ".")

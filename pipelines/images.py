@@ -53,6 +53,11 @@ def encode_image(
                 raise ValueError(
                     f"{image.width}x{image.height} is more than {limits.MAX_PIXELS} pixels"
                 )
+            if max(image.size) > limits.MAX_ASPECT * min(image.size):
+                raise ValueError(
+                    f"{image.width}x{image.height}: one side is more than {limits.MAX_ASPECT} "
+                    "times the other"
+                )
             if image.mode[0] in "IF":
                 raise ValueError("it has more than 8 bits a channel")
             image.load()

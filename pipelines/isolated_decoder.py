@@ -70,15 +70,15 @@ class IsolatedDecoder:
             _send(self._process.stdin, json.dumps(request).encode())
             answer = json.loads(_receive(self._process.stdout, deadline))
             if "cause" in answer:
-                raise decoding.VideoError(path, answer["cause"])
+                raise decoding.VideoError(path, answer["cause"], answer["lasting"])
             images = [_receive(self._process.stdout, deadline) for _ in range(answer["images"])]
         except TimeoutError as error:
             self.close()
             raise decoding.VideoError(
-                path, f"given up: decoding took more than {self._timeout:g} s"
+                path, f"given up: decoding took more than {self._timeout:g} s", lasting=False
             ) from error
         except (EOFError, BrokenPipeError) as error:
-            raise decoding.VideoError(path, self._cause_of_death()) from error
+            raise decoding.VideoError(path, self._cause_of_death(), lasting=False) from error
         frames = [images[number] for number in answer["order"]]
         return decoding.EncodedFrames(frames, answer["height"], answer["width"], answer["fps"])
 
@@ -99,15 +99,14 @@ class IsolatedDecoder:
 
 def _start() -> subprocess.Popen:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    # In the place of the current folder, whose files may be called av.py.
+    program = f"import sys; sys.path[0] = {root!r}; from pipelines import isolated_decoder as it"
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipelines import isolated_decoder; isolated_decoder.serve()"],
+        [sys.executable, "-c", f"{program}; it.serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
-        env=environment,
         start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
     )
 
@@ -170,10 +169,11 @@ def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:
     try:
         clip = encoding.encode_file(path, **settings)
     except decoding.VideoError as error:
-        _send(pipe, json.dumps({"cause": error.cause}).encode())
+        _send(pipe, json.dumps({"cause": error.cause, "lasting": error.lasting}).encode())
         return
     except MemoryError:
-        _send(pipe, json.dumps({"cause": f"needs more than {_MEMORY_LIMIT >> 30} GiB"}).encode())
+        cause = f"needs more than {_MEMORY_LIMIT >> 30} GiB"
+        _send(pipe, json.dumps({"cause": cause, "lasting": False}).encode())
         return
     # Repeated frames are one object: they go through the pipe once.
     places: dict[int, int] = {}

@@ -183,9 +183,9 @@ def write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
 
 
 def _describe_shard(path: str, rows: Sequence[VideoRow]) -> dict[str, Any]:
-    if not tf.io.gfile.exists(path):
+    size = filesystems.size(path)
+    if rows and not size:
         raise ValueError(f"A shard is missing: {path}. Convert it before the manifest is written.")
-    size = tf.io.gfile.stat(path).length
     return {"name": os.path.basename(path), "videos": len(rows), "bytes": size}
 
 
@@ -357,7 +357,8 @@ def _check_index(index: Index) -> None:
 
 def _check_shards(index: Index) -> None:
     present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
-    missing = [s["name"] for s in index.manifest["shards"] if s["name"] not in present]
+    wanted = [shard["name"] for shard in index.manifest["shards"] if shard["bytes"]]
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise ValueError(
             f"{index.data_dir} lacks {len(missing)} of the {len(index.manifest['shards'])} shards "
@@ -365,7 +366,7 @@ def _check_shards(index: Index) -> None:
         )
     if filesystems.is_local(index.data_dir):
         for shard, path in zip(index.manifest["shards"], index.shard_paths):
-            size = tf.io.gfile.stat(path).length
+            size = filesystems.size(path)
             if size != shard["bytes"]:
                 raise ValueError(
                     f"{path} has {size} bytes where its manifest says {shard['bytes']}: it was "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-from pipelines import records, split_index
+from pipelines import filesystems, records, split_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _check_shard(
 ) -> tuple[list[CheckedVideo], list[Problem]]:
     path = index.shard_paths[number]
     places = [n for n in range(len(index)) if index.shards[n] == number]
-    if not tf.io.gfile.exists(path):
+    if index.manifest["shards"][number]["bytes"] and not tf.io.gfile.exists(path):
         return [], [Problem(path, 0, f"is missing, and with it {len(places)} videos")]
     videos, problems = [], list(_check_size(index, number))
     reader: Iterator | None = None
@@ -103,7 +103,7 @@ def _check_shard(
 
 def _check_size(index: split_index.Index, number: int) -> Iterator[Problem]:
     path = index.shard_paths[number]
-    size, written = tf.io.gfile.stat(path).length, index.manifest["shards"][number]["bytes"]
+    size, written = filesystems.size(path), index.manifest["shards"][number]["bytes"]
     if size != written:
         place, what = min(size, written), "is cut" if size < written else "was added to"
         yield Problem(path, place, f"{what}: it has {size} bytes, its manifest says {written}")

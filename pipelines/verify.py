@@ -105,8 +105,12 @@ def _print(title: str, lines: Sequence) -> None:
 def _write_sheet(index: split_index.Index, path: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(contact_sheet.contact_sheet(index)).save(buffer, "PNG")
-    filesystems.write_file(path, buffer.getvalue())
-    print(f"  {path} shows sample clips of each class")
+    try:
+        filesystems.write_file(path, buffer.getvalue())
+    except OSError as error:  # the folder may be one that can only be read
+        print(f"  No contact sheet: {error} Another folder can be given as --contact_sheet.")
+    else:
+        print(f"  {path} shows sample clips of each class")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.contact_sheet is None:
         sheets = options.data
     else:
-        sheets = options.contact_sheet or None
+        sheets = filesystems.without_file_scheme(options.contact_sheet) or None
         if sheets and filesystems.is_local(sheets):
             os.makedirs(sheets, exist_ok=True)
     problems = verify(

@@ -12,6 +12,8 @@ Each runs until it is stopped (Ctrl-C). For data on s3://, hdfs:// or az:// work
 """
 
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -46,7 +48,8 @@ def main(arguments: list[str]) -> None:
 
     service = tf.data.experimental.service
     if _ROLE.value == "dispatcher":
-        server = service.DispatchServer(service.DispatcherConfig(port=_PORT.value), start=True)
+        config = service.DispatcherConfig(port=_PORT.value)
+        server = _started(service.DispatchServer, config)
         print(f"Dispatcher: {server.target}", flush=True)
     else:
         if _FILESYSTEM.value:
@@ -57,9 +60,19 @@ def main(arguments: list[str]) -> None:
             worker_address=address,
             port=int(address.rpartition(":")[2]),
         )
-        server = service.WorkerServer(config, start=True)
+        server = _started(service.WorkerServer, config)
         print(f"Worker: grpc://{address}", flush=True)
     server.join()
+
+
+def _started(server: Callable, config: Any) -> Any:
+    try:
+        return server(config, start=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The {_ROLE.value} cannot listen on port {config.port}: {error} Give another --port; "
+            "0 takes a free one."
+        ) from error
 
 
 def _free_port() -> int:

@@ -57,6 +57,17 @@ def test_leaves_at_once_where_a_normal_exit_would_abort():
     assert (result.returncode, result.stdout) == (3, "flushed")
 
 
+def test_a_bug_is_shown_where_a_normal_exit_would_abort():
+    body = """
+        import sys, types
+        plugin = types.SimpleNamespace(used_plugin=lambda: True)
+        sys.modules["pipelines.filesystems"] = plugin
+        return 1 / 0
+    """
+    result = run_main(body)
+    assert result.returncode == command_line.FAILURE and "ZeroDivisionError" in result.stderr
+
+
 def test_a_paragraph_keeps_names_whole():
     path = "/" + "folder-with-a-hyphen/" * 8
     lines = command_line.paragraph(f"Nothing is in {path} " + "word " * 40).splitlines()

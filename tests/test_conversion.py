@@ -43,7 +43,7 @@ def test_a_shard_holds_its_clips_in_order(task):
     ]
     assert report.rows == records.scan_shard(task.path)
     assert [dataclasses.asdict(failure) for failure in report.failures] == [
-        {"key": "empty.mp4", "path": "empty.mp4", "cause": "is empty (0 bytes)"}
+        {"key": "empty.mp4", "path": "empty.mp4", "cause": "is empty (0 bytes)", "lasting": True}
     ]
     expected = encode_video(os.path.join(task.videos, "1.mp4"), short_side=48)
     assert (videos[1].frames, videos[1].height, videos[1].width, videos[1].fps) == expected
@@ -103,6 +103,8 @@ def test_a_shard_without_a_video_that_works(task):
     task = dataclasses.replace(task, clips=(Clip("gone", "gone.mp4", 0),))
     report = convert_shard(task)
     assert report.rows == [] and report.failures[0].cause == "No such file or directory"
+    assert report.is_lasting and finished_report(task) == report
+    os.remove(task.path)  # as in stores that hold no empty files
     assert finished_report(task) == report
 
 
@@ -142,6 +144,9 @@ def test_videos_that_hang_or_crash_the_decoder_cost_themselves_only(task, monkey
         ("hang.mp4", "given up: decoding took more than 6 s"),
         ("crash.mp4", "made the decoder crash (SIGABRT)"),
     ]
+    # The next run has more time or memory, it may be.
+    assert [failure.lasting for failure in report.failures] == [False, False]
+    assert not report.is_lasting
 
 
 def test_an_output_that_cannot_be_written(task):

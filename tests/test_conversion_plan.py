@@ -1,3 +1,4 @@
+import concurrent.futures
 import os
 import tracemalloc
 
@@ -31,6 +32,14 @@ def test_order_by_hash_and_equal_shards():
         assert made.clips_per_class == {0: 35, 1: 34, 2: 34} and len(made) == 103
     with plan(listed, num_shards=4) as again:
         assert list(again.tasks()) == tasks
+
+
+def test_threads_may_read_it_at_once():
+    with plan(clips(2000), num_shards=20) as made:
+        expected = list(made.tasks())
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            several = [pool.submit(lambda: list(made.tasks())) for _ in range(8)]
+            assert all(each.result() == expected for each in several)
 
 
 def test_the_hash_is_the_same_on_every_machine():

@@ -12,11 +12,20 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import video_files
 
-from pipelines import annotations, conversion_job, split_index
+from pipelines import (
+    annotations,
+    beam_runner,
+    conversion_job,
+    decoding,
+    isolated_decoder,
+    split_index,
+    verification,
+)
 from pipelines.conversion_plan import Settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -85,7 +94,12 @@ def test_manifest_index_and_labels(videos, tmp_path):
     manifest = train.manifest
     assert manifest["num_listed"] == 13 and manifest["num_failures"] == 1
     assert manifest["failures"] == [
-        {"key": "run/empty.mp4", "path": "run/empty.mp4", "cause": "is empty (0 bytes)"}
+        {
+            "key": "run/empty.mp4",
+            "path": "run/empty.mp4",
+            "cause": "is empty (0 bytes)",
+            "lasting": True,
+        }
     ]
     assert manifest["settings"] == {"fps": 25, "short_side": 48, "quality": 4, "upscale": True}
     assert manifest["dataset"] == "folder" and manifest["videos_per_class"] == [6, 6]
@@ -135,6 +149,65 @@ def test_only_what_changed_is_converted_again(videos, tmp_path):
         and os.stat(tmp_path / "out" / name).st_mtime_ns != times[name]
     ]
     assert len(changed) == 1
+
+
+def test_what_failed_for_want_of_time_or_permission_is_tried_again(videos, tmp_path, capfd):
+    shutil.copytree(videos, tmp_path / "v", copy_function=shutil.copy2)
+    arguments = {"num_shards": 4, "source": {"validation_share": 0}}
+    kept = encode = isolated_decoder.IsolatedDecoder.encode
+
+    def hurried(self, path, **settings):
+        if "run 3" in path:
+            raise decoding.VideoError(path, "given up: decoding took more than 0.1 s", False)
+        return encode(self, path, **settings)
+
+    isolated_decoder.IsolatedDecoder.encode = hurried
+    try:
+        manifest = convert(str(tmp_path / "v"), tmp_path / "out", workers=1, **arguments)["train"]
+    finally:
+        isolated_decoder.IsolatedDecoder.encode = kept
+    assert manifest["num_failures"] == 2  # with the empty one
+    names = snapshot(tmp_path / "out")
+    before = {name: os.stat(tmp_path / "out" / name).st_mtime_ns for name in names}
+    manifest = convert(str(tmp_path / "v"), tmp_path / "out", **arguments)["train"]
+    assert "1 shards of 'train' lack videos for want of time" in capfd.readouterr().err
+    assert manifest["num_failures"] == 1
+    shards = [name for name in before if name.endswith(".tfrecord")]
+    changed = [n for n in shards if os.stat(tmp_path / "out" / n).st_mtime_ns != before[n]]
+    assert len(changed) == 1
+    assert split_index.load_index(str(tmp_path / "out"), "train").keys
+
+
+def test_shards_of_another_number_are_named(videos, tmp_path, capfd):
+    convert(videos, tmp_path, num_shards=2)
+    convert(videos, tmp_path, split="validation", num_shards=3)
+    assert "earlier" not in capfd.readouterr().err
+    convert(videos, tmp_path, num_shards=3)
+    said = capfd.readouterr().err
+    assert "2 shards of an earlier conversion remain" in said
+    assert f"Remove {tmp_path}/train-*-of-00002.* to" in said
+
+
+def test_an_output_with_the_scheme_of_files(videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    convert(videos, f"file://{tmp_path}/out")
+    assert os.listdir(tmp_path) == ["out"]
+    convert(videos, tmp_path / "plain")
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "plain")
+    assert len(split_index.load_index(f"file://{tmp_path}/out", "train")) == 12
+
+
+def test_shards_without_a_video_may_be_absent(videos, tmp_path):
+    """As they are in stores that hold no empty files."""
+    convert(videos, tmp_path, num_shards=17, source={"validation_share": 0})
+    empty = [name for name, content in snapshot(tmp_path).items() if not content]
+    assert len(empty) == 1
+    os.remove(tmp_path / empty[0])
+    whole, problems = verification.check_split(split_index.load_index(str(tmp_path), "train"))
+    assert len(whole) == 16 and not problems
+    before = snapshot(tmp_path)
+    convert(videos, tmp_path, num_shards=17, source={"validation_share": 0})
+    assert snapshot(tmp_path) == before
 
 
 def test_changed_settings_convert_everything_again(videos, tmp_path):
@@ -501,6 +574,44 @@ def test_a_split_is_not_complete_while_it_is_converted_anew(videos, tmp_path, mo
 def test_beam_is_named_where_it_is_missing(videos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ValueError, match=r"--runner=FlinkRunner needs Apache Beam: pip install"):
+        conversion_job.convert_splits(
+            annotations.Source(videos=videos),
+            "folder",
+            str(tmp_path),
+            ["train"],
+            settings=Settings(),
+            runner=conversion_job.Runner("FlinkRunner"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (RuntimeError("a\nthe last line"), "failed: the last line "),
+        (KeyError(), "failed: KeyError "),
+    ],
+)
+def test_what_fails_on_beam_is_told(videos, tmp_path, monkeypatch, cause, said):
+    def fail(*_, **__):
+        raise cause
+
+    beam = types.ModuleType("apache_beam")
+    beam.Pipeline = fail
+    options = types.ModuleType("apache_beam.options.pipeline_options")
+    options.PipelineOptions = lambda words: words
+    for name, module in (
+        ("apache_beam", beam),
+        ("apache_beam.options", types.ModuleType("apache_beam.options")),
+        ("apache_beam.options.pipeline_options", options),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(ValueError, match=said):
+        beam_runner.run(iter(()), "FlinkRunner", [])
+
+
+def test_shards_that_workers_wrote_elsewhere_are_missed(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(beam_runner, "run", lambda *_: None)
+    with pytest.raises(ValueError, match=r"FlinkRunner says .* 13 shards .* as this machine sees"):
         conversion_job.convert_splits(
             annotations.Source(videos=videos),
             "folder",

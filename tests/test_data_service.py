@@ -133,3 +133,18 @@ def test_the_script_explains_missing_flags(arguments, message):
     )
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_script_explains_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "scripts/data_service.py", "--role=dispatcher", f"--port={port}"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert f"The dispatcher cannot listen on port {port}" in " ".join(ended.stderr.split())

@@ -150,10 +150,16 @@ def test_a_stream_of_jpegs_stays_a_video(tmp_path):
 
 
 def test_hostile_sizes(tmp_path, monkeypatch):
-    path = saved(tmp_path / "x.png", np.zeros((1, 20_000, 3), np.uint8), format="PNG")
-    assert images.encode_image(path)[1:3] == (1, 20_000)
-    monkeypatch.setattr(limits, "MAX_PIXELS", 19_999)
-    with pytest.raises(decoding.VideoError, match="20000x1 is more than 19999 pixels"):
+    path = saved(tmp_path / "x.png", np.zeros((5, 320, 3), np.uint8), format="PNG")
+    assert images.encode_image(path)[1:3] == (5, 320)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 1599)
+    with pytest.raises(decoding.VideoError, match="320x5 is more than 1599 pixels"):
+        images.encode_image(path)
+    path = saved(tmp_path / "x.jpg", np.zeros((5, 321, 3), np.uint8), format="JPEG")
+    with pytest.raises(decoding.VideoError, match="321x5 is more than 1599 pixels"):
+        images.encode_image(path)
+    monkeypatch.undo()
+    with pytest.raises(decoding.VideoError, match="321x5: one side is more than 64 times"):
         images.encode_image(path)
 
 

@@ -66,6 +66,17 @@ def test_a_video_that_takes_too_long_costs_itself_only(tmp_path):
         assert decoder.process_id != process
 
 
+def test_files_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('this is another av')")
+    (tmp_path / "pipelines").mkdir()
+    for name in ("__init__", "decoding", "isolated_decoder"):
+        (tmp_path / "pipelines" / f"{name}.py").touch()
+    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
+    monkeypatch.chdir(tmp_path)
+    with IsolatedDecoder() as decoder:
+        assert len(decoder.encode(path).frames) == 3
+
+
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
 def test_a_video_that_crashes_the_decoder_costs_itself_only(tmp_path, name):
     path = video_files.write_numbered(tmp_path / "a.mp4", 3)

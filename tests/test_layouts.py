@@ -73,6 +73,15 @@ def test_folder_takes_every_video_otherwise(folder, split, share):
     assert len(clips) == 30
 
 
+@pytest.mark.parametrize(
+    "split, usual", [("validation", "val"), ("validation", "valid"), ("train", "training")]
+)
+def test_folder_knows_splits_by_their_usual_names(folder, split, usual):
+    assert listed("folder", videos=folder, split=usual) == listed(
+        "folder", videos=folder, split=split
+    )
+
+
 @pytest.mark.parametrize("share, count", [(0.2, 1), (0.01, 1), (0.99, 2)])
 def test_folder_leaves_both_splits_a_video_of_each_class(tmp_path, share, count):
     touch(tmp_path, "a/1.mp4", "a/2.mp4", "a/3.mp4", "b/1.mp4")
@@ -146,6 +155,24 @@ def test_csv_times(tmp_path):
     ]
 
 
+def test_csv_times_are_told_apart(tmp_path):
+    text = "path,label,start,end\na.mp4,run,10000.21,10001\na.mp4,run,10000.24,10001\n"
+    _, clips = listed("csv", videos="v", annotations=write(tmp_path / "list.csv", text))
+    assert [clip.key for clip in clips] == ["a.mp4#10000.21-10001", "a.mp4#10000.24-10001"]
+
+
+def test_csv_of_several_splits(tmp_path):
+    text = "path,label,split\na,run,train\nb,sit,val\nc,run,test\nd,walk,\n"
+    path = write(tmp_path / "list.csv", text)
+    for split, expected in (
+        ("train", ["a", "d"]),
+        ("validation", ["b", "d"]),
+        ("test", ["c", "d"]),
+    ):
+        names, clips = listed("csv", videos="v", annotations=path, split=split)
+        assert names == ["run", "sit", "walk"] and [clip.path for clip in clips] == expected
+
+
 def test_csv_ids(tmp_path):
     path = write(tmp_path / "list.csv", "a.mp4,2\nb.mp4,0\n")
     names, clips = listed("csv", videos="v", annotations=path)
@@ -176,6 +203,8 @@ def test_csv_folder_of_lists(tmp_path):
         ("path,label,start,end\na,b,3,1\n", "line 2 ends before it starts"),
         ("path,label,start,end\na,b,x,1\n", "a time must be a number of seconds. Received: 'x'"),
         ("path,label,start,end\na,b,nan,1\n", "a time must be a number of seconds"),
+        ("path,label,start_time\na,b,3\n", "names the column 'start_time'; the columns are end"),
+        ("path,label,\na,b,\n", "names the column ''"),
         ("a.mp4,99999999\n", "A class id must be below 1000000"),
         ("video,class\na.mp4,1\n", "line 1 is a header and does not name the columns path and"),
         ("filename label\na.mp4 1\n", "line 1 is a header and does not name the columns path and"),

@@ -98,7 +98,7 @@ def test_the_whole_job_runs_over_s3(store, tmp_path):
     ]
     run(store, *conversion)
     # Again: finished, and found to be so.
-    run(store, *conversion)
+    assert run(store, *conversion).stderr.count("are finished already") == 2
     run(
         store,
         "scripts/train.py",
@@ -121,6 +121,33 @@ def test_the_whole_job_runs_over_s3(store, tmp_path):
         "--views=2x3",
     )
     assert "top-1" in result.stdout.lower() or "top1" in result.stdout.lower()
+
+
+def test_shards_without_a_video_are_no_trouble(store, tmp_path):
+    """tensorflow-io writes no empty objects, and each of the videos has a shard of its own."""
+    make_videos(tmp_path / "videos")
+    (tmp_path / "videos" / "red" / "damaged.mp4").write_bytes(b"")
+    conversion = [
+        "pipelines/convert.py",
+        "--dataset=folder",
+        f"--videos={tmp_path / 'videos'}",
+        "--validation_share=0",
+        "--output=s3://bucket/empty",
+        "--short_side=32",
+        "--max_failures=0.2",
+    ]
+    assert "8 videos of 2 classes" in run(store, *conversion).stdout
+    assert "All 9 shards of 'train' are finished already" in run(store, *conversion).stderr
+    checked = run(store, "pipelines/verify.py", "--data=s3://bucket/empty", "--contact_sheet=")
+    assert "train: 8 of 8 videos are whole" in checked.stdout
+
+
+def test_a_bug_is_shown_and_the_process_ends(store):
+    code = (
+        "from pipelines import command_line, filesystems\n"
+        "command_line.run(lambda arguments: filesystems.require('s3://bucket/x') or 1 / 0)"
+    )
+    assert "ZeroDivisionError" in run(store, "-c", code, status=1).stderr
 
 
 def test_a_split_that_is_not_there_is_explained(store, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import video_files
 
-from pipelines import contact_sheet, records, split_index, verification, verify
+from pipelines import contact_sheet, filesystems, records, split_index, verification, verify
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = os.path.join(ROOT, "pipelines", "verify.py")
@@ -238,6 +238,17 @@ def test_command_line(data):
     assert "train: 3 of 4 videos are whole" in ended.stdout and "1 problems." in ended.stdout
     assert f"{index.shard_paths[1]}, byte 0" in ended.stdout
     assert not (data / "train.png").exists()
+
+
+def test_a_folder_that_can_only_be_read_is_checked_to_its_end(data, monkeypatch, capsys):
+    def refuse(path, content):
+        raise OSError(f"{path} cannot be written: Read-only file system.")
+
+    monkeypatch.setattr(filesystems, "write_file", refuse)
+    assert verify.verify(str(data), sheets=str(data)) == 0
+    said = capsys.readouterr().out
+    assert said.count("No contact sheet: ") == 2 and "--contact_sheet" in said
+    assert "train: 4 of 4" in said and "validation: " in said
 
 
 def test_errors(tmp_path, data):

@@ -4,6 +4,7 @@ import csv
 import functools
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pipelines import annotations
 
@@ -12,6 +13,8 @@ _FIELD = r'(?:\s*"(?:[^"]|"")*"(?!")[^,]*|(?!\s*")[^,]*)'
 _WHOLE_LINE = re.compile(f"{_FIELD}(?:,{_FIELD})*")
 
 _LONGEST_LINE = 1 << 16  # more than any path
+
+_COLUMNS = frozenset(["path", "label", "start", "end", "split"])
 
 # What other projects call the columns. A first line of such words is no video.
 _HEADER_WORDS = frozenset(
@@ -26,8 +29,9 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
 
     Paths are relative to the folder of the videos. They may hold spaces, and commas too: in
     quotes, or bare where a line is only `path,label`, whose last comma then counts. A line
-    without a comma is read as `path label`. A header names the columns `path`, `label` and, for
-    clips of longer videos, `start` and `end` in seconds. If every label is a whole number the
+    without a comma is read as `path label`. A header names the columns `path`, `label`, for clips
+    of longer videos `start` and `end` in seconds, and, in a list of several splits, `split`. If
+    every label is a whole number the
     labels are ids, else they are names and ids follow their sorted order.
 
     Args:
@@ -35,7 +39,8 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
             label map of the output folder if it has one, gives ids their names.
     """
     path = source.list_file(["{split}.csv", "{split}.txt"], "FILE (lines of path,label)")
-    labels = {label for _, label, _, _ in _rows(path)}
+    # Of all splits of the list, so that they have one label map.
+    labels = {row.label for row in _rows(path)}
     if not labels:
         raise ValueError(f"{path} lists no video. Give a file with lines of path,label.")
     if all(label.isdecimal() for label in labels) and not labels <= set(source.class_names or ()):
@@ -44,7 +49,7 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
     else:
         names = annotations.check_class_names(sorted(labels), path)
         ids = {name: number for number, name in enumerate(names)}
-    return annotations.Listing(names, functools.partial(_clips, path, ids))
+    return annotations.Listing(names, functools.partial(_clips, path, ids, source.split))
 
 
 def _names_of_ids(path: str, labels: set[str], known: tuple[str, ...] | None) -> list[str]:
@@ -61,16 +66,26 @@ def _names_of_ids(path: str, labels: set[str], known: tuple[str, ...] | None) ->
     return [str(number) for number in range(largest + 1)]
 
 
-def _clips(path: str, ids: dict[str, int]) -> Iterator[annotations.Clip]:
-    for video, label, start, end in _rows(path):
-        key = annotations.printable(video)
-        if start is not None or end is not None:
-            key += f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
-        yield annotations.Clip(key, video, ids[label], start, end)
+class _Row(NamedTuple):
+    path: str
+    label: str
+    start: float | None
+    end: float | None
+    split: str | None
 
 
-def _rows(path: str) -> Iterator[tuple[str, str, float | None, float | None]]:
-    """Path, label, start and end of each line."""
+def _clips(path: str, ids: dict[str, int], split: str) -> Iterator[annotations.Clip]:
+    split = annotations.canonical_split(split)
+    for row in _rows(path):
+        if row.split and annotations.canonical_split(row.split) != split:
+            continue
+        key = annotations.printable(row.path)
+        if row.start is not None or row.end is not None:
+            key += f"#{row.start or 0:.15g}-{'' if row.end is None else f'{row.end:.15g}'}"
+        yield annotations.Clip(key, row.path, ids[row.label], row.start, row.end)
+
+
+def _rows(path: str) -> Iterator[_Row]:
     with annotations.open_list(path) as file:
         columns = None
         for number, line in _logical_lines(file, path):
@@ -86,6 +101,11 @@ def _columns(line: str, where: str) -> list[str] | None:
     fields = _fields(line) if "," in line else line.split()
     fields = [field.strip().lower() for field in fields]
     if {"path", "label"} <= set(fields):
+        if unknown := set(fields) - _COLUMNS:
+            raise ValueError(
+                f"{where} names the column {min(unknown)!r}; the columns are "
+                f"{', '.join(sorted(_COLUMNS))}. Rename it, or remove it. Received: {line!r}"
+            )
         return fields
     if len(fields) > 1 and _HEADER_WORDS.issuperset(fields):
         raise ValueError(
@@ -114,7 +134,7 @@ def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
         )
 
 
-def _row(line: str, columns: list[str], where: str) -> tuple[str, str, float | None, float | None]:
+def _row(line: str, columns: list[str], where: str) -> _Row:
     fields = _fields(line) if '"' in line else line.split(",")
     if len(fields) != len(columns) and columns == ["path", "label"]:
         fields = line.rsplit("," if "," in line else None, 1)
@@ -131,7 +151,7 @@ def _row(line: str, columns: list[str], where: str) -> tuple[str, str, float | N
     start, end = _seconds(row.get("start"), where), _seconds(row.get("end"), where)
     if end is not None and end <= (start or 0):
         raise ValueError(f"{where} ends before it starts. Received: start={start}, end={end}")
-    return row["path"], row["label"], start, end
+    return _Row(row["path"], row["label"], start, end, row.get("split"))
 
 
 def _fields(line: str) -> list[str]:

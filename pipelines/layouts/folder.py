@@ -10,9 +10,9 @@ from pipelines import annotations
 def folder(source: annotations.Source) -> annotations.Listing:
     """Lists `DIR/<class>/<video>`; class ids follow the sorted names of the classes.
 
-    `train` and `validation` share each class by the hash of the videos' names, so that the share
-    of a video depends on neither order nor machine. Any other split name, or a
-    `validation_share` of 0, takes every video.
+    `train` and `validation`, under any of their usual names, share each class by the hash of the
+    videos' names, so that the share of a video depends on neither order nor machine. Any other
+    split name, or a `validation_share` of 0, takes every video.
 
     Args:
         source: `videos`, `split` and `validation_share` are used.
@@ -80,11 +80,12 @@ def _clips(
 
 def _share(paths: list[str], source: annotations.Source) -> list[str]:
     """The videos of one class that belong to the split."""
-    if source.split not in ("train", "validation") or source.validation_share == 0:
+    split = annotations.canonical_split(source.split)
+    if split not in ("train", "validation") or source.validation_share == 0:
         return paths
     count = round(len(paths) * source.validation_share)
     # Neither split loses a class that has videos for both.
     count = min(max(count, 1), len(paths) - 1)
     by_hash = sorted(paths, key=lambda path: annotations.stable_hash(annotations.printable(path)))
-    taken = by_hash[:count] if source.split == "validation" else by_hash[count:]
+    taken = by_hash[:count] if split == "validation" else by_hash[count:]
     return sorted(taken)
