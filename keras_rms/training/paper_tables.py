@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 SLOW_ONLY_34 = "slow_only_34"
 SLOW_ONLY_50 = "slow_only_50"
-# Networks with RMS before all BNs by default, as SlowOnly-34; in all others it is before the last.
-BASIC_BLOCKS = ("slow_only_18", SLOW_ONLY_34, "resnet_20", "resnet_110", "s3d")
+# Networks with RMS there by default, as SlowOnly-34; in all others it is before the last BN.
+_RMS_BEFORE_ALL_BNS = ("slow_only_18", SLOW_ONLY_34, "resnet_20", "resnet_110", "s3d")
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ def rows(table: str, model: str | None = None) -> tuple[Row, ...]:
 
     Args:
         table: A key of `TABLES`.
-        model: Another network: takes the lines of SlowOnly-34 if it has basic blocks, else those
-            of SlowOnly-50, and all lines of a table that has none of its kind.
+        model: Another network: takes the lines of SlowOnly-34 if it has RMS where that one has it,
+            else those of SlowOnly-50, and all lines of a table that has none of its kind.
 
     Raises:
         ValueError: If there is no such table.
@@ -218,5 +218,5 @@ def rows(table: str, model: str | None = None) -> tuple[Row, ...]:
     lines = TABLES[table]
     if model is None:
         return lines
-    alike = SLOW_ONLY_34 if model in BASIC_BLOCKS else SLOW_ONLY_50
+    alike = SLOW_ONLY_34 if model in _RMS_BEFORE_ALL_BNS else SLOW_ONLY_50
     return tuple(row for row in lines if row.model == alike) or lines

@@ -31,8 +31,8 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
     quotes, or bare where a line is only `path,label`, whose last comma then counts. A line
     without a comma is read as `path label`. A header names the columns `path`, `label`, for clips
     of longer videos `start` and `end` in seconds, and, in a list of several splits, `split`. If
-    every label is a whole number the
-    labels are ids, else they are names and ids follow their sorted order.
+    every label is a whole number the labels are ids, else they are names and ids follow their
+    sorted order.
 
     Args:
         source: `annotations` is the list, or a folder with a list `<split>.csv`; `class_names`, the
