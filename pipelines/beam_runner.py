@@ -26,7 +26,7 @@ def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[s
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError(
-            f"--runner={runner} needs Apache Beam: pip install keras_rms[beam]. (cause: {error})"
+            f"--runner={runner} needs Apache Beam: pip install 'keras_rms[beam]'. (cause: {error})"
         ) from error
     # Beam reports every start and stop of its workers otherwise.
     logging.getLogger("apache_beam").setLevel(logging.WARNING)

@@ -11,15 +11,16 @@ The first takes DIR/<class>/<video>, the second a list of lines `path,label`, th
 conversion of Kinetics would do: counts, missing files, leaks between splits, size and time.
 
 Images are converted too, each as a video of one frame: `--dataset=image_folder` takes
-DIR/<split>/<class>/<image> of JPEG and PNG files, as ImageNet's folders train and val are, and
-`--dataset=cifar100` the folder of cifar-100-python.tar.gz or Keras's ~/.keras/datasets. The README
-says how to get such folders out of TensorFlow Datasets.
+DIR/<split>/<class>/<image> of JPEG and PNG files (ImageNet's validation images have to be sorted
+into folders of classes first), and `--dataset=cifar100` the folder of cifar-100-python.tar.gz or
+Keras's ~/.keras/datasets. The README says how to get such folders out of TensorFlow Datasets.
 
     python pipelines/convert.py --dataset=cifar100 --videos=$HOME/.keras/datasets \\
         --split=train,validation --output=OUT
 
 OUT receives `<split>-00000-of-000NN.tfrecord`, an index and a manifest `<split>.json` with counts,
-settings and failures, and `labels.txt`, which the splits of one folder share.
+settings and failures, and `labels.txt`, which the splits of one folder share. A `.json` beside each
+shard marks it as finished.
 
 A video that cannot be decoded is named with its cause, counted and left out. Stop the command at
 any moment and run it again: it goes on after the shards that are finished.

@@ -67,9 +67,9 @@ def require(path: str) -> None:
         raise ValueError(
             f"TensorFlow needs tensorflow-io to open {name}:// paths, and it could not be loaded. "
             "Its last release, 0.37.1, works with TensorFlow 2.16 and 2.17 on Python 3.12 or "
-            f"older, and this is TensorFlow {tf.__version__}. Make an environment with `pip "
-            "install keras_rms[io] 'tensorflow==2.17.*'`, or copy the folder to a local disk or "
-            f"to gs://. Received: path={path} (cause: {cause})"
+            f"older, and this is TensorFlow {tf.__version__}. Make an environment by "
+            "`VENV=.venv-io bash scripts/setup.sh io` in the folder of this project, or copy the "
+            f"folder to a local disk or to gs://. Received: path={path} (cause: {cause})"
         ) from error
     _loaded.add(name)
 

@@ -34,7 +34,7 @@ if __name__ == "__main__":
     # Imported before the flags are read, since each part defines its own.
     for part in PARTS:
         if part in sys.argv[1:]:
-            importlib.import_module(f"benchmarks.{part}")
+            flags.adopt_module_key_flags(importlib.import_module(f"benchmarks.{part}"))
             break
     else:
         if not {"--help", "-help", "--helpfull", "--helpshort", "-h"} & set(sys.argv[1:]):

@@ -8,7 +8,7 @@ One dispatcher, then as many workers as wanted; all must reach the data under th
     training:   python scripts/train.py --data_service=grpc://A:5050 ...
 
 Each runs until it is stopped (Ctrl-C). For data on s3://, hdfs:// or az:// workers also need
-`--filesystem=s3`.
+`--filesystem=s3`, `hdfs` or `az`.
 """
 
 import socket

@@ -5,8 +5,8 @@
         --output=slow_only_50.tflite --input_shape=8,224,224,3
 
 The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs
-`pip install 'keras_rms[export]'`. The batch size stays open; of a network with open sizes (training
-leaves height and width open) give --input_shape.
+`pip install 'keras_rms[export]'`. The batch size stays open. TensorFlow Lite needs all other sizes:
+of a network that leaves some open, as training does, give --input_shape.
 """
 
 import os

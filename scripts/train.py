@@ -23,8 +23,9 @@ Several machines, which share the folders, each with its own --task (or TF_CONFI
 
     python scripts/train.py --cluster=host0:2222,host1:2222 --task=0 --data=DIR --work_dir=DIR
 
-Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C with all saved,
-76 another worker was lost, 77 the loss was not finite. After 75 and 76 the same command continues.
+Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C with all saved, 76
+another worker was lost, 77 the loss was not finite, 130 Ctrl-C before training begins. After 75 and
+76 the same command continues.
 
 On one device the JAX backend trains too: KERAS_BACKEND=jax python scripts/train.py ...
 """
@@ -323,7 +324,7 @@ def main(argv: Sequence[str]) -> None:
             **common,
         )
 
-    # Settings: all flags, with every default resolved
+    # Settings: all flags, and what became of those that depend on others
     learning_rate = FLAGS.learning_rate
     if learning_rate is None:
         learning_rate = 0.1 * FLAGS.batch_size / 64

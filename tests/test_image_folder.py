@@ -71,6 +71,17 @@ def test_a_class_that_is_called_train_is_no_split(tmp_path):
     assert listing.class_names == ["bus", "train"] and len(clips) == 6
 
 
+def test_a_split_without_folders_of_classes_is_no_class(imagenet):
+    """ImageNet's validation images come so."""
+    for path in list(imagenet.glob("val/*/*")):
+        path.rename(imagenet / "val" / path.name)
+    for name in CLASSES:
+        (imagenet / "val" / name).rmdir()
+    with pytest.raises(ValueError, match="imagenet/val holds no folder a class"):
+        listed(imagenet, "validation")
+    assert len(listed(imagenet, "train")[1]) == 23
+
+
 def test_a_folder_without_classes(tmp_path):
     for number in range(2):
         write_image(tmp_path / "val" / f"ILSVRC2012_val_{number}.JPEG", "red")
