@@ -448,6 +448,8 @@ def main(argv: Sequence[str]) -> None:
         )
 
     # Training
+    if FLAGS.validation_split:
+        validation_data()  # What is wrong with its flags is said now and not after an epoch.
     scorer = ViewScorer(model, strategy)
     precise = PreciseBatchNorm(model, strategy)
 
@@ -495,8 +497,6 @@ def main(argv: Sequence[str]) -> None:
         measure_wait=not FLAGS.deterministic,
         worker_timeout=FLAGS.worker_timeout,
     )
-    if FLAGS.validation_split:
-        validation_data()  # What is wrong with its flags is said now and not after an epoch.
     try:
         with damage.explained(FLAGS.data):
             loop.run(position)
