@@ -571,17 +571,21 @@ def test_a_split_is_not_complete_while_it_is_converted_anew(videos, tmp_path, mo
 # --- Apache Beam ---------------------------------------------------------------------------------
 
 
+def convert_on_flink(videos, output):
+    conversion_job.convert_splits(
+        annotations.Source(videos=videos),
+        "folder",
+        str(output),
+        ["train"],
+        settings=Settings(),
+        runner=conversion_job.Runner("FlinkRunner"),
+    )
+
+
 def test_beam_is_named_where_it_is_missing(videos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ValueError, match=r"--runner=FlinkRunner needs Apache Beam: pip install"):
-        conversion_job.convert_splits(
-            annotations.Source(videos=videos),
-            "folder",
-            str(tmp_path),
-            ["train"],
-            settings=Settings(),
-            runner=conversion_job.Runner("FlinkRunner"),
-        )
+        convert_on_flink(videos, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -612,14 +616,7 @@ def test_what_fails_on_beam_is_told(videos, tmp_path, monkeypatch, cause, said):
 def test_shards_that_workers_wrote_elsewhere_are_missed(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(beam_runner, "run", lambda *_: None)
     with pytest.raises(ValueError, match=r"FlinkRunner says .* 13 shards .* as this machine sees"):
-        conversion_job.convert_splits(
-            annotations.Source(videos=videos),
-            "folder",
-            str(tmp_path),
-            ["train"],
-            settings=Settings(),
-            runner=conversion_job.Runner("FlinkRunner"),
-        )
+        convert_on_flink(videos, tmp_path)
 
 
 @pytest.mark.slow
