@@ -19,7 +19,7 @@ def state(model):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_statistics_are_those_of_all_clips_together(replicas):
-    strategy = mirrored_strategy(replicas) if replicas > 1 else tf.distribute.get_strategy()
+    strategy = mirrored_strategy() if replicas > 1 else tf.distribute.get_strategy()
     with strategy.scope():
         model = small_model(random_layers=False)
     batches = iter(strategies.distribute(strategy, small_batches(3)))

@@ -28,7 +28,7 @@ def _init():
 
 
 def train(steps=3, replicas=1, make_model=model_without_bn, loss_scale=None, **options):
-    strategy = mirrored_strategy(replicas) if replicas > 1 else tf.distribute.get_strategy()
+    strategy = mirrored_strategy() if replicas > 1 else tf.distribute.get_strategy()
     with strategy.scope():
         model = make_model()
         optimizer = MomentumSGD(model.trainable_variables, lambda step: 0.1, weight_decay=0.01)
