@@ -132,7 +132,10 @@ def write_file(path: str, content: bytes) -> None:
 
 def size(path: str) -> int:
     """Bytes of a file; 0 if there is none, because some stores hold no empty files."""
-    return tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else 0
+    try:
+        return tf.io.gfile.stat(path).length
+    except tf.errors.NotFoundError:
+        return 0
 
 
 def publish(temporary: str, path: str) -> None:

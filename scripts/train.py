@@ -37,7 +37,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -453,8 +453,7 @@ def main(argv: Sequence[str]) -> None:
     scorer = ViewScorer(model, strategy)
     precise = PreciseBatchNorm(model, strategy)
 
-    def exchange_after(step: int) -> AbstractContextManager:
-        return answered_within(FLAGS.worker_timeout, workers, step)
+    exchange_after = partial(answered_within, FLAGS.worker_timeout, workers)
 
     @contextmanager
     def evaluation_weights(step: int) -> Iterator[None]:

@@ -96,7 +96,7 @@ class Checkpoints:
         with saving(f"The checkpoint of step {step} in {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             # First the best: of a kill in between, a repeated validation is all that is left.
-            for each in [self.folder / BEST] * best + [path]:
+            for each in (self.folder / BEST, path) if best else (path,):
                 write_whole(each, lambda file: np.savez(file, **arrays))
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
