@@ -83,3 +83,10 @@ def validate_survival(survival: Any) -> None:
         raise ValueError(
             f"`survival` should be a number in [0, 1]. Received: survival={survival!r}"
         )
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """The value, or a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return value

@@ -40,21 +40,16 @@ from collections.abc import Mapping, Sequence
 if not __package__:  # run as a script, whose own folder Python has put first
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 from absl import flags
 
-from pipelines import (
-    annotations,
-    command_line,
-    conversion_job,
-    conversion_plan,
-    dry_run,
-    isolated_decoder,
-    split_index,
-)
-from pipelines.layouts import catalog
+from pipelines.conversion import conversion_job, conversion_plan, dry_run
+from pipelines.frames import isolated_reader
+from pipelines.layouts import annotations, catalog
+from pipelines.shards import split_index
+from pipelines.system import command_line
 
 _SHOWN_FAILURES = 20
 
@@ -220,7 +215,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_float(
         "timeout",
-        isolated_decoder.DEFAULT_TIMEOUT,
+        isolated_reader.DEFAULT_TIMEOUT,
         "Seconds after which a video is given up.",
         lower_bound=0.001,
     )

@@ -16,14 +16,15 @@ from collections.abc import Sequence
 if not __package__:  # run as a script, whose own folder Python has put first
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import tqdm
 from absl import flags
 from PIL import Image
 
-from pipelines import command_line, contact_sheet, filesystems, split_index, verification
+from pipelines.shards import contact_sheet, split_index, verification
+from pipelines.system import command_line, filesystems
 
 _SHOWN = 50
 

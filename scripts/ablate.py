@@ -33,14 +33,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 from absl import flags
 
-from keras_rms.training import paper_tables, result_tables
-from keras_rms.training.settings import InUseError, begun, lock
-from pipelines import command_line, filesystems
+from ablation import paper_tables, result_tables
+from keras_rms.training.work_dir.settings import InUseError, begun, lock
+from pipelines.system import command_line, filesystems
 
 _TABLE = flags.DEFINE_enum(
     "table",

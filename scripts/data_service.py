@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from pipelines import command_line
+from pipelines.system import command_line
 
 _ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "What this process does.")
 _PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0 takes a free one.", 0, 65535)
@@ -39,12 +39,12 @@ def main(arguments: list[str]) -> None:
         raise ValueError("--dispatcher=host:port is missing: a worker has to know its dispatcher.")
 
     # Only now: --help and the errors above need no TensorFlow.
-    from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+    from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
     # isort: split
     import tensorflow as tf
 
-    from pipelines import filesystems
+    from pipelines.system import filesystems
 
     service = tf.data.experimental.service
     if _ROLE.value == "dispatcher":

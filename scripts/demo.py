@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import command_line
+from pipelines.system import command_line
 
 _OUTPUT = flags.DEFINE_string("output", "demo", "Folder of everything that is made.")
 _FORM = flags.DEFINE_enum(

@@ -16,17 +16,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from keras_rms.training.evaluation import Scores, ViewScorer
-from keras_rms.training.finished_run import FinishedRun, load_finished_run
-from pipelines import command_line, damage, filesystems
-from pipelines.input_pipeline import FORMATS, evaluation_dataset, open_split
+from keras_rms.inference.finished_run import FinishedRun, load_finished_run
+from keras_rms.inference.view_scores import Scores, ViewScorer
+from pipelines.input import damage
+from pipelines.input.input_pipeline import FORMATS, evaluation_dataset, open_split
+from pipelines.system import command_line, filesystems
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")

@@ -12,7 +12,7 @@ of a network that leaves some open, as training does, give --input_shape.
 import os
 from collections.abc import Sequence
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 # What is written is TensorFlow's, on whichever backend the network was trained.
@@ -24,9 +24,9 @@ import numpy as np
 from absl import flags
 
 import keras_rms.models  # noqa: F401  (registers the layers of its networks)
-from keras_rms.training.export import FORMATS, export_network, exported_outputs
-from keras_rms.training.finished_run import load_finished_run
-from pipelines import command_line
+from keras_rms.inference.export import FORMATS, export_network, exported_outputs
+from keras_rms.inference.finished_run import load_finished_run
+from pipelines.system import command_line
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.")
 _MODEL = flags.DEFINE_string("model", None, "Or a .keras file.")

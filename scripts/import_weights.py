@@ -22,14 +22,14 @@ SlowFast's fast pathway, start anew. Give --num_classes (400 by default):
 import os
 from collections.abc import Sequence
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
-from pipelines import command_line
+from pipelines.system import command_line
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Network to build: a slow_only, slow_fast, ip_csn or ir_csn name.", required=True

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
@@ -20,13 +20,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from keras_rms.training.evaluation import compiled, view_outputs
-from keras_rms.training.finished_run import load_finished_run
-from pipelines import command_line
-from pipelines.annotations import printable
-from pipelines.decoding import VideoError
-from pipelines.input_pipeline import views_of_frames
-from pipelines.isolated_decoder import IsolatedDecoder
+from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.view_scores import compiled, view_outputs
+from pipelines.frames.isolated_reader import IsolatedReader
+from pipelines.frames.video_file import VideoError
+from pipelines.input.input_pipeline import views_of_frames
+from pipelines.system import command_line
+from pipelines.system.text import printable
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _CLIPS = flags.DEFINE_integer(
@@ -64,10 +64,10 @@ def main(arguments: Sequence[str]) -> int:
     outputs_of = compiled(lambda views: view_outputs(network, views))
     results, failures = {}, []
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
-    with IsolatedDecoder() as decoder:
+    with IsolatedReader() as reader:
         for path in tqdm(videos, unit="video", disable=len(videos) == 1):
             try:
-                frames = decoder.encode(path, **run.settings["conversion"]).frames
+                frames = reader.read_frames(path, **run.settings["conversion"]).frames
             except VideoError as error:
                 failures.append(str(error))
                 continue

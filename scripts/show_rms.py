@@ -12,7 +12,7 @@ has far more pixels, hence the wider window here. Needs matplotlib: pip install 
 import io
 from collections.abc import Sequence
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import numpy as np
@@ -21,9 +21,9 @@ from keras import ops
 from PIL import Image
 
 import keras_rms
-from pipelines import command_line
-from pipelines.decoding import encode_video
-from pipelines.demo_rendering import render_video
+from pipelines.demo.demo_rendering import render_video
+from pipelines.frames.video_file import read_frames
+from pipelines.system import command_line
 
 _OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
 _VIDEO = flags.DEFINE_string("video", None, "Video file; by default a demonstration video.")
@@ -59,7 +59,7 @@ def _video_frames() -> np.ndarray:
     """Three frames of the file in [0, 1], a stride of eight frames apart as in training clips."""
     step = 8 / FPS
     start = _SECOND.value
-    video = encode_video(
+    video = read_frames(
         _VIDEO.value, fps=FPS, short_side=_SHORT_SIDE.value, start=start, end=start + 3 * step
     )
     if len(video.frames) < 17:

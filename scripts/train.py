@@ -41,7 +41,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from pipelines import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
@@ -50,34 +50,30 @@ import tensorflow as tf
 from absl import flags
 
 from keras_rms import RandomDrop, RandomMeanScaling, ShakeDrop, models
-from keras_rms.training import settings as work_settings
-from keras_rms.training import strategies
-from keras_rms.training.checkpointing import (
-    Checkpoints,
-    model_state,
-    save_model,
-    saving,
-    write_whole,
-)
-from keras_rms.training.cluster_watch import answered_within, with_exit_status
+from keras_rms.inference.view_scores import ViewScorer
+from keras_rms.training.batch_norm.precise import PreciseBatchNorm
+from keras_rms.training.batch_norm.synchronized import synchronize_batch_norm
 from keras_rms.training.errors import NotFinite
-from keras_rms.training.evaluation import ViewScorer
-from keras_rms.training.fine_tuning import initialise_from
-from keras_rms.training.loop import TrainingLoop
-from keras_rms.training.loss_scaling import LossScale
-from keras_rms.training.mixing import CutMix, MixUp
+from keras_rms.training.loop.position import Position
+from keras_rms.training.loop.train_step import TrainStep
+from keras_rms.training.loop.training_loop import TrainingLoop
+from keras_rms.training.loop.validation import validate
 from keras_rms.training.networks import build_network
-from keras_rms.training.optimizer import MomentumSGD
-from keras_rms.training.position import Position
-from keras_rms.training.precise_batch_norm import PreciseBatchNorm
-from keras_rms.training.progress_line import ProgressLine
-from keras_rms.training.run_log import RunLog
-from keras_rms.training.schedules import WarmupCosine, WarmupSteps
-from keras_rms.training.synchronized_batch_norm import synchronize_batch_norm
-from keras_rms.training.train_step import TrainStep
-from keras_rms.training.validation import validate
-from keras_rms.training.weight_average import WeightAverage
-from pipelines import command_line, damage, input_pipeline
+from keras_rms.training.optimization.loss_scaling import LossScale
+from keras_rms.training.optimization.mixing import CutMix, MixUp
+from keras_rms.training.optimization.optimizer import MomentumSGD
+from keras_rms.training.optimization.schedules import WarmupCosine, WarmupSteps
+from keras_rms.training.optimization.weight_average import WeightAverage
+from keras_rms.training.work_dir import settings as work_settings
+from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
+from keras_rms.training.work_dir.initial_weights import initialise_from
+from keras_rms.training.work_dir.progress_line import ProgressLine
+from keras_rms.training.work_dir.run_log import RunLog
+from keras_rms.training.work_dir.whole_files import save_model, saving, write_whole
+from keras_rms.training.workers import strategies
+from keras_rms.training.workers.cluster_watch import answered_within, with_exit_status
+from pipelines.input import damage, input_pipeline
+from pipelines.system import command_line
 
 # Data
 flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)

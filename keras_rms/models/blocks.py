@@ -14,8 +14,8 @@ import numpy as np
 
 from keras_rms.arguments import validate_rate
 from keras_rms.dropout import Dropout
-from keras_rms.models.depthwise_conv_3d import DepthwiseConv3D
-from keras_rms.models.framewise_pooling import FramewiseMaxPooling3D
+from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
+from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.random_drop import RandomDrop
 from keras_rms.random_layer import RandomLayer
 from keras_rms.random_mean_scaling import RandomMeanScaling

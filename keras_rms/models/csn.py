@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from keras_rms.arguments import validate_positive
+from keras_rms.arguments import positive_integer, validate_positive
 from keras_rms.models.blocks import BATCH_NORM_EPSILON, BlockBuilder, ResidualDrop
-from keras_rms.models.network import finished_network, network_input, positive_integer
+from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # depth: blocks in res2..res5

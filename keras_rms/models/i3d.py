@@ -7,16 +7,17 @@ from typing import Any
 
 import keras
 
+from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MOMENTUM,
     BlockBuilder,
     ResidualDrop,
 )
-from keras_rms.models.compact_generalized_non_local import CompactGeneralizedNonLocal
-from keras_rms.models.compact_global_descriptor import CompactGlobalDescriptor
-from keras_rms.models.network import finished_network, network_input, positive_integer
-from keras_rms.models.non_local import NonLocal
+from keras_rms.models.layers.compact_generalized_non_local import CompactGeneralizedNonLocal
+from keras_rms.models.layers.compact_global_descriptor import CompactGlobalDescriptor
+from keras_rms.models.layers.non_local import NonLocal
+from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # The length over time of each block's first kernel: every second block sees its neighbours.

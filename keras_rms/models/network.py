@@ -61,10 +61,3 @@ def finished_network(inputs: Any, outputs: Any, name: str, weights: str | None) 
     if weights is not None:
         load_weights(model, weights)
     return model
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """The value, or a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return value

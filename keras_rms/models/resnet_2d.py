@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder, ResidualDrop
-from keras_rms.models.network import finished_network, network_input, positive_integer
+from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
+from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder
-from keras_rms.models.network import finished_network, network_input, positive_integer
+from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # block: channels of (branch 0), (branch 1: 1x1x1, separable), (branch 2: the same), (branch 3),

@@ -4,9 +4,10 @@ from typing import Any
 
 import keras
 
+from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder, ResidualDrop
-from keras_rms.models.frame_subsampling import RULES, FrameSubsampling
-from keras_rms.models.network import finished_network, network_input, positive_integer
+from keras_rms.models.layers.frame_subsampling import RULES, FrameSubsampling
+from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # depth: blocks in res2..res5

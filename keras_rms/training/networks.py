@@ -1,7 +1,5 @@
 """The network that a training's options describe, and what it takes."""
 
-from typing import Any
-
 import keras
 
 from keras_rms import models
@@ -44,22 +42,3 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
             raise
         option = str(error).rsplit("'", 2)[1]
         raise ValueError(f"{name} has no option {option}; leave it out.") from error
-
-
-def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Those of a model, of the models inside it and of layers made of layers, as `NonLocal`."""
-    # Keras has no public way to the layers inside a layer.
-    layers = model._flatten_layers()
-    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-def as_inputs(model: keras.Model, clips: Any) -> Any:
-    """Clips as a network takes them: images, where it takes these and clips have one frame.
-
-    Args:
-        model: On (batch, time, height, width, channels), or on images, without time.
-        clips: (batch, time, height, width, channels), or what the network takes.
-    """
-    if len(clips.shape) > len(model.input_shape):
-        return clips[:, 0]
-    return clips

@@ -3,7 +3,8 @@
 import functools
 from collections.abc import Iterator
 
-from pipelines import annotations, cifar
+from pipelines.frames import cifar_file
+from pipelines.layouts import annotations
 
 _FILES = {"train": "train", "validation": "test", "test": "test"}
 _IMAGES_PER_SHARD = 4096
@@ -19,7 +20,7 @@ def cifar100(source: annotations.Source) -> annotations.Listing:
     name = _FILES.get(annotations.canonical_split(source.split))
     if name is None:
         raise ValueError(f"CIFAR-100 has the splits train and test. Received: split={source.split}")
-    class_names, batch = cifar.read(source.videos, name)
+    class_names, batch = cifar_file.read(source.videos, name)
     return annotations.Listing(
         annotations.check_class_names(class_names, source.videos),
         functools.partial(_clips, name, batch),
@@ -27,7 +28,7 @@ def cifar100(source: annotations.Source) -> annotations.Listing:
     )
 
 
-def _clips(name: str, batch: cifar.Batch) -> Iterator[annotations.Clip]:
+def _clips(name: str, batch: cifar_file.Batch) -> Iterator[annotations.Clip]:
     for number, label in enumerate(batch.labels):
         start = batch.first + number
         yield annotations.Clip(f"{name}/{number:05d}", batch.path, label, start)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipelines import annotations
+from pipelines.layouts import annotations
+from pipelines.system.text import printable
 
 # Fields with commas between them, of which none begins with a quote that is not closed.
 _FIELD = r'(?:\s*"(?:[^"]|"")*"(?!")[^,]*|(?!\s*")[^,]*)'
@@ -79,7 +80,7 @@ def _clips(path: str, ids: dict[str, int], split: str) -> Iterator[annotations.C
     for row in _rows(path):
         if row.split and annotations.canonical_split(row.split) != split:
             continue
-        key = annotations.printable(row.path)
+        key = printable(row.path)
         if row.start is not None or row.end is not None:
             key += f"#{row.start or 0:.15g}-{'' if row.end is None else f'{row.end:.15g}'}"
         yield annotations.Clip(key, row.path, ids[row.label], row.start, row.end)
@@ -130,7 +131,7 @@ def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
     if held:
         raise ValueError(
             f"{path}, line {first} does not end: a field begins with a quote that is never closed, "
-            f"or it is no list. Received: {annotations.printable(held[:80])!r}"
+            f"or it is no list. Received: {printable(held[:80])!r}"
         )
 
 
@@ -141,13 +142,11 @@ def _row(line: str, columns: list[str], where: str) -> _Row:
     if len(fields) != len(columns):
         raise ValueError(
             f"{where} has {len(fields)} fields where {','.join(columns)} was expected; put paths "
-            f"with commas in quotes. Received: {annotations.printable(line)!r}"
+            f"with commas in quotes. Received: {printable(line)!r}"
         )
     row = dict(zip(columns, (field.strip() for field in fields)))
     if not row["path"] or not row["label"]:
-        raise ValueError(
-            f"{where} lacks a path or a label. Received: {annotations.printable(line)!r}"
-        )
+        raise ValueError(f"{where} lacks a path or a label. Received: {printable(line)!r}")
     start, end = _seconds(row.get("start"), where), _seconds(row.get("end"), where)
     if end is not None and end <= (start or 0):
         raise ValueError(f"{where} ends before it starts. Received: start={start}, end={end}")

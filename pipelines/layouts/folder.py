@@ -4,7 +4,8 @@ import functools
 import os
 from collections.abc import Collection, Iterator
 
-from pipelines import annotations
+from pipelines.layouts import annotations
+from pipelines.system.text import printable, stable_hash
 
 
 def folder(source: annotations.Source) -> annotations.Listing:
@@ -75,7 +76,7 @@ def _clips(
             if annotations.ends_in(file, suffixes)
         ]
         for path in _share(paths, source):
-            yield annotations.Clip(annotations.printable(path), path, label)
+            yield annotations.Clip(printable(path), path, label)
 
 
 def _share(paths: list[str], source: annotations.Source) -> list[str]:
@@ -86,6 +87,6 @@ def _share(paths: list[str], source: annotations.Source) -> list[str]:
     count = round(len(paths) * source.validation_share)
     # Neither split loses a class that has videos for both.
     count = min(max(count, 1), len(paths) - 1)
-    by_hash = sorted(paths, key=lambda path: annotations.stable_hash(annotations.printable(path)))
+    by_hash = sorted(paths, key=lambda path: stable_hash(printable(path)))
     taken = by_hash[:count] if split == "validation" else by_hash[count:]
     return sorted(taken)

@@ -4,7 +4,8 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 
-from pipelines import annotations
+from pipelines.layouts import annotations
+from pipelines.system.text import printable
 
 _MARKS = {"train": "1", "validation": "2", "test": "2"}
 
@@ -51,8 +52,8 @@ def _clips(folder: str, names: Sequence[str], suffix: str, mark: str) -> Iterato
                 if listed not in ("0", "1", "2") or not video.strip():
                     raise ValueError(
                         f"{path}, line {number}: expected `<clip>.avi 0|1|2`. "
-                        f"Received: {annotations.printable(line.strip())!r}"
+                        f"Received: {printable(line.strip())!r}"
                     )
                 if listed == mark:
                     video = f"{name}/{video.strip()}"
-                    yield annotations.Clip(annotations.printable(video), video, label)
+                    yield annotations.Clip(printable(video), video, label)

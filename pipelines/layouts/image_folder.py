@@ -4,8 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from pipelines import annotations
-from pipelines.layouts import folder
+from pipelines.layouts import annotations, folder
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 _IMAGES_PER_SHARD = 2048

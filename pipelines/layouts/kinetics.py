@@ -6,8 +6,9 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 
-from pipelines import annotations
+from pipelines.layouts import annotations
 from pipelines.layouts.csv_list import csv_list
+from pipelines.system.text import printable
 
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -97,7 +98,7 @@ def _check_row(row: Mapping[str, str], where: str) -> None:
     if not row["label"] or not row["youtube_id"] or not 0 <= start < end < float("inf"):
         raise ValueError(
             f"{where}: expected a label, an id, and two times in seconds. "
-            f"Received: {annotations.printable(str(dict(row)))}"
+            f"Received: {printable(str(dict(row)))}"
         )
 
 
@@ -115,7 +116,7 @@ def _clips(
     for row in _rows(path, source.split, ids):
         start, end = float(row["time_start"]), float(row["time_end"])
         name = f"{row['youtube_id']}_{int(start):06d}_{int(end):06d}"
-        key, label = annotations.printable(name), label_ids[row["label"]]
+        key, label = printable(name), label_ids[row["label"]]
         if (found := find(row["label"], name)) is not None:
             yield annotations.Clip(key, found, label)
         elif (found := find(row["label"], row["youtube_id"])) is not None:

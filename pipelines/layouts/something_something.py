@@ -5,7 +5,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 
-from pipelines import annotations
+from pipelines.layouts import annotations
+from pipelines.system.text import printable
 
 _PREFIX = "something-something-v2-"
 
@@ -62,4 +63,4 @@ def _clips(
         label = ids.get(template.replace("[", "").replace("]", ""))
         if label is None:
             raise ValueError(f"{path} uses a template that labels.json lacks: {template!r}")
-        yield annotations.Clip(annotations.printable(str(name)), f"{name}.webm", label)
+        yield annotations.Clip(printable(str(name)), f"{name}.webm", label)

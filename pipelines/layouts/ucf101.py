@@ -4,7 +4,8 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 
-from pipelines import annotations
+from pipelines.layouts import annotations
+from pipelines.system.text import printable
 
 
 def ucf101(source: annotations.Source) -> annotations.Listing:
@@ -41,7 +42,7 @@ def _class_names(path: str) -> list[str]:
             if len(fields) < 2 or not fields[0].isdecimal():
                 raise ValueError(
                     f"{path}: expected lines `<number> <class>`. "
-                    f"Received: {annotations.printable(line.strip())!r}"
+                    f"Received: {printable(line.strip())!r}"
                 )
             numbered[int(fields[0])] = fields[1].strip()
     if sorted(numbered) != list(range(1, len(numbered) + 1)):
@@ -54,7 +55,7 @@ def _clips(path: str, ids: Mapping[str, int]) -> Iterator[annotations.Clip]:
         for line in filter(str.strip, file):
             # The training lists add the class number; the folder says the class in both.
             video = line.split()[0]
-            key, label = annotations.printable(video), ids.get(video.split("/")[0])
+            key, label = printable(video), ids.get(video.split("/")[0])
             if label is None:
                 raise ValueError(f"{path} lists a video of no class in classInd.txt: {key!r}")
             yield annotations.Clip(key, video, label)

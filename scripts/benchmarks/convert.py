@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import common
-from pipelines import decoding
+from pipelines.frames import video_file
 
 _VIDEOS = flags.DEFINE_list(
     "videos", None, "convert: video files to measure; by default one that is made for it."
@@ -78,7 +78,7 @@ def _processor_seconds() -> float:
 def _ways(path: str) -> dict[str, Callable[[], Any]]:
     ways = {
         "decoding alone (floor)": lambda: _decode(path),
-        "this converter": lambda: decoding.encode_video(
+        "this converter": lambda: video_file.read_frames(
             path, fps=_FPS, short_side=_SHORT_SIDE, quality=_QUALITY
         ),
     }

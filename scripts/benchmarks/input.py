@@ -21,9 +21,11 @@ from absl import flags
 import tensorflow as tf  # isort: skip
 
 from benchmarks import common
-from pipelines import augmentation, decoding, input_pipeline, records, sampling, split_index
-from pipelines.clip_reader import StoredVideo
-from pipelines.training_clip import training_clip
+from pipelines.frames import video_file
+from pipelines.input import augmentation, input_pipeline, sampling
+from pipelines.input.clip_reader import StoredVideo
+from pipelines.input.training_clip import training_clip
+from pipelines.shards import records, split_index
 
 _VIDEO = flags.DEFINE_string(
     "video", None, "A video file to measure with; one of noise textures is made if not given."
@@ -55,7 +57,7 @@ def run(json_path: str | None) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
         path = _VIDEO.value or _noise_video(os.path.join(folder, "noise.mp4"))
-        encoded = decoding.encode_video(path)
+        encoded = video_file.read_frames(path)
         shards = _write_shards(folder, encoded)
         ways = {
             THIS: _this_pipeline(folder),

@@ -1,0 +1,148 @@
+"""A network for programs without Keras: SavedModel, ONNX, TensorFlow Lite."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
+
+FORMATS = ("saved_model", "onnx", "tflite")
+# What each format needs beside TensorFlow, to be written and to be run.
+PACKAGES = {"onnx": ("tf2onnx", "onnxruntime")}
+
+
+def export_network(
+    model: keras.Model, path: str, format: str, input_shape: tuple | None = None
+) -> None:
+    """Writes the network's inference for other programs.
+
+    What is written computes in float32 and needs no Keras and no `keras_rms`. Training's layers
+    (RMS, dropout) are gone from it. In TensorFlow Lite, which has no 3D max pooling, each is
+    written as two 2D ones, with the same values.
+
+    Example:
+
+    ```python
+    from keras_rms.training.export import export_network
+    network = keras_rms.models.SlowOnly(depth=18, include_preprocessing=True)
+    export_network(network, "slow_only.onnx", "onnx")
+    ```
+
+    Args:
+        model: A functional model with one input and one output.
+        path: Of the folder (`"saved_model"`) or file to write.
+        format: `"saved_model"`, `"onnx"` or `"tflite"`.
+        input_shape: Sizes of one input, where the model leaves them open. TensorFlow Lite needs all
+            of them; the batch stays open in every format.
+
+    Raises:
+        ValueError: If `format` is none of the three, a package for it is not installed, or sizes
+            are open that must not be.
+    """
+    _check_format(format)
+    shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
+    if format == "tflite" and None in shape:
+        raise ValueError(
+            "`input_shape` must have no open size for TensorFlow Lite: give the number of frames, "
+            f"height, width and channels. Received: input_shape={shape}"
+        )
+    network = _for_inference(model, shape, format)
+    with contextlib.redirect_stdout(None):
+        if format == "tflite":
+            _write_tflite(network, path)
+        else:
+            _write_by_keras(network, path, {"saved_model": "tf_saved_model"}.get(format, format))
+
+
+def exported_outputs(path: str, format: str, inputs: np.ndarray) -> np.ndarray:
+    """What an exported network gives, run by its own runtime: TensorFlow, ONNX Runtime or TFLite.
+
+    Example:
+
+    >>> exported_outputs("slow_only.onnx", "onnx", clips).shape
+    (2, 400)
+
+    Args:
+        path: That `export_network` wrote.
+        format: As there.
+        inputs: A batch of the network's inputs.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        ValueError: As `export_network`.
+    """
+    _check_format(format)
+    return {"saved_model": _run_saved_model, "onnx": _run_onnx, "tflite": _run_tflite}[format](
+        path, inputs
+    )
+
+
+def _check_format(format: str) -> None:
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}")
+    missing = [p for p in PACKAGES.get(format, ()) if importlib.util.find_spec(p) is None]
+    if missing:
+        raise ValueError(
+            f"format={format!r} needs the package {' and '.join(missing)}, not installed here: "
+            "pip install 'keras_rms[export]'."
+        )
+
+
+def _for_inference(model: keras.Model, shape: tuple, format: str) -> keras.Model:
+    """The same network with its own input sizes, in float32."""
+
+    def cloned(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config() | {"dtype": "float32"}
+        is_pool = format == "tflite" and isinstance(layer, keras.layers.MaxPooling3D)
+        return (FramewiseMaxPooling3D if is_pool else type(layer)).from_config(config)
+
+    inputs = keras.Input(shape, dtype=model.inputs[0].dtype, name="input")
+    network = keras.models.clone_model(model, input_tensors=inputs, clone_function=cloned)
+    network.set_weights(model.get_weights())
+    return network
+
+
+def _write_by_keras(network: keras.Model, path: str, format: str) -> None:
+    inputs = network.inputs[0]
+    signature = keras.InputSpec(inputs.dtype, inputs.shape, name="input")
+    network.export(path, format=format, verbose=False, input_signature=[signature])
+
+
+def _write_tflite(network: keras.Model, path: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _write_by_keras(network, folder, "tf_saved_model")
+        content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _run_saved_model(path: str, inputs: np.ndarray) -> np.ndarray:
+    network: Any = tf.saved_model.load(path)
+    return network.serve(inputs).numpy()
+
+
+def _run_onnx(path: str, inputs: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(os.fspath(path))
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+def _run_tflite(path: str, inputs: np.ndarray) -> np.ndarray:
+    interpreter = tf.lite.Interpreter(os.fspath(path))
+    place = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(place, inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(place, inputs)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

@@ -1,0 +1,156 @@
+"""Scores of videos from several views: softmax of each view, averaged (paper, section 4.1)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rms.inference.inputs import as_inputs
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of each video.
+
+    Attributes:
+        index: int (videos,), each video's position in its split.
+        labels: int (videos,).
+        scores: float32 (videos, classes), averaged class probabilities; each row sums to 1.
+    """
+
+    index: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def top_k(self, k: int) -> float:
+        """Share of the videos whose label is among the k best classes."""
+        return top_k_accuracy(self.scores, self.labels, k)
+
+
+class ViewScorer:
+    """Averages a network's class probabilities over the views of each video.
+
+    The network sees one view of each video at a time, so that the memory needed is that of a batch
+    of `batch_size` clips, whatever the number of views.
+
+    Args:
+        model: Takes (videos, time, height, width, channels), or images where views have one frame,
+            and gives logits (videos, classes).
+        strategy: The `tf.distribute.Strategy` whose replicas share each batch; None for the current
+            device alone. Under `MultiWorkerMirroredStrategy` each worker scores the dataset that it
+            is given on its first device, with no exchange between workers: their datasets may
+            differ in length.
+
+    Example:
+
+    >>> scores = ViewScorer(model).scores(evaluation_dataset("data", "validation", batch_size=8))
+    >>> scores.top_k(1)
+    """
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
+        several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        one_device = strategy is None or several_workers
+        self._strategy = tf.distribute.get_strategy() if one_device else strategy
+
+        def score(views: tf.Tensor) -> tf.Tensor:
+            return self._strategy.run(_mean_probabilities, args=(model, views))
+
+        self._score = compiled(score)
+
+    def scores(
+        self, batches: tf.data.Dataset, on_batch: Callable[[int], None] | None = None
+    ) -> Scores:
+        """Scores each video of a dataset once.
+
+        Args:
+            batches: Dictionaries of "views" (videos, views, time, height, width, channels),
+                "label", "index" and "mask" (videos,); rows whose mask is False fill up the last
+                batch and are left out.
+            on_batch: Called after each batch with the number of its videos, to show progress.
+
+        Raises:
+            ValueError: If there is no video.
+        """
+        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for batch in self._distributed(batches):
+            probabilities = self._local(self._score(batch["views"]))
+            mask, index, label = (self._local(batch[name]) for name in ("mask", "index", "label"))
+            rows.append((index[mask], label[mask], probabilities[mask]))
+            if on_batch:
+                on_batch(int(mask.sum()))
+        if not rows:
+            raise ValueError("There is no video to evaluate: the dataset is empty.")
+        return Scores(*(np.concatenate(column) for column in zip(*rows)))
+
+    def _distributed(self, batches: tf.data.Dataset) -> Iterable:
+        if self._strategy.num_replicas_in_sync == 1:
+            return batches
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return self._strategy.experimental_distribute_dataset(batches.with_options(options))
+
+    def _local(self, value: tf.Tensor) -> np.ndarray:
+        parts = self._strategy.experimental_local_results(value)
+        return np.concatenate([part.numpy() for part in parts])
+
+
+def _mean_probabilities(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
+    """(videos, views, time, height, width, channels) -> (videos, classes) float32."""
+    return tf.reduce_mean(tf.nn.softmax(view_outputs(model, views)), axis=1)
+
+
+def compiled(function: Callable) -> Callable:
+    """A function around `view_outputs`, compiled; backends other than TensorFlow do that inside."""
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    return tf.function(function, reduce_retracing=True) if on_tensorflow else function
+
+
+def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
+    """A network's output for each view, computed one view at a time.
+
+    Args:
+        model: Takes (videos, time, height, width, channels), or images, gives (videos, outputs).
+        views: (videos, views, time, height, width, channels).
+
+    Returns:
+        float32 (videos, views, outputs).
+    """
+    if keras.backend.backend() != "tensorflow":
+        clips = np.moveaxis(np.asarray(views), 1, 0)
+        outputs = [model.predict_on_batch(as_inputs(model, clip)) for clip in clips]
+        return np.stack(outputs, 1).astype("float32")
+    outputs = tf.map_fn(
+        lambda clip: tf.cast(model(as_inputs(model, clip), training=False), tf.float32),
+        tf.transpose(views, (1, 0, 2, 3, 4, 5)),
+        fn_output_signature=tf.float32,
+        parallel_iterations=1,
+    )
+    return tf.transpose(outputs, (1, 0, 2))
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of the rows whose label is among the k highest scores.
+
+    Ties count against the label, and so does a score that is not a number.
+
+    Args:
+        scores: (videos, classes).
+        labels: int (videos,).
+        k: At least 1.
+
+    Raises:
+        ValueError: If k is below 1 or the shapes do not fit.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1. Received: k={k}")
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(
+            "scores must be (videos, classes) and labels (videos,). "
+            f"Received: shapes {scores.shape} and {labels.shape}"
+        )
+    of_label = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
+    # Not "scores >= of_label", which is never true of NaN.
+    not_below = (~(scores < of_label)).sum(axis=1)
+    return float((not_below <= k).mean())

@@ -1,0 +1,205 @@
+"""What a conversion will do, decided beforehand: which video goes into which shard, in which order.
+
+The clips of a large dataset are kept in a temporary file; in memory there are 16 bytes a clip.
+"""
+
+import array
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pipelines.frames import video_file
+from pipelines.layouts import annotations
+from pipelines.shards import split_index
+from pipelines.system.text import printable, stable_hash
+
+_FEWEST_SHARDS = 16  # so that small datasets use several processes too
+MAX_SHARDS = 99_999
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the bytes of a shard besides its videos."""
+
+    fps: float = 25
+    short_side: int | None = 256
+    quality: int = 4
+    upscale: bool = True
+
+    def __post_init__(self):
+        video_file.check_settings(self.fps, self.short_side, self.quality)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """One shard to convert: all that the conversion of a shard depends on.
+
+    Attributes:
+        path: where the shard goes.
+        videos: folder of the videos.
+        clips: its clips, in order.
+        fingerprint: a hash of the settings, of the clips and of their files' sizes and times.
+        settings: the settings.
+        timeout: seconds after which a video is given up.
+    """
+
+    path: str
+    videos: str
+    clips: tuple[annotations.Clip, ...]
+    fingerprint: str
+    settings: Settings
+    timeout: float
+
+
+class Plan:
+    """The shards of one split, decided before anything is decoded.
+
+    Clips are ordered by the hash of their keys, which mixes classes and is the same on every run,
+    and cut into shards of equal size. Videos that are missing keep their places, so that finding
+    them later changes their own shards only.
+
+    Args:
+        clips: the clips of the split, in any order; consumed once.
+        videos: folder of the videos.
+        shard_path: gives the path of a shard from its number and the number of shards.
+        settings: the settings of the conversion.
+        num_shards: number of shards; `None` for one per `clips_per_shard`, and at least 16 if
+            there are as many clips.
+        timeout: seconds after which a video is given up.
+        clips_per_shard: see `annotations.Listing`.
+
+    Raises:
+        ValueError: there is no clip, or a key occurs twice.
+    """
+
+    def __init__(
+        self,
+        clips: Iterator[annotations.Clip],
+        videos: str,
+        shard_path: Callable[[int, int], str],
+        settings: Settings,
+        num_shards: int | None = None,
+        timeout: float = 300.0,
+        clips_per_shard: int = 128,
+    ):
+        self.settings = settings
+        self.num_missing = 0
+        self.first_missing: str | None = None
+        self.clips_per_class: collections.Counter[int] = collections.Counter()
+        self._videos = videos
+        self._shard_path = shard_path
+        self._timeout = timeout
+        self._spool = tempfile.TemporaryFile()
+        self._spool_lock = threading.Lock()  # a runner and its progress bar read at once
+        self._offsets = self._sorted_offsets(clips)
+        self.num_shards = num_shards or self._usual_num_shards(clips_per_shard)
+        if not 1 <= self.num_shards <= MAX_SHARDS:
+            raise ValueError(
+                f"`num_shards` must be from 1 to {MAX_SHARDS}. Received: num_shards={num_shards}"
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def _usual_num_shards(self, clips_per_shard: int) -> int:
+        return max(-(-len(self) // clips_per_shard), min(len(self), _FEWEST_SHARDS))
+
+    def _sorted_offsets(self, clips: Iterator[annotations.Clip]) -> np.ndarray:
+        """Writes the clips to the temporary file and returns where each lies, in hash order."""
+        hashes, offsets, identities = array.array("Q"), array.array("Q"), array.array("Q")
+        position = 0
+        for clip in clips:
+            size, modified, identity = self._stat(clip)
+            identities.append(stable_hash(identity))
+            line = json.dumps([*clip, size, modified]).encode() + b"\n"
+            self._spool.write(line)
+            hashes.append(stable_hash(clip.key))
+            offsets.append(position)
+            position += len(line)
+            self.clips_per_class[clip.label] += 1
+        if not offsets:
+            raise ValueError("This split has no video. Check --split, --videos and --annotations.")
+        self._spool.flush()
+        hashes, offsets, identities = (
+            np.frombuffer(values, np.uint64) for values in (hashes, offsets, identities)
+        )
+        order = np.argsort(hashes, kind="stable")
+        hashes, offsets, self._identities = hashes[order], offsets[order], identities[order]
+        for place in np.flatnonzero(hashes[1:] == hashes[:-1]):
+            first, second = (self._entry(offsets[place + step])[0] for step in (0, 1))
+            if first.key == second.key:
+                raise ValueError(
+                    f"{first.key!r} is listed twice, as {printable(first.path)!r} with "
+                    f"label {first.label} and as {printable(second.path)!r} with label "
+                    f"{second.label}. Remove one of the lines."
+                )
+        return offsets
+
+    def _stat(self, clip: annotations.Clip) -> tuple[int, int, str]:
+        """Size and time of a clip's file, and a name for the clip that no link changes."""
+        times = f"{clip.start}-{clip.end}"
+        try:
+            status = os.stat(os.path.join(self._videos, clip.path))
+        except (OSError, ValueError):
+            self.num_missing += 1
+            self.first_missing = self.first_missing or clip.path
+            return -1, 0, f"{printable(clip.path)} {times}"
+        identity = f"{status.st_dev} {status.st_ino} {times}"
+        return status.st_size, status.st_mtime_ns, identity
+
+    def _entry(self, offset: int) -> tuple[annotations.Clip, int, int]:
+        with self._spool_lock:
+            self._spool.seek(int(offset))
+            line = self._spool.readline()
+        *clip, size, modified = json.loads(line)
+        return annotations.Clip(*clip), size, modified
+
+    def clips(self) -> Iterator[tuple[annotations.Clip, int]]:
+        """Every clip in order of conversion, with its file's size in bytes, -1 if missing."""
+        for offset in self._offsets:
+            clip, size, _ = self._entry(offset)
+            yield clip, size
+
+    def shared_with(self, other: "Plan") -> list[tuple[annotations.Clip, annotations.Clip]]:
+        """Pairs of clips, of this plan and of another, that are the same part of the same file."""
+        _, here, there = np.intersect1d(
+            self._identities, other._identities, assume_unique=False, return_indices=True
+        )
+        return [
+            (self._entry(self._offsets[a])[0], other._entry(other._offsets[b])[0])
+            for a, b in zip(here, there)
+        ]
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The shards, one after the other."""
+        bounds = np.linspace(0, len(self), self.num_shards + 1).astype(int)
+        for number in range(self.num_shards):
+            entries = [
+                self._entry(offset) for offset in self._offsets[bounds[number] : bounds[number + 1]]
+            ]
+            yield ShardTask(
+                path=self._shard_path(number, self.num_shards),
+                videos=self._videos,
+                clips=tuple(clip for clip, _, _ in entries),
+                fingerprint=self._fingerprint(entries),
+                settings=self.settings,
+                timeout=self._timeout,
+            )
+
+    def _fingerprint(self, entries: list[tuple[annotations.Clip, int, int]]) -> str:
+        versions = [split_index.VERSION, video_file.VERSION]
+        content = json.dumps([versions, dataclasses.asdict(self.settings), entries])
+        return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,213 @@
+"""CIFAR-100's files, as its owners publish them and Keras keeps them.
+
+They are pickles, which can run any program when they are read. These are read without running
+anything: only what says "an array of bytes" is understood.
+"""
+
+import functools
+import io
+import os
+import pickle
+import tarfile
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from pipelines.frames import image_file, video_file
+
+SIDE = 32
+_VALUES = 3 * SIDE * SIDE
+_MAX_BYTES = 1 << 29  # three times the largest file
+_FOLDER = "cifar-100-python"
+_ARCHIVE = f"{_FOLDER}.tar.gz"
+# Below --videos: the files themselves, the unpacked archive, and what Keras makes of it.
+_FOLDERS = ("", _FOLDER, f"{_FOLDER}-target/{_FOLDER}")
+_BATCHES = ("train", "test")
+
+
+class Batch(NamedTuple):
+    """The images of one of the two files.
+
+    Attributes:
+        path: the file they are in, below the folder that was searched.
+        first: number of the first image in that file.
+        labels: the fine label of each.
+    """
+
+    path: str
+    first: int
+    labels: list[int]
+
+
+def read(folder: str, name: str) -> tuple[list[str], Batch]:
+    """The names of the 100 classes, and the images of one of the files.
+
+    Args:
+        folder: of `cifar-100-python.tar.gz`, of what it unpacks to, or Keras's `~/.keras/datasets`.
+        name: `"train"` or `"test"`.
+
+    Raises:
+        ValueError: the files are not there or damaged.
+    """
+    for inner in _FOLDERS:
+        files = {file: os.path.join(folder, inner, file) for file in (*_BATCHES, "meta")}
+        if all(map(os.path.isfile, files.values())):
+            meta, batch = (_contents(files[file])[0] for file in ("meta", name))
+            labels = _labels(batch, files[name])
+            return _class_names(meta, labels, files["meta"]), Batch(
+                os.path.join(inner, name), 0, labels
+            )
+    archive = os.path.join(folder, _ARCHIVE)
+    if not os.path.isfile(archive):
+        raise ValueError(
+            f"{folder} has neither {_ARCHIVE} nor the files train, test and meta that it unpacks "
+            "to. Give their folder as --videos; keras.datasets.cifar100.load_data() downloads them "
+            f"into ~/.keras/datasets. Received: videos={folder}"
+        )
+    *batches, meta = _contents(archive)
+    train, test = (_labels(batch, archive) for batch in batches)
+    names = _class_names(meta, train + test, archive)
+    return names, Batch(_ARCHIVE, *((0, train) if name == "train" else (len(train), test)))
+
+
+def read_frames(
+    path: str,
+    number: int,
+    *,
+    fps: float = 25,
+    short_side: int | None = None,
+    quality: int = 1,
+    upscale: bool = True,
+) -> video_file.EncodedFrames:
+    """Encodes one image of a file as a video of one frame.
+
+    Args:
+        path: one of the two files, or the archive, whose images are counted through both.
+        number: of the image.
+        fps, short_side, quality, upscale: as for `image_file.read_frames`.
+
+    Raises:
+        VideoError: the file cannot be read or has no such image.
+    """
+    try:
+        pixels = _pixels(path)
+    except ValueError as error:
+        raise video_file.VideoError(path, str(error)) from error
+    values = pixels[number * _VALUES : (number + 1) * _VALUES]
+    if number < 0 or len(values) < _VALUES:
+        raise video_file.VideoError(path, f"has no image {number}")
+    area = SIDE * SIDE
+    planes = [values[start : start + area] for start in range(0, _VALUES, area)]
+    channels = [Image.frombytes("L", (SIDE, SIDE), plane) for plane in planes]
+    size = video_file.scaled_size(SIDE, SIDE, short_side, upscale)
+    return image_file.encode_pixels(Image.merge("RGB", channels), size, quality, fps)
+
+
+@functools.lru_cache(maxsize=1)
+def _pixels(path: str) -> bytes:
+    """The values of all images of a file, each image plane by plane."""
+    batches = _contents(path)[: len(_BATCHES)]
+    for batch in batches:
+        _labels(batch, path)
+    return b"".join(batch[b"data"].data for batch in batches)
+
+
+def _contents(path: str) -> list[Any]:
+    """What is pickled in a file; of the archive, that of train, test and meta.
+
+    Raises:
+        ValueError: the file is damaged, or holds what has no place in it.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_archive = file.read(2) == b"\x1f\x8b"
+        members = _members(path) if is_archive else [_read(path)]
+        return [_Unpickler(io.BytesIO(member), encoding="bytes").load() for member in members]
+    except MemoryError:
+        raise
+    except Exception as error:  # what damage raises depends on where in the file it is
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: str) -> bytes:
+    if os.path.getsize(path) > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _members(path: str) -> list[bytes]:
+    """The three files of the archive, of which nothing is written to the disk."""
+    contents = {}
+    # As a stream: going back in a compressed file would decompress it again.
+    with tarfile.open(path, "r|gz") as archive:
+        for member in archive:
+            if member.size > _MAX_BYTES:
+                raise ValueError(f"{member.name} is larger than {_MAX_BYTES} bytes")
+            if member.isfile():
+                contents[os.path.basename(member.name)] = archive.extractfile(member).read()
+    return [contents[name] for name in (*_BATCHES, "meta")]
+
+
+def _labels(batch: Any, path: str) -> list[int]:
+    """The labels of a batch whose array of pixels is as it should be."""
+    try:
+        array, labels = batch[b"data"], batch[b"fine_labels"]
+        expected = ((len(labels), _VALUES), b"u1", len(labels) * _VALUES)
+        if (array.shape, array.code, len(array.data)) != expected:
+            raise ValueError(f"an array of shape {array.shape} for {len(labels)} labels")
+        if not isinstance(array.data, bytes) or not all(type(label) is int for label in labels):
+            raise ValueError("no array of bytes, or labels that are no numbers")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    return labels
+
+
+def _class_names(meta: Any, labels: list[int], path: str) -> list[str]:
+    try:
+        names = [name.decode() for name in meta[b"fine_label_names"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not labels or not 0 <= min(labels) <= max(labels) < len(names):
+        raise _damaged(path, f"its labels are not those of {len(names)} classes")
+    return names
+
+
+def _damaged(path: str, cause: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged or not CIFAR-100's for Python ({cause}). Nothing of it was run. "
+        "Download it again."
+    )
+
+
+class _Array:
+    """What a pickle says of a NumPy array."""
+
+    shape = code = data = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, self.shape, dtype, _, self.data = state
+        self.code = dtype.code
+
+
+class _Dtype:
+    def __init__(self, code: bytes, *_: Any):
+        self.code = code
+
+    def __setstate__(self, state: tuple) -> None:
+        pass  # byte order and the like, of which bytes have none
+
+
+class _Unpickler(pickle.Unpickler):
+    """Understands text, numbers, lists, dictionaries and arrays of numbers; looks nothing up."""
+
+    _STAND_INS = {  # noqa: RUF012
+        ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._STAND_INS:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which has no place in it")
+        return self._STAND_INS[module, name]

@@ -1,0 +1,92 @@
+"""The views of a video that its prediction is averaged over."""
+
+import tensorflow as tf
+
+from pipelines.input import augmentation, sampling
+from pipelines.input.clip_reader import StoredVideo
+
+
+def video_views(
+    video: StoredVideo,
+    *,
+    num_clips: int,
+    num_crops: int,
+    num_frames: int,
+    stride: int,
+    crop_size: int,
+    short_side: int,
+    max_ratio: int,
+) -> tf.Tensor:
+    """Clips uniformly over a video, each cut along its longer side.
+
+    Args:
+        video: the video.
+        num_clips: number of clips.
+        num_crops: 1 for the centre, 3 for both ends and the centre of the longer side.
+        num_frames: frames of a clip (T).
+        stride: distance of a clip's frames in the video.
+        crop_size: height and width of the crops.
+        short_side: what the frames' short side is scaled to before, at least `crop_size`.
+        max_ratio: largest reduction while decoding (`augmentation.largest_ratio`).
+
+    Returns:
+        uint8 `(num_clips * num_crops, T, crop_size, crop_size, 3)`, the first clip's crops first.
+    """
+    span = stride * num_frames
+    starts = sampling.evaluation_starts(video.num_frames, num_clips, span)
+    height, width = augmentation.scaled_size(video.height, video.width, short_side)
+    part = _needed_part(height, width, crop_size, num_crops)
+    tops, lefts = _places(part[2], part[3], crop_size, num_crops)
+    unscaled = tf.reduce_all(tf.equal([height, width], [video.height, video.width]))
+
+    def clip_views(start: tf.Tensor) -> tf.Tensor:
+        encoded = video.read(start, stride, num_frames)
+        frames = tf.cond(
+            unscaled,
+            lambda: augmentation.decode_frames(encoded, part),
+            lambda: _decode_scaled(encoded, video, height, width, part, max_ratio),
+        )
+        crops = [
+            frames[:, tops[i] : tops[i] + crop_size, lefts[i] : lefts[i] + crop_size]
+            for i in range(num_crops)
+        ]
+        return tf.ensure_shape(tf.stack(crops), (num_crops, num_frames, crop_size, crop_size, 3))
+
+    views = tf.map_fn(clip_views, starts, fn_output_signature=tf.uint8, parallel_iterations=1)
+    shape = (num_clips * num_crops, num_frames, crop_size, crop_size, 3)
+    return tf.reshape(views, shape)
+
+
+def _needed_part(height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int) -> tf.Tensor:
+    """The box that holds all crops: the whole frame for three, the centre for one."""
+    if num_crops == 3:
+        return tf.stack([0, 0, height, width])
+    return tf.stack([(height - size) // 2, (width - size) // 2, size, size])
+
+
+def _places(
+    height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Tops and lefts of the crops in the part: 0, the centre and the end of the longer side."""
+    if num_crops == 1:
+        return [0], [0]
+
+    def spread(side: tf.Tensor, other: tf.Tensor) -> list[tf.Tensor]:
+        centre = (side - size) // 2
+        return [tf.where(side > other, place, centre) for place in (0, centre, side - size)]
+
+    return spread(height, width), spread(width, height)
+
+
+def _decode_scaled(
+    encoded: tf.Tensor,
+    video: StoredVideo,
+    height: tf.Tensor,
+    width: tf.Tensor,
+    part: tf.Tensor,
+    max_ratio: int,
+) -> tf.Tensor:
+    whole = tf.stack([0, 0, video.height, video.width])
+    frames = augmentation.decode_and_scale(encoded, whole, height, width, max_ratio)
+    top, left, part_height, part_width = tf.unstack(part)
+    return frames[:, top : top + part_height, left : left + part_width]

@@ -1,0 +1,396 @@
+"""The index of a split: where each video lies, what the classes are, and how it was made.
+
+A converted folder holds shards (`records.py`), a label map, and for each split an index and a
+manifest. The manifest is written last, so that a split that has one is complete.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.shards.records import DamagedRecordError, EncodedVideo, VideoRow, read_from
+from pipelines.system import filesystems
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Where every video of a split lies. Arrays have one entry a video unless said otherwise.
+
+    Attributes:
+        data_dir, split: what was loaded.
+        keys: list of names.
+        labels, num_frames, heights, widths, shards: int32 arrays; `shards` are shard numbers.
+        fps: float32 array.
+        offsets: int64 array, the byte at which a video's header lies in its shard.
+        anchor_starts: int64 array, place of a video's first entry in `anchors`.
+        anchors: int64 array, the bytes at which frames 0, 16, 32, ... of every video lie.
+        class_names: list of class names; a label is a place in it.
+        manifest: the split's manifest as a dict.
+    """
+
+    data_dir: str
+    split: str
+    keys: list[str]
+    labels: np.ndarray
+    num_frames: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    fps: np.ndarray
+    shards: np.ndarray
+    offsets: np.ndarray
+    anchor_starts: np.ndarray
+    anchors: np.ndarray
+    class_names: list[str]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def conversion(self) -> dict[str, Any]:
+        """How the videos were encoded: arguments of `video_file.read_frames`."""
+        return self.manifest["settings"]
+
+    @property
+    def shard_paths(self) -> list[str]:
+        """Paths of the shards, by shard number."""
+        count = len(self.manifest["shards"])
+        return [shard_path(self.data_dir, self.split, i, count) for i in range(count)]
+
+
+def shard_path(data_dir: str, split: str, number: int, num_shards: int) -> str:
+    """Path of one shard: `<data_dir>/<split>-00000-of-000NN.tfrecord`."""
+    return os.path.join(data_dir, f"{split}-{number:05d}-of-{num_shards:05d}.tfrecord")
+
+
+def manifest_path(data_dir: str, split: str) -> str:
+    """Path of a split's manifest, which is written last and so marks the split as complete."""
+    return os.path.join(data_dir, f"{split}.json")
+
+
+def index_path(data_dir: str, split: str) -> str:
+    """Path of a split's index."""
+    return os.path.join(data_dir, f"{split}.index.npz")
+
+
+def labels_path(data_dir: str) -> str:
+    """Path of the label map, one class name a line."""
+    return os.path.join(data_dir, "labels.txt")
+
+
+def write_split(
+    data_dir: str,
+    split: str,
+    shards: Iterable[Sequence[VideoRow]],
+    class_names: Sequence[str],
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the label map, the index and last the manifest of a split whose shards are written.
+
+    Args:
+        data_dir: the folder of the shards.
+        split: name of the split.
+        shards: for each shard, by number, the rows that `write_shard` returned.
+        class_names: the class names; a label is a place in it.
+        extra: what else the manifest shall carry, e.g. settings and failures.
+
+    Returns:
+        The manifest: `version`, `split`, `num_videos`, `num_frames`, `num_classes`,
+        `videos_per_class`, `shards` (a list of name, videos and bytes), `index_sha256` and the
+        entries of `extra`.
+
+    Raises:
+        ValueError: if there is no video, a key occurs twice, a label has no class name, a shard is
+            missing, or the folder holds another label map.
+    """
+    filesystems.require(data_dir)
+    shards = [list(rows) for rows in shards]
+    rows = [row for shard in shards for row in shard]
+    _check_rows(split, rows, class_names)
+    write_class_names(data_dir, class_names)
+    index = _pack_index(shards)
+    manifest = {
+        "version": VERSION,
+        "split": split,
+        "num_videos": len(rows),
+        "num_frames": sum(row.num_frames for row in rows),
+        "num_classes": len(class_names),
+        "videos_per_class": np.bincount(
+            [row.label for row in rows], minlength=len(class_names)
+        ).tolist(),
+        "shards": [
+            _describe_shard(shard_path(data_dir, split, number, len(shards)), shard)
+            for number, shard in enumerate(shards)
+        ],
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+    }
+    clash = sorted(set(manifest) & set(extra))
+    if clash:
+        raise ValueError(f"extra must not redefine entries of the manifest. Received: {clash}")
+    manifest.update(extra)
+    filesystems.write_file(index_path(data_dir, split), index)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    filesystems.write_file(manifest_path(data_dir, split), text.encode())
+    return manifest
+
+
+def _check_rows(split: str, rows: Sequence[VideoRow], class_names: Sequence[str]) -> None:
+    if not rows:
+        raise ValueError(f"A split must hold at least one video. Received: split={split!r}")
+    seen = set()
+    for row in rows:
+        if row.key in seen:
+            raise ValueError(f"Keys must be unique in a split. Received twice: {row.key!r}")
+        seen.add(row.key)
+        if row.label >= len(class_names):
+            raise ValueError(
+                f"Labels must be below the number of classes, {len(class_names)}. Received: "
+                f"label={row.label} for {row.key!r}"
+            )
+
+
+def write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
+    """Write the label map of a folder, or check that it is the one that is there.
+
+    Raises:
+        ValueError: if the folder holds another one, or a name is not a line.
+    """
+    filesystems.require(data_dir)
+    for name in class_names:
+        if not name.strip() or name.splitlines() != [name]:
+            raise ValueError(f"A class name must be one line that is not empty. Received: {name!r}")
+    path = labels_path(data_dir)
+    if tf.io.gfile.exists(path):
+        present = read_class_names(data_dir)
+        if present != list(class_names):
+            raise ValueError(
+                f"{path} holds another label map ({len(present)} classes against "
+                f"{len(class_names)}). Splits of one folder share their label map: write to "
+                "another folder, or remove this one."
+            )
+        return
+    filesystems.write_file(path, "".join(name + "\n" for name in class_names).encode())
+
+
+def _describe_shard(path: str, rows: Sequence[VideoRow]) -> dict[str, Any]:
+    size = filesystems.size(path)
+    if rows and not size:
+        raise ValueError(f"A shard is missing: {path}. Convert it before the manifest is written.")
+    return {"name": os.path.basename(path), "videos": len(rows), "bytes": size}
+
+
+def _pack_index(shards: Sequence[Sequence[VideoRow]]) -> bytes:
+    rows = [row for shard in shards for row in shard]
+    keys = [row.key.encode() for row in rows]
+    counts = [len(row.anchors) for row in rows]
+    arrays = {
+        # One string of all keys: an array of strings would give each the longest one's size.
+        "keys": np.frombuffer(b"".join(keys), np.uint8),
+        "key_ends": np.cumsum([len(key) for key in keys], dtype=np.int64),
+        "labels": np.array([row.label for row in rows], np.int32),
+        "num_frames": np.array([row.num_frames for row in rows], np.int32),
+        "heights": np.array([row.height for row in rows], np.int32),
+        "widths": np.array([row.width for row in rows], np.int32),
+        "fps": np.array([row.fps for row in rows], np.float32),
+        "shards": np.repeat(np.arange(len(shards), dtype=np.int32), [len(s) for s in shards]),
+        "offsets": np.array([row.offset for row in rows], np.int64),
+        "anchor_starts": np.cumsum([0, *counts], dtype=np.int64)[:-1],
+        "anchors": np.array([a for row in rows for a in row.anchors], np.int64),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def list_splits(data_dir: str, *, finished: bool = True) -> list[str]:
+    """Names of the complete splits of a folder, or of all of which it holds anything."""
+    filesystems.require(data_dir)
+    with filesystems.explained(data_dir):
+        if not tf.io.gfile.isdir(data_dir):
+            return []
+        names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
+    manifests = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    indices = {name.removesuffix(".index.npz") for name in names if name.endswith(".index.npz")}
+    if finished:
+        return sorted(manifests & indices)
+    shards = (re.fullmatch(r"(.+)-\d{5}-of-\d{5}\.tfrecord", name) for name in names)
+    return sorted(indices | {match.group(1) for match in shards if match})
+
+
+def read_class_names(data_dir: str) -> list[str]:
+    """Class names of a folder, by class id.
+
+    Raises:
+        ValueError: if the folder has no label map.
+        OSError: if the folder cannot be read.
+    """
+    filesystems.require(data_dir)
+    path = labels_path(data_dir)
+    with filesystems.explained(data_dir):
+        if not tf.io.gfile.exists(path):
+            # tensorflow-io says of a server that does not answer that the file is not there.
+            local = filesystems.is_local(data_dir)
+            raise ValueError(
+                f"{data_dir} holds no converted videos: there is no labels.txt in it. Name the "
+                "folder that pipelines/convert.py wrote (its --output)"
+                f"{'' if local else ', and make sure that its server answers and lets you read'}."
+            )
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be UTF-8 text, one class name a line, and is not ({error})."
+        ) from error
+
+
+def load_index(data_dir: str, split: str, *, check_shards: bool = True) -> Index:
+    """Load the index of a split and check it against its manifest and shards.
+
+    Example:
+
+    ```python
+    index = load_index("data/kinetics400", "validate")
+    print(len(index), "videos of", len(index.class_names), "classes")
+    ```
+
+    Args:
+        data_dir: a converted folder, local or with a scheme that TensorFlow can open.
+        split: name of the split.
+        check_shards: whether all shards must be there and have their size.
+
+    Returns:
+        An `Index`.
+
+    Raises:
+        ValueError: if the folder or split is missing, was not finished, was written by a newer
+            version, or its files do not belong together.
+        OSError: if the folder cannot be read.
+    """
+    class_names = read_class_names(data_dir)
+    with filesystems.explained(data_dir):
+        index = _load(data_dir, split, class_names)
+        _check_index(index)
+        if check_shards:
+            _check_shards(index)
+    return index
+
+
+def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
+    path = manifest_path(data_dir, split)
+    if not tf.io.gfile.exists(path):
+        there = ", ".join(list_splits(data_dir)) or "none"
+        raise ValueError(
+            f"{data_dir} has no finished split {split!r} (finished splits: {there}). Name one of "
+            "these, or run pipelines/convert.py for it; running it again goes on where it ended."
+        )
+    with tf.io.gfile.GFile(path, "rb") as file:
+        manifest = _parse_manifest(path, file.read())
+    arrays = _load_arrays(data_dir, split, manifest)
+    return Index(
+        data_dir=data_dir,
+        split=split,
+        class_names=class_names,
+        manifest=manifest,
+        keys=_split_keys(arrays.pop("keys"), arrays.pop("key_ends")),
+        **arrays,
+    )
+
+
+def _parse_manifest(path: str, content: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+        version, _ = manifest["version"], manifest["shards"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a manifest that pipelines/convert.py wrote. Remove it and convert "
+            f"the split again. (cause: {error!r})"
+        ) from error
+    if version != VERSION:
+        raise ValueError(
+            f"{path} was written in version {version} of the record format and this program "
+            f"reads version {VERSION}. Convert the videos again, or use the other program."
+        )
+    return manifest
+
+
+def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
+    path = index_path(data_dir, split)
+    content = b""
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    if hashlib.sha256(content).hexdigest() != manifest.get("index_sha256"):
+        raise ValueError(
+            f"{path} is {'damaged or of another conversion' if content else 'missing'}: it does "
+            "not belong to the split's manifest. Run pipelines/convert.py again; finished shards "
+            "are kept."
+        )
+    with np.load(io.BytesIO(content)) as arrays:
+        return dict(arrays)
+
+
+def _split_keys(keys: np.ndarray, ends: np.ndarray) -> list[str]:
+    content = keys.tobytes()
+    return [content[a:b].decode() for a, b in zip([0, *ends[:-1]], ends)]
+
+
+def _check_index(index: Index) -> None:
+    where = manifest_path(index.data_dir, index.split)
+    if index.labels.max() >= len(index.class_names):
+        raise ValueError(
+            f"{where} and {labels_path(index.data_dir)} do not belong together: a label is "
+            f"{index.labels.max()} and there are {len(index.class_names)} class names."
+        )
+
+
+def _check_shards(index: Index) -> None:
+    present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
+    wanted = [shard["name"] for shard in index.manifest["shards"] if shard["bytes"]]
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise ValueError(
+            f"{index.data_dir} lacks {len(missing)} of the {len(index.manifest['shards'])} shards "
+            f"of split {index.split!r}, {missing[0]} first. Copy them too, or convert again."
+        )
+    if filesystems.is_local(index.data_dir):
+        for shard, path in zip(index.manifest["shards"], index.shard_paths):
+            size = filesystems.size(path)
+            if size != shard["bytes"]:
+                raise ValueError(
+                    f"{path} has {size} bytes where its manifest says {shard['bytes']}: it was "
+                    "cut or replaced. Copy it again, or remove it and convert again."
+                )
+
+
+def read_video(index: Index, number: int) -> EncodedVideo:
+    """Read one whole video and check it: checksums, header against index, JPEG marks.
+
+    Args:
+        index: the split's index.
+        number: place of the video in the index.
+
+    Raises:
+        DamagedRecordError: if a record is damaged or another video's; names shard and offset.
+    """
+    path, offset = index.shard_paths[index.shards[number]], int(index.offsets[number])
+    videos = read_from(path, offset)
+    video, row = next(videos, (None, None))
+    expected = (index.keys[number], int(index.labels[number]), int(index.num_frames[number]))
+    if video is None or (row.key, row.label, row.num_frames) != expected:
+        raise DamagedRecordError(
+            f"{path} holds at byte {offset} not the video that the index says, "
+            f"{index.keys[number]!r}."
+        )
+    return video

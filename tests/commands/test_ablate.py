@@ -1,0 +1,148 @@
+"""The grid of a table: killed, continued, with a failure in it, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_dataset
+from paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "--width=4 --crop_size=32 --num_frames=2 --span=8 --batch_size=8 --epochs=1 --warmup_epochs=0 "
+    "--dropout=0 --noflip"
+).split()
+
+
+def command(data, output, *flags, table="1d", extra=(), recipe=None):
+    words = [sys.executable, "scripts/ablate.py", f"--table={table}", f"--data={data}"]
+    words += [f"--output={output}", "--model=slow_only_18", "--seeds=1", "--views=2x1", *flags]
+    words += ["--lines=1,2,4"] if table == "1d" and not flags else []
+    words += [f"--recipe={recipe}"] if recipe else []
+    return [*words, "--", *SMALL, *extra]
+
+
+def run(*args, **kwargs):
+    return subprocess.run(command(*args, **kwargs), cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_dataset.make_dataset(tmp_path_factory.mktemp("data") / "data")
+
+
+def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
+    output = tmp_path / "with a space"
+    # The last of the three methods cannot start: its folder is a file.
+    runs = output / "runs" / "slow_only_18"
+    runs.mkdir(parents=True)
+    (runs / "rms=gaussian-rms_stddev=1.0").write_text("in the way")
+
+    recipe = tmp_path / "here.flags"
+    recipe.write_text("--momentum=0.8\n")
+    words = command(data, output, recipe=recipe)
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True)
+    first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
+    wait_for((second / "settings.json").exists, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    written = (first / "model.keras").stat().st_mtime_ns
+    assert not (second / "evaluation").exists()
+
+    recipe = recipe.rename(tmp_path / "elsewhere.flags")
+    result = run(data, output, recipe=recipe)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert "rms_stddev=1.0" in result.stderr.partition("failed:")[2]
+    assert (first / "model.keras").stat().st_mtime_ns == written
+    assert "(done before)" in result.stdout.splitlines()[0]
+    table = json.loads((output / "table_1d.json").read_text())
+    assert [len(line["runs"]) for line in table] == [1, 1, 0, 0, 0]
+    assert (output / "table_1d.md").read_text().strip() in result.stdout
+    for line in table:
+        for each in line["runs"]:
+            assert 0 <= each["top1"] <= each["top5"] == 1.0  # of three classes
+    trained = [json.loads((folder / "settings.json").read_text()) for folder in (first, second)]
+    assert [settings["rms"] for settings in trained] == ["none", "mean"]
+    assert all((settings["width"], settings["momentum"]) == (4, 0.8) for settings in trained)
+
+    # Other flags on the same folder are refused, not mixed into the table.
+    changed = tmp_path / "changed.flags"
+    changed.write_text("--momentum=0.7\n")
+    others = [["--epochs=2"], [f"--flagfile={changed}"]]
+    for other in (*({"extra": extra, "recipe": recipe} for extra in others), {"recipe": changed}):
+        result = run(data, output, **other)
+        assert result.returncode == 1
+        assert result.stdout.count("FAILED. It was made with other flags") == 2
+
+
+def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
+    words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
+    process = subprocess.Popen(words, cwd=ROOT)
+    folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
+    wait_for((folder / "log.jsonl").exists, process)
+    process.kill()  # alone
+    process.wait()
+    assert not (folder / "model.keras").exists()
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Waiting. Another training is running in" in result.stdout
+    assert (folder / "output.txt").read_text().count("scripts/train.py") == 1
+    table = json.loads((tmp_path / "table_1d.json").read_text())
+    assert [len(line["runs"]) for line in table] == [1, 0, 0, 0, 0]
+
+
+def wait_for(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def test_sigterm_ends_the_training_too(tmp_path, data):
+    process = subprocess.Popen(
+        command(data, tmp_path, extra=["--epochs=1000"]),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
+    wait_for(log.exists, process)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert "continues" in process.stderr.read()
+    assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
+
+
+def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
+    writes = (
+        "import pathlib, sys, ablate\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "write = lambda _: ablate._write(pathlib.Path(sys.argv[1]), 'a table')\n"
+        "list(ThreadPoolExecutor(8).map(write, range(500)))"
+    )
+    words = [sys.executable, "-c", writes, str(tmp_path / "new" / "table.md")]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    subprocess.run(words, env=environment, check=True)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.md"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "table", "named"),
+    [
+        ((), "6", "has no cifar100 or imagenet"),
+        (("--data=nowhere",), "1b", "nowhere does not exist"),
+        (("--lines=2,8",), "1b", "numbers from 1 to 7"),
+    ],
+)
+def test_refusals_are_one_paragraph(tmp_path, data, flags, table, named):
+    result = run(data, tmp_path, *flags, table=table)
+    assert result.returncode == 1
+    message = " ".join(result.stderr[result.stderr.index("error:") :].split())
+    assert named in message and "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()

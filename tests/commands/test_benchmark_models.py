@@ -1,0 +1,103 @@
+"""`benchmark.py models` and `depthwise`, as users run them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+import keras_rms.models
+
+# name: trainable parameters, count_params(), GMACs at 224 and at 256, by the reference
+# implementations at 400 classes.
+REFERENCE = {
+    "slow_only_18": (32_025_552, 32_035_152, 27.46, 35.86),
+    "slow_only_34": (61_008_080, 61_025_104, 60.75, 79.35),
+    "slow_only_50": (32_454_096, 32_507_216, 41.74, 54.52),
+    "slow_only_101": (60_359_120, 60_464_464, 85.41, 111.56),
+    "slow_fast_50_8x8": (34_566_488, 34_627_176, 50.31, 65.71),
+    "slow_fast_50_4x16": (34_480_216, 34_540_904, 27.64, 36.10),
+    "slow_fast_101_8x8": (62_826_968, 62_946_408, 96.40, 125.91),
+    "slow_fast_101_16x8": (53_774_808, 53_894_248, 163.09, 213.02),
+    "ir_csn_50": (13_131_152, 13_184_272, 42.31, 55.26),
+    "ir_csn_101": (22_213_776, 22_319_120, 56.47, 73.75),
+    "ir_csn_152": (29_703_568, 29_854_992, 74.05, 96.71),
+    "ip_csn_50": (14_396_176, 14_456_848, 47.65, 62.24),
+    "ip_csn_101": (24_601_616, 24_723_216, 63.56, 83.02),
+    "ip_csn_152": (33_016_592, 33_191_952, 83.29, 108.79),
+}
+
+
+def benchmark(*flags, status=0):
+    words = [sys.executable, "scripts/benchmark.py", *map(str, flags)]
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+def rows(path):
+    (table,) = json.loads(path.read_text())["tables"]
+    return table["rows"]
+
+
+@pytest.mark.slow
+def test_the_table_has_the_reference_s_counts(tmp_path):
+    benchmark("models", "--nomeasure", f"--json={tmp_path / 'table.json'}")
+    table = {row["network"]: row for row in rows(tmp_path / "table.json")}
+    assert list(table) == keras_rms.models.list()
+    received = {
+        name: (
+            int(row["trainable parameters"].replace(",", "")),
+            int(row["count_params()"].replace(",", "")),
+            float(row["GMACs"]),
+            float(row["GMACs at 256"]),
+        )
+        for name, row in table.items()
+        if name in REFERENCE
+    }
+    assert received == REFERENCE
+    assert {name: table[name]["output"] for name in REFERENCE} == dict.fromkeys(REFERENCE, "400")
+    assert table["slow_fast_101_16x8"]["input"] == "64x224x224x3"
+    assert (table["resnet_110"]["output"], table["resnet_110"]["GMACs at 256"]) == ("100", None)
+
+
+@pytest.mark.slow
+def test_measures_the_networks_asked_for(tmp_path):
+    path = tmp_path / "table.json"
+    printed = benchmark(
+        "models",
+        "--networks=resnet_110,slow_only_18",
+        "--crop_size=32",
+        "--seconds=0",
+        f"--json={path}",
+    ).stdout
+    table = rows(path)
+    assert [row["network"] for row in table] == ["resnet_110", "slow_only_18"]
+    for row in table:
+        assert row["forward clips/s"] > row["training clips/s"] > 0
+        assert row["network"] in printed
+    assert "tensorflow" in printed and "32x32" in printed
+
+
+def test_an_unknown_network_is_named():
+    printed = benchmark("models", "--networks=slow_only_51", status=1).stderr
+    assert "slow_only_51" in printed and "slow_only_50" in printed and "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_depthwise_convolution_beside_its_rivals(tmp_path):
+    # It refuses to compare ways that compute different things.
+    pytest.importorskip("torch")
+    path = tmp_path / "table.json"
+    flags = ["--batch_size=1", "--shrink=8", "--seconds=0", f"--json={path}"]
+    benchmark("depthwise", *flags)
+    table = rows(path)
+    assert {row["mode"] for row in table} == {"graph", "xla"}
+    assert len(table) == 14
+    assert table[1]["input"] == "1x32x7x7x16" and table[1]["stride"] == 2
+    for row in table:
+        assert min(row[way] for way in ("ours", "groups", "torch")) > 0
+        assert row["groups / ours"] == pytest.approx(row["groups"] / row["ours"])

@@ -1,0 +1,123 @@
+"""Training on the JAX backend: what TensorFlow does, on one device, with the same loop."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+
+import command_runner
+import keras
+import numpy as np
+import pytest
+import small_dataset
+import small_training
+import tensorflow as tf
+import video_files
+from small_training import Options
+
+from keras_rms.inference.view_scores import ViewScorer
+from keras_rms.training.loop.validation import validate
+from keras_rms.training.work_dir import checkpoints
+from pipelines.input import input_pipeline
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares with TensorFlow"),
+    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX"),
+]
+
+
+def start_on_jax(*words):
+    folders = [str(command_runner.ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, folders)),
+    }
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=command_runner.ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    return output
+
+
+def logged(folder):
+    lines = small_dataset.read_lines(folder / "log.jsonl")
+    return [(line["step"], line["top1"]) for line in lines], [line["loss"] for line in lines]
+
+
+def test_a_killed_training_on_jax_has_tensorflow_s_losses_and_weights(tmp_path):
+    common = {"random_layers": False, "average_decay": 0.9, "accumulation": 2, "mixing": True}
+    common |= {"clip_norm": 0.5, "steps_per_call": 1, "checkpoint_every": 1}
+    expected = Options(str(tmp_path / "tensorflow"), **common)
+    assert small_training.run(expected) == 0, small_training.output(expected)
+    folder = tmp_path / "jax"
+    folder.mkdir()
+    slow = Options(str(folder), **common, step_seconds=0.05)
+    program = "import small_training as s; from small_training import Options; s.train({})"
+    killed = start_on_jax("-c", program.format(slow))
+    end = time.monotonic() + 240
+    while len(list(folder.glob("checkpoints/step_*"))) < 3 and time.monotonic() < end:
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    finish(start_on_jax("-c", program.format(Options(str(folder), **common))))
+    assert int((folder / "starts.txt").read_text().split()[1]) > 0
+    (places, losses), (their_places, their_losses) = (
+        logged(each) for each in (folder, tmp_path / "tensorflow")
+    )
+    assert places == their_places and len(places) == 33
+    np.testing.assert_allclose(losses, their_losses, rtol=1e-5)
+    state = small_training.final(slow)
+    for name, value in small_training.final(expected).items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "run"
+    small_dataset.make_dataset(data)
+    flags = [f"--data={data}", f"--work_dir={folder}", *command_runner.SMALL_TRAINING]
+    refused = start_on_jax("scripts/train.py", *flags, "--sync_bn")
+    output = finish(start_on_jax("scripts/train.py", *flags, "--residual_drop=shake_drop"))
+    assert "1 replica(s) on CPU; step 0 of 3" in output
+    videos = input_pipeline.evaluation_dataset(
+        str(data), "validation", batch_size=3, num_frames=2, span=8, crop_size=round(32 * 256 / 224)
+    )
+    network = keras.saving.load_model(folder / "model.keras")
+    epoch = small_dataset.read_lines(folder / "log.jsonl")[-1]
+    for name, value in validate(ViewScorer(network), videos, tf.distribute.get_strategy()).items():
+        assert value == pytest.approx(epoch[name], rel=1e-4), name
+    video = video_files.write_numbered(tmp_path / "video.mp4", 12)
+    words = ["scripts/predict.py", f"--work_dir={folder}", f"--json={tmp_path}/on_jax.json", video]
+    finish(start_on_jax(*words))
+    (predicted,) = json.loads((tmp_path / "on_jax.json").read_text()).values()
+    on_tensorflow = command_runner.start(
+        tmp_path / "predict", *words[:2], f"--json={tmp_path}/tf.json", video
+    )
+    assert on_tensorflow.status() == 0, on_tensorflow.stderr
+    (expected,) = json.loads((tmp_path / "tf.json").read_text()).values()
+    assert [row["class"] for row in predicted] == [row["class"] for row in expected]
+    for row, other in zip(predicted, expected):
+        assert row["probability"] == pytest.approx(other["probability"], rel=1e-3)
+    state = checkpoints.read(folder / "checkpoints" / "step_0000000003.npz")
+    drawn = [value for key, value in state.items() if key.startswith("random/")]
+    # Each random layer drew once or twice in each of three steps.
+    assert {int(counter[1]) for counter in drawn} <= {3, 6} and len(drawn) > 8
+    settings = (folder / "settings.json").read_text()
+    assert '"backend": "jax"' in settings and '"jax": "' in settings
+    _, errors = refused.communicate(timeout=120)
+    assert refused.returncode == 1 and "Traceback" not in errors
+    assert "need KERAS_BACKEND=tensorflow" in errors

@@ -1,0 +1,189 @@
+"""Exported networks are loaded by their own runtimes and give what Keras gives."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from paths import ROOT
+
+import keras_rms.models
+from keras_rms.inference.export import FORMATS, export_network, exported_outputs
+
+CLIP = (8, 32, 48, 3)
+# One of each family; the rivals' other layers follow alone.
+NETWORKS = {
+    "slow_only_18": {},
+    "slow_fast_50_8x8": {},
+    "ip_csn_50": {},
+    "s3d": {"gating": True},
+    "i3d_50_nl": {},
+    "resnet_50": {"input_shape": CLIP[1:]},
+}
+LAYERS = {
+    "cgnl": lambda: keras_rms.models.CompactGeneralizedNonLocal(groups=4, seed=0),
+    "cgd": lambda: keras_rms.models.CompactGlobalDescriptor(seed=0),
+    "max_pool": lambda: keras.layers.MaxPooling3D((3, 3, 3), 2, padding="same"),
+}
+# Random weights double activations here and there; float32 sums in another order reach 1e-6.
+TOLERANCE = 1e-5
+
+
+def network(name, **arguments):
+    arguments = {"num_classes": 7, "input_shape": CLIP, "width": 8, "seed": 0} | arguments
+    model = keras_rms.models.build(name, include_preprocessing=True, **arguments)
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def clips(shape, batch=2):
+    return np.random.default_rng(2).integers(0, 256, (batch, *shape), dtype=np.uint8)
+
+
+def assert_same(model, path, format, inputs):
+    expected = keras.ops.convert_to_numpy(model(inputs, training=False)).astype("float32")
+    got = exported_outputs(str(path), format, inputs)
+    assert got.dtype == np.float32
+    assert np.abs(got - expected).max() / np.abs(expected).max() < TOLERANCE
+
+
+def needs(format):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_family_in_every_format(tmp_path, name):
+    needs("onnx")
+    model = network(name, **NETWORKS[name])
+    for format in FORMATS:
+        export_network(model, str(tmp_path / format), format)
+        # Another batch than that of the export: its size is open.
+        assert_same(model, tmp_path / format, format, clips(model.input_shape[1:], batch=3))
+
+
+@pytest.mark.parametrize("name", [*LAYERS, "cifar"])
+def test_layers_of_other_networks(tmp_path, name):
+    needs("onnx")
+    if name == "cifar":
+        model = keras_rms.models.ResNet2D(20, input_shape=(16, 24, 16), width=8, seed=0)
+    else:
+        inputs = keras.Input((4, 9, 6, 16))
+        model = keras.Model(inputs, LAYERS[name]()(inputs))
+    for i, weight in enumerate(model.weights):
+        # The gammas that start at zero would hide what is behind them.
+        if len(weight.shape) == 1:
+            weight.assign(np.random.default_rng(i).uniform(0.5, 1.5, weight.shape))
+    x = np.random.default_rng(2).normal(size=(2, *model.input_shape[1:])).astype("float32")
+    for format in FORMATS:
+        export_network(model, str(tmp_path / format), format)
+        assert_same(model, tmp_path / format, format, x)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_open_sizes(tmp_path, format):
+    needs(format)
+    model = network("slow_only_18", input_shape=(8, None, None, 3))
+    if format == "tflite":
+        with pytest.raises(ValueError, match=r"Received: input_shape=\(8, None, None, 3\)"):
+            export_network(model, str(tmp_path / "x"), format)
+        export_network(model, str(tmp_path / "x"), format, input_shape=CLIP)
+        assert_same(model, tmp_path / "x", format, clips(CLIP))
+    else:
+        export_network(model, str(tmp_path / "x"), format)
+        for shape in (CLIP, (8, 47, 33, 3)):
+            assert_same(model, tmp_path / "x", format, clips(shape))
+
+
+def test_network_of_mixed_precision_is_exported_in_float32(tmp_path):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = network("slow_only_18")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    full = network("slow_only_18")
+    full.set_weights(mixed.get_weights())
+    export_network(mixed, str(tmp_path / "x"), "tflite")
+    assert_same(full, tmp_path / "x", "tflite", clips(CLIP))
+
+
+def test_bad_arguments(tmp_path, monkeypatch):
+    model = network("slow_only_18")
+    with pytest.raises(ValueError, match="Received: format='h5'"):
+        export_network(model, str(tmp_path / "x"), "h5")
+    with pytest.raises(ValueError, match="Received: format='h5'"):
+        exported_outputs(str(tmp_path / "x"), "h5", clips(CLIP))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"tf2onnx and onnxruntime, not installed here: pip inst"):
+        export_network(model, str(tmp_path / "x"), "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def command(*flags, status=0, backend="tensorflow"):
+    words = [sys.executable, "scripts/export.py", *map(str, flags)]
+    variables = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=variables)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("with a space") / "network.keras"
+    network("slow_only_18", input_shape=(8, None, None, 3)).save(path)
+    return path
+
+
+def test_command(tmp_path, file):
+    output = tmp_path / "x.tflite"
+    said = command(
+        f"--model={file}", "--format=tflite", f"--output={output}", "--input_shape=8,32,48,3"
+    ).stdout
+    assert "Loaded again, it differs from Keras by" in said
+    assert_same(keras.saving.load_model(file), output, "tflite", clips(CLIP))
+
+
+def test_command_of_a_finished_training(tmp_path, file):
+    settings = {"class_names": [str(i) for i in range(7)], "data": "data"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "model.keras").write_bytes(file.read_bytes())
+    output = tmp_path / "x"
+    # After a training on JAX, which leaves a file for every backend.
+    command(f"--work_dir={tmp_path}", f"--output={output}", backend="jax")
+    for shape in (CLIP, (8, 47, 33, 3)):
+        assert_same(keras.saving.load_model(file), output, "saved_model", clips(shape))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=absent.keras"], "--model=absent.keras cannot be read"),
+        (["--format=tflite"], "`input_shape` must have no open size"),
+        (["--input_shape=8,x"], "--input_shape must be sizes"),
+        (["--work_dir=absent"], "either --work_dir"),
+    ],
+)
+def test_mistakes_end_in_one_paragraph(tmp_path, file, flags, message):
+    usual = [f"--model={file}", f"--output={tmp_path / 'x'}"]
+    printed = command(*usual, *flags, status=1).stderr
+    error = printed[re.search(r"^error: ", printed, re.MULTILINE).start() :].strip()
+    assert "\n\n" not in error and "Traceback" not in printed
+    assert message in " ".join(error.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_output_is_kept(tmp_path, file):
+    (tmp_path / "x").write_text("mine")
+    error = command(f"--model={file}", f"--output={tmp_path / 'x'}", status=1).stderr
+    assert "exists already" in " ".join(error.split())
+    assert (tmp_path / "x").read_text() == "mine"

@@ -1,0 +1,95 @@
+"""Averaging over views, padding, replicas and top-k."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_rms.inference.view_scores import ViewScorer, top_k_accuracy
+
+CLASSES = 3
+
+
+def mean_colour_model():
+    """Logits = 5 * the clip's mean colour, so that the expected scores can be written down."""
+    clip = keras.Input((2, 4, 6, CLASSES), dtype="uint8")
+    features = keras.layers.Rescaling(5 / 255)(clip)
+    return keras.Model(clip, keras.layers.GlobalAveragePooling3D()(features))
+
+
+def videos(count, views=4, seed=0):
+    generator = np.random.default_rng(seed)
+    colours = generator.integers(0, 256, (count, views, 1, 1, 1, CLASSES))
+    return np.broadcast_to(colours, (count, views, 2, 4, 6, CLASSES)).astype(np.uint8)
+
+
+def expected_scores(clips):
+    logits = 5 / 255 * clips.mean(axis=(2, 3, 4), dtype=np.float64)
+    exponentials = np.exp(logits)
+    return (exponentials / exponentials.sum(-1, keepdims=True)).mean(axis=1)
+
+
+def padded_batches(clips, batch_size):
+    count = len(clips)
+    padding = -count % batch_size
+    rows = {
+        "views": np.concatenate([clips, np.repeat(clips[-1:], padding, axis=0)]),
+        "label": np.arange(count + padding, dtype=np.int32) % CLASSES,
+        "index": np.arange(count + padding, dtype=np.int32),
+        "mask": np.arange(count + padding) < count,
+    }
+    return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
+
+
+def test_scores_are_the_softmax_averaged_over_views_and_padding_is_left_out():
+    clips = videos(5)
+    seen = []
+    result = ViewScorer(mean_colour_model()).scores(padded_batches(clips, 2), seen.append)
+    np.testing.assert_array_equal(result.index, np.arange(5))
+    np.testing.assert_array_equal(result.labels, np.arange(5) % CLASSES)
+    np.testing.assert_allclose(result.scores, expected_scores(clips), rtol=1e-5)
+    assert seen == [2, 2, 1]
+
+
+def test_averages_probabilities_and_not_logits():
+    clips = videos(1, views=2)
+    clips[0, 0], clips[0, 1] = (255, 0, 0), (0, 0, 0)
+    averaged_logits = 5 / 255 * clips.mean(axis=(1, 2, 3, 4))
+    result = ViewScorer(mean_colour_model()).scores(padded_batches(clips, 1))
+    assert np.abs(result.scores - keras.ops.softmax(averaged_logits)).max() > 0.05
+
+
+def test_two_replicas_give_the_same_scores():
+    clips = videos(5)
+    strategy = tf.distribute.MirroredStrategy(tf.config.list_logical_devices("CPU")[:2])
+    assert strategy.num_replicas_in_sync == 2
+    with strategy.scope():
+        model = mean_colour_model()
+    result = ViewScorer(model, strategy).scores(padded_batches(clips, 4))
+    order = np.argsort(result.index)
+    np.testing.assert_array_equal(result.index[order], np.arange(5))
+    np.testing.assert_allclose(result.scores[order], expected_scores(clips), rtol=1e-5)
+
+
+def test_an_empty_dataset_is_an_error():
+    with pytest.raises(ValueError, match="no video"):
+        ViewScorer(mean_colour_model()).scores(padded_batches(videos(2), 2).take(0))
+
+
+def test_top_k():
+    scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2]])
+    labels = np.array([0, 1, 1])
+    assert top_k_accuracy(scores, labels, 1) == pytest.approx(1 / 3)
+    assert top_k_accuracy(scores, labels, 2) == 1.0
+    # A network that says nothing must not look right, nor one that is broken.
+    assert top_k_accuracy(np.ones((2, 4)), np.zeros(2, int), 1) == 0.0
+    broken = np.array([[np.nan] * 4, [0.1, 0.9, np.nan, 0.0]])
+    assert top_k_accuracy(broken, np.array([0, 1]), 1) == 0.0
+    assert top_k_accuracy(broken, np.array([0, 1]), 2) == 0.5
+
+
+def test_top_k_refuses_what_it_cannot_count():
+    with pytest.raises(ValueError, match="k=0"):
+        top_k_accuracy(np.ones((2, 3)), np.zeros(2, int), 0)
+    with pytest.raises(ValueError, match="shapes"):
+        top_k_accuracy(np.ones((2, 3)), np.zeros(3, int), 1)

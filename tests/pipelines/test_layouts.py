@@ -1,0 +1,541 @@
+"""Each layout on a small copy of the dataset as its owners publish it."""
+
+import contextlib
+import csv
+import functools
+import json
+import os
+import random
+
+import pytest
+import video_files
+
+from pipelines.conversion import shard_conversion
+from pipelines.frames.video_file import VideoError
+from pipelines.layouts import annotations, catalog
+from pipelines.layouts.annotations import Clip, Source
+from pipelines.system import command_line
+from pipelines.system.text import printable
+
+
+def touch(folder, *names):
+    for name in names:
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"x")
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    return str(path)
+
+
+def listed(dataset, **arguments):
+    listing = catalog.LAYOUTS[dataset](Source(**{k: v for k, v in arguments.items()}))
+    clips = list(listing.clips())
+    assert clips == list(listing.clips()), "a second iteration must give the same clips"
+    return listing.class_names, clips
+
+
+# --- folder --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    names = [f"{c}/{c} {n},é.mp4" for c in ("walk", "run", "sit") for n in range(10)]
+    touch(tmp_path, *names, "run/.hidden.mp4", "run/notes.txt", "empty/x.txt", "top.mp4")
+    return str(tmp_path)
+
+
+def test_folder_splits_each_class(folder):
+    names, train = listed("folder", videos=folder, split="train")
+    _, validation = listed("folder", videos=folder, split="validation")
+    assert names == ["run", "sit", "walk"]
+    assert len(train) == 24 and len(validation) == 6
+    assert [clip.label for clip in validation] == [0, 0, 1, 1, 2, 2]
+    assert not {clip.key for clip in train} & {clip.key for clip in validation}
+    clip = train[-1]
+    assert clip.path == clip.key and clip.path.startswith("walk/walk ") and clip.label == 2
+
+
+def test_folder_split_depends_on_names_only(folder, tmp_path):
+    other = tmp_path / "elsewhere"
+    for label in ("walk", "run", "sit"):
+        for name in sorted(os.listdir(os.path.join(folder, label)), reverse=True):
+            touch(other, f"{label}/{name}")
+    first = listed("folder", videos=folder, split="validation")
+    assert listed("folder", videos=str(other), split="validation") == first
+
+
+@pytest.mark.parametrize("split, share", [("test", 0.2), ("train", 0.0), ("validation", 0.0)])
+def test_folder_takes_every_video_otherwise(folder, split, share):
+    _, clips = listed("folder", videos=folder, split=split, validation_share=share)
+    assert len(clips) == 30
+
+
+@pytest.mark.parametrize(
+    "split, usual", [("validation", "val"), ("validation", "valid"), ("train", "training")]
+)
+def test_folder_knows_splits_by_their_usual_names(folder, split, usual):
+    assert listed("folder", videos=folder, split=usual) == listed(
+        "folder", videos=folder, split=split
+    )
+
+
+@pytest.mark.parametrize("share, count", [(0.2, 1), (0.01, 1), (0.99, 2)])
+def test_folder_leaves_both_splits_a_video_of_each_class(tmp_path, share, count):
+    touch(tmp_path, "a/1.mp4", "a/2.mp4", "a/3.mp4", "b/1.mp4")
+    _, clips = listed("folder", videos=str(tmp_path), split="validation", validation_share=share)
+    assert len(clips) == count and {clip.label for clip in clips} == {0}
+
+
+def test_folder_says_what_it_left_out(folder):
+    listing = catalog.LAYOUTS["folder"](Source(videos=folder))
+    assert listing.notes == ("2 files without the ending of a video were left out.",)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"videos": "EMPTY"}, "No video was found"),
+        ({"videos": "FOLDER", "validation_share": 1.0}, "Received: validation_share=1.0"),
+        ({"videos": "NEWLINE"}, "A class name must be one line"),
+        ({"videos": "BYTES"}, "A class name must be one line of Unicode"),
+    ],
+)
+def test_folder_errors(folder, tmp_path, arguments, message):
+    touch(tmp_path / "EMPTY", "class/x.txt")
+    touch(tmp_path / "NEWLINE", "a\nb/x.mp4")
+    touch(tmp_path / "BYTES", "a\udcff/x.mp4")
+    path = folder if arguments["videos"] == "FOLDER" else str(tmp_path / arguments["videos"])
+    with pytest.raises(ValueError, match=message):
+        listed("folder", **{**arguments, "videos": path})
+
+
+# --- csv -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a.mp4,run\nb.mp4,sit\n", [("a.mp4", "run"), ("b.mp4", "sit")]),
+        ("path,label\r\na.mp4,run\r\n\r\n", [("a.mp4", "run")]),
+        ("\ufefflabel, path\nrun, a.mp4\n", [("a.mp4", "run")]),
+        ("a b/c, d.mp4,run\n", [("a b/c, d.mp4", "run")]),
+        ('"a, b.mp4",run\n', [("a, b.mp4", "run")]),
+        ('"a ""b"".mp4","run, fast"\n', [('a "b".mp4', "run, fast")]),
+        ('"a\nb.mp4",run\nc.mp4,run\n', [("a\nb.mp4", "run"), ("c.mp4", "run")]),
+        ("a b.mp4 run\n", [("a b.mp4", "run")]),
+        ("é\u202e.mp4,läuft\n", [("é\u202e.mp4", "läuft")]),
+        ("a\udcff.mp4,run\n", [("a\udcff.mp4", "run")]),
+        # A quote within a bare path opens nothing, and the lines after it stay lines.
+        ('6" pipe.mp4,run\nb.mp4,sit\n', [('6" pipe.mp4', "run"), ("b.mp4", "sit")]),
+        ('a "b".mp4,run\nc".mp4,run\n', [('a "b".mp4', "run"), ('c".mp4', "run")]),
+        ('"a""",run\n"b\r\n,""c"" d",run\n', [('a"', "run"), ('b\r\n,"c" d', "run")]),
+        ("path label\na b.mp4 run\nc.mp4 sit\n", [("a b.mp4", "run"), ("c.mp4", "sit")]),
+    ],
+)
+def test_csv_lines(tmp_path, text, expected):
+    path = write(tmp_path / "list.csv", text)
+    names, clips = listed("csv", videos=str(tmp_path), annotations=path)
+    assert names == sorted({label for _, label in expected})
+    assert [(clip.path, names[clip.label]) for clip in clips] == expected
+    for clip in clips:
+        assert clip.key.encode() and clip.key == printable(clip.path)
+
+
+def test_csv_times(tmp_path):
+    text = "path,start,end,label\na.mp4,1.5,4,run\na.mp4,,2,run\nb.mp4,3,,sit\nc.mp4,,,sit\n"
+    _, clips = listed("csv", videos="v", annotations=write(tmp_path / "list.csv", text))
+    assert clips == [
+        Clip("a.mp4#1.5-4", "a.mp4", 0, 1.5, 4.0),
+        Clip("a.mp4#0-2", "a.mp4", 0, None, 2.0),
+        Clip("b.mp4#3-", "b.mp4", 1, 3.0, None),
+        Clip("c.mp4", "c.mp4", 1, None, None),
+    ]
+
+
+def test_csv_times_are_told_apart(tmp_path):
+    text = "path,label,start,end\na.mp4,run,10000.21,10001\na.mp4,run,10000.24,10001\n"
+    _, clips = listed("csv", videos="v", annotations=write(tmp_path / "list.csv", text))
+    assert [clip.key for clip in clips] == ["a.mp4#10000.21-10001", "a.mp4#10000.24-10001"]
+
+
+def test_csv_of_several_splits(tmp_path):
+    text = "path,label,split\na,run,train\nb,sit,val\nc,run,test\nd,walk,\n"
+    path = write(tmp_path / "list.csv", text)
+    for split, expected in (
+        ("train", ["a", "d"]),
+        ("validation", ["b", "d"]),
+        ("test", ["c", "d"]),
+    ):
+        names, clips = listed("csv", videos="v", annotations=path, split=split)
+        assert names == ["run", "sit", "walk"] and [clip.path for clip in clips] == expected
+
+
+def test_csv_ids(tmp_path):
+    path = write(tmp_path / "list.csv", "a.mp4,2\nb.mp4,0\n")
+    names, clips = listed("csv", videos="v", annotations=path)
+    assert names == ["0", "1", "2"] and [clip.label for clip in clips] == [2, 0]
+    known = ("run", "sit", "walk")
+    names, clips = listed("csv", videos="v", annotations=path, class_names=known)
+    assert tuple(names) == known and [clip.label for clip in clips] == [2, 0]
+    with pytest.raises(ValueError, match=r"class id 2, and the label map .* has 2 classes"):
+        listed("csv", videos="v", annotations=path, class_names=("run", "sit"))
+
+
+def test_csv_folder_of_lists(tmp_path):
+    write(tmp_path / "train.csv", "a.mp4,run\n")
+    write(tmp_path / "val.csv", "b.mp4,run\n")
+    folder = str(tmp_path)
+    assert listed("csv", videos="v", annotations=folder, split="train")[1][0].path == "a.mp4"
+    assert listed("csv", videos="v", annotations=folder, split="validation")[1][0].path == "b.mp4"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "lists no video"),
+        ("path,label\n", "lists no video"),
+        ("a.mp4\n", "line 1 has 1 fields where path,label"),
+        ("a.mp4,run\nb.mp4,\n", "line 2 lacks a path or a label"),
+        ("path,label,start\na,b,c,d\n", "line 2 has 4 fields where path,label,start"),
+        ("path,label,start,end\na,b,3,1\n", "line 2 ends before it starts"),
+        ("path,label,start,end\na,b,x,1\n", "a time must be a number of seconds. Received: 'x'"),
+        ("path,label,start,end\na,b,nan,1\n", "a time must be a number of seconds"),
+        ("path,label,start_time\na,b,3\n", "names the column 'start_time'; the columns are end"),
+        ("path,label,\na,b,\n", "names the column ''"),
+        ("a.mp4,99999999\n", "A class id must be below 1000000"),
+        ("video,class\na.mp4,1\n", "line 1 is a header and does not name the columns path and"),
+        ("filename label\na.mp4 1\n", "line 1 is a header and does not name the columns path and"),
+        ('a.mp4,run\n\n"b.mp4,run\nc.mp4,run\n', "line 3 does not end: a field begins with a quo"),
+        ('"' + "b.mp4,run\n" * 400_000, "line 1 does not end: a field begins with a quote"),
+        ("\0" * 100_000, "line 1 does not end: .* or it is no list"),
+    ],
+)
+def test_csv_errors(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        listed("csv", videos="v", annotations=write(tmp_path / "list.csv", text))
+
+
+def test_lists_that_are_missing(tmp_path):
+    with pytest.raises(ValueError, match=r"needs --annotations=FILE .* Received: none"):
+        listed("csv", videos="v")
+    with pytest.raises(ValueError, match=r"nowhere.csv does not exist"):
+        listed("csv", videos="v", annotations=str(tmp_path / "nowhere.csv"))
+    with pytest.raises(ValueError, match=r"has none of train.csv, training.csv"):
+        listed("csv", videos="v", annotations=str(tmp_path))
+
+
+# --- Kinetics ------------------------------------------------------------------------------------
+
+KINETICS = [
+    ("arm wrestling", "-0abcDEF_12", 7, 17, "train"),
+    ("arm wrestling", "bbbbbbbbbbb", 0, 10, "train"),
+    ("zumba", "ccccccccccc", 115, 125, "train"),
+    ("zumba", "ddddddddddd", 3, 13, "train"),
+    ("zumba", "eeeeeeeeeee", 20, 30, "train"),
+    ("zumba", "fffffffffff", 5, 15, "val"),
+]
+
+
+def write_kinetics(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "youtube_id", "time_start", "time_end", "split"])
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize("dataset", ["kinetics400", "kinetics600", "kinetics700"])
+def test_kinetics(tmp_path, dataset):
+    videos = tmp_path / "videos"
+    touch(
+        videos,
+        "arm wrestling/-0abcDEF_12_000007_000017.mp4",
+        "arm_wrestling/bbbbbbbbbbb_000000_000010.mkv",
+        "ccccccccccc_000115_000125.webm",
+        "zumba/ddddddddddd.mp4",
+    )
+    write_kinetics(tmp_path / "lists" / "train.csv", KINETICS)
+    for where in (tmp_path / "lists", tmp_path / "lists" / "train.csv"):
+        names, clips = listed(dataset, videos=str(videos), annotations=str(where))
+        assert names == ["arm wrestling", "zumba"]
+        assert clips == [
+            Clip("-0abcDEF_12_000007_000017", "arm wrestling/-0abcDEF_12_000007_000017.mp4", 0),
+            Clip("bbbbbbbbbbb_000000_000010", "arm_wrestling/bbbbbbbbbbb_000000_000010.mkv", 0),
+            Clip("ccccccccccc_000115_000125", "ccccccccccc_000115_000125.webm", 1),
+            Clip("ddddddddddd_000003_000013", "zumba/ddddddddddd.mp4", 1, 3.0, 13.0),
+            Clip("eeeeeeeeeee_000020_000030", "zumba/eeeeeeeeeee_000020_000030.mp4", 1),
+        ]
+
+
+def test_kinetics_validation_under_each_name(tmp_path):
+    for name in ("val.csv", "validate.csv", "kinetics-400_val.csv", "kinetics_val.csv"):
+        write_kinetics(tmp_path / name / name, KINETICS)
+        for split in ("validation", "val", "validate"):
+            _, clips = listed(
+                "kinetics400", videos="v", annotations=str(tmp_path / name), split=split
+            )
+            assert [clip.key for clip in clips] == ["fffffffffff_000005_000015"]
+
+
+def test_kinetics_lists_of_path_and_label(tmp_path):
+    path = write(tmp_path / "train_list_videos.txt", "zumba/a b.mp4 1\narm wrestling/c.mp4 0\n")
+    for where in (path, str(tmp_path)):
+        _, clips = listed("kinetics400", videos="v", annotations=where)
+        assert [(clip.path, clip.label) for clip in clips] == [
+            ("zumba/a b.mp4", 1),
+            ("arm wrestling/c.mp4", 0),
+        ]
+
+
+def test_kinetics_errors(tmp_path):
+    path = write(tmp_path / "test.csv", "youtube_id,time_start,time_end,split\na,1,2,test\n")
+    with pytest.raises(ValueError, match=r"has no column label. The test lists of some"):
+        listed("kinetics400", videos="v", annotations=path, split="test")
+    write_kinetics(tmp_path / "train.csv", KINETICS[-1:])
+    with pytest.raises(ValueError, match="lists no video of split 'train'"):
+        listed("kinetics400", videos="v", annotations=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "row", ["zumba,a", "zumba,a,,10", ",a,0,10", "zumba,a,10,10", "zumba,a,x,10", "zumba,a,0,inf"]
+)
+def test_kinetics_rows_that_make_no_sense(tmp_path, row):
+    header = "label,youtube_id,time_start,time_end,split\n"
+    path = write(tmp_path / "train.csv", f"{header}zumba,b,0,10,train\n{row}\n")
+    with pytest.raises(ValueError, match=r"train.csv, line 3: expected a label, an id, and two"):
+        listed("kinetics400", videos="v", annotations=path)
+    # Rows of other splits need make none: test lists have no labels.
+    path = write(tmp_path / "all.csv", f"{header}zumba,b,0,10,train\n,c,0,10,test\n")
+    assert len(listed("kinetics400", videos="v", annotations=path)[1]) == 1
+
+
+def test_mini_kinetics(tmp_path):
+    lists = tmp_path / "lists"
+    write_kinetics(lists / "train.csv", KINETICS)
+    write_kinetics(lists / "validate.csv", KINETICS)
+    write(lists / "train_ytid_list.txt", "ccccccccccc\nddddddddddd\nunknown\n")
+    write(lists / "val_ytid_list.txt", "fffffffffff\n")
+    names, clips = listed("mini_kinetics", videos="v", annotations=str(lists))
+    assert names == ["zumba"]
+    assert [c.key for c in clips] == ["ccccccccccc_000115_000125", "ddddddddddd_000003_000013"]
+    _, clips = listed("mini_kinetics", videos="v", annotations=str(lists), split="validation")
+    assert [clip.key for clip in clips] == ["fffffffffff_000005_000015"]
+    with pytest.raises(ValueError, match="needs a folder as --annotations"):
+        listed("mini_kinetics", videos="v", annotations=str(lists / "train.csv"))
+
+
+# --- Something-Something-v2 ----------------------------------------------------------------------
+
+TEMPLATES = {
+    "Pushing something from left to right": "1",
+    "Approaching something with your camera": "0",
+    "Putting something on something": "2",
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
+def test_something_something_v2(tmp_path, prefix):
+    entry = {"id": "78687", "label": "pushing a cup from left to right", "placeholders": ["a cup"]}
+    entry["template"] = "Pushing [something] from left to right"
+    other = {"id": "42", "template": "Putting [something] on [something]"}
+    write(tmp_path / f"{prefix}labels.json", json.dumps(TEMPLATES))
+    write(tmp_path / f"{prefix}train.json", json.dumps([entry, other]))
+    write(tmp_path / f"{prefix}validation.json", json.dumps([dict(other, id="7")]))
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    names, clips = listed("something_something_v2", **where)
+    assert names == sorted(TEMPLATES, key=lambda name: int(TEMPLATES[name]))
+    assert clips == [Clip("78687", "78687.webm", 1), Clip("42", "42.webm", 2)]
+    assert listed("something_something_v2", split="val", **where)[1] == [Clip("7", "7.webm", 2)]
+
+
+def test_something_something_v2_errors(tmp_path):
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    with pytest.raises(ValueError, match=r"has none of labels.json"):
+        listed("something_something_v2", **where)
+    write(tmp_path / "labels.json", "[1")
+    with pytest.raises(ValueError, match=r"labels.json is not JSON"):
+        listed("something_something_v2", **where)
+    write(tmp_path / "labels.json", "[]")
+    with pytest.raises(ValueError, match="holds a list, expected a dict"):
+        listed("something_something_v2", **where)
+    write(tmp_path / "labels.json", json.dumps({"a": "1", "b": "2"}))
+    with pytest.raises(ValueError, match="does not number its 2 templates from 0 on"):
+        listed("something_something_v2", **where)
+    write(tmp_path / "labels.json", json.dumps(TEMPLATES))
+    write(tmp_path / "test.json", json.dumps([{"id": "1"}]))
+    with pytest.raises(ValueError, match="which those of the test split lack"):
+        listed("something_something_v2", split="test", **where)
+    write(tmp_path / "train.json", json.dumps([{"id": "1", "template": "Doing [something]"}]))
+    with pytest.raises(ValueError, match=r"template that labels.json lacks: 'Doing \[something\]'"):
+        listed("something_something_v2", **where)
+    with pytest.raises(ValueError, match="needs --annotations=FOLDER"):
+        listed("something_something_v2", videos="v", annotations=str(tmp_path / "test.json"))
+    for entry in ([], None, {"template": "Putting [something]"}, {"id": [1], "template": "a"}):
+        write(tmp_path / "train.json", json.dumps([entry]))
+        with pytest.raises(ValueError, match=r"train.json: each entry must have an id and a templ"):
+            listed("something_something_v2", **where)
+
+
+# --- UCF101 and HMDB51 ---------------------------------------------------------------------------
+
+
+def test_ucf101(tmp_path):
+    write(tmp_path / "classInd.txt", "1 ApplyEyeMakeup\r\n2 ApplyLipstick\r\n")
+    for number in (1, 2, 3):
+        train = f"ApplyEyeMakeup/v_ApplyEyeMakeup_g0{number}_c01.avi 1\r\n"
+        train += "ApplyLipstick/v_ApplyLipstick_g08_c01.avi 2\r\n"
+        write(tmp_path / f"trainlist0{number}.txt", train)
+        write(tmp_path / f"testlist0{number}.txt", f"ApplyLipstick/v_g0{number}_c02.avi\r\n")
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    for number in (1, 2, 3):
+        names, clips = listed("ucf101", split_number=number, **where)
+        path = f"ApplyEyeMakeup/v_ApplyEyeMakeup_g0{number}_c01.avi"
+        assert names == ["ApplyEyeMakeup", "ApplyLipstick"]
+        assert clips[0] == Clip(path, path, 0) and clips[1].label == 1
+        for split in ("test", "validation"):
+            _, clips = listed("ucf101", split_number=number, split=split, **where)
+            path = f"ApplyLipstick/v_g0{number}_c02.avi"
+            assert clips == [Clip(path, path, 1)]
+
+
+def test_ucf101_errors(tmp_path):
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    with pytest.raises(ValueError, match="Received: split_number=4"):
+        listed("ucf101", split_number=4, **where)
+    with pytest.raises(ValueError, match=r"Received: split=extra"):
+        listed("ucf101", split="extra", **where)
+    with pytest.raises(ValueError, match=r"has none of classInd.txt"):
+        listed("ucf101", **where)
+    write(tmp_path / "classInd.txt", "1 A\n3 B\n")
+    with pytest.raises(ValueError, match="does not number its 2 classes from 1 on"):
+        listed("ucf101", **where)
+    for text in ("A\n", "one A\n", "1\n"):
+        write(tmp_path / "classInd.txt", text)
+        with pytest.raises(ValueError, match=r"classInd.txt: expected lines `<number> <class>`"):
+            listed("ucf101", **where)
+    write(tmp_path / "classInd.txt", "1 A\n2 A\n")
+    with pytest.raises(ValueError, match=r"classInd.txt names two classes 'A'"):
+        listed("ucf101", **where)
+    write(tmp_path / "classInd.txt", "1 A\n")
+    write(tmp_path / "trainlist01.txt", "B/v.avi 1\n")
+    with pytest.raises(ValueError, match=r"a video of no class in classInd.txt: 'B/v.avi'"):
+        listed("ucf101", **where)
+    with pytest.raises(ValueError, match="UCF101 needs --annotations=FOLDER"):
+        listed("ucf101", videos="v", annotations=str(tmp_path / "classInd.txt"))
+
+
+def test_hmdb51(tmp_path):
+    for number in (1, 2, 3):
+        write(
+            tmp_path / f"brush_hair_test_split{number}.txt", "a_#20 x.avi 1 \nb.avi 2 \nc.avi 0 \n"
+        )
+        write(tmp_path / f"wave_test_split{number}.txt", f"d{number}.avi 2\n")
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    names, clips = listed("hmdb51", split_number=2, **where)
+    assert names == ["brush_hair", "wave"]
+    assert clips == [Clip("brush_hair/a_#20 x.avi", "brush_hair/a_#20 x.avi", 0)]
+    _, clips = listed("hmdb51", split_number=2, split="test", **where)
+    assert [(clip.path, clip.label) for clip in clips] == [
+        ("brush_hair/b.avi", 0),
+        ("wave/d2.avi", 1),
+    ]
+
+
+def test_hmdb51_errors(tmp_path):
+    where = {"videos": "v", "annotations": str(tmp_path)}
+    with pytest.raises(ValueError, match="Received: split_number=0"):
+        listed("hmdb51", split_number=0, **where)
+    with pytest.raises(ValueError, match="Received: split=all"):
+        listed("hmdb51", split="all", **where)
+    with pytest.raises(ValueError, match=r"has no files <class>_test_split1.txt"):
+        listed("hmdb51", **where)
+    with pytest.raises(ValueError, match="HMDB51 needs --annotations=FOLDER"):
+        listed("hmdb51", videos="v")
+    write(tmp_path / "wave_test_split1.txt", "a.avi 1\nb.avi\n")
+    with pytest.raises(
+        ValueError, match=r"line 2: expected `<clip>.avi 0\|1\|2`. Received: 'b.avi'"
+    ):
+        listed("hmdb51", **where)
+
+
+# --- what all share ------------------------------------------------------------------------------
+
+
+def published_lists(folder):
+    """A list of each layout, where a damaged one is put."""
+    header = "label,youtube_id,time_start,time_end,split\n"
+    rows = "".join(f"zumba,{i:011d},{i},{i + 10},train\n" for i in range(5))
+    entry = {"id": "78687", "template": "Putting [something] on [something]"}
+    write(folder / "classInd.txt", "1 A\n2 B\n")
+    write(folder / "labels.json", json.dumps(TEMPLATES))
+    return {
+        "csv": write(folder / "list.csv", 'path,label\n"a b.mp4",1\nc.mp4,0\n'),
+        "kinetics400": write(folder / "train.csv", header + rows),
+        "something_something_v2": write(folder / "train.json", json.dumps([entry] * 3)),
+        "ucf101": write(folder / "trainlist01.txt", "A/v_A_g01_c01.avi 1\nB/v_B_g01_c01.avi 2\n"),
+        "hmdb51": write(folder / "wave_test_split1.txt", "a.avi 1\nb.avi 2\nc.avi 0\n"),
+    }
+
+
+@pytest.mark.parametrize(
+    "dataset", ["csv", "kinetics400", "something_something_v2", "ucf101", "hmdb51"]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_lists_give_clips_or_name_the_file(tmp_path, dataset, seed):
+    path = published_lists(tmp_path)[dataset]
+    content = open(path, "rb").read()
+    generator = random.Random(seed)
+    junk = [
+        b'"',
+        b",",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\xff",
+        b"\xed\xb3\xbf",
+        b"{",
+        b"]",
+        b"nan",
+        b"../",
+        b"",
+    ]
+    for trial in range(60):
+        damaged = bytearray(content)
+        for _ in range(generator.randint(1, 3)):
+            place = generator.randrange(len(damaged))
+            damaged[place : place + generator.randint(0, 4)] = generator.choice(junk)
+        with open(path, "wb") as file:
+            file.write(damaged)
+        where = path if dataset in ("csv", "kinetics400") else str(tmp_path)
+        try:
+            _, clips = listed(dataset, videos=str(tmp_path), annotations=where)
+        except ValueError as error:
+            assert str(tmp_path) in str(error), (trial, damaged, error)
+            command_line.paragraph(str(error)).encode()
+        else:
+            for clip in clips:
+                assert clip.key.encode(), (trial, damaged)
+                with contextlib.suppress(VideoError):
+                    assert shard_conversion.path_inside(str(tmp_path), clip.path)
+
+
+def test_every_layout_with_a_usual_loss_exists():
+    assert set(catalog.USUAL_FAILURES) <= set(catalog.LAYOUTS)
+
+
+def test_merging_label_maps():
+    assert annotations.merge_class_names(["b", "c"], ["a", "b", "c"], "labels.txt") == [1, 2]
+    with pytest.raises(ValueError, match=r"'x' and 1 more of this dataset is not in it"):
+        annotations.merge_class_names(["a", "x", "y"], ["a"], "labels.txt")
+
+
+def test_video_files_are_known_by_their_ending(tmp_path):
+    is_video = functools.partial(annotations.ends_in, suffixes=annotations.VIDEO_SUFFIXES)
+    assert is_video("a.MP4") and is_video("a b.webm")
+    assert not is_video("a.txt") and not is_video("._a.mp4")
+    assert os.path.exists(video_files.write_numbered(tmp_path / "a.mp4", 1))

@@ -1,0 +1,33 @@
+"""What the three logs of a run hold."""
+
+import csv
+
+import pytest
+from small_dataset import read_lines
+
+
+def table(folder):
+    with open(folder / "log.csv", newline="") as file:
+        return [
+            (int(row["epoch"]), int(row["step"]), float(row["loss"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def lines(folder, kind):
+    return [
+        (line["epoch"], line["step"], line["loss"])
+        for line in read_lines(folder / "log.jsonl")
+        if line["kind"] == kind
+    ]
+
+
+def check_agreement(folder, steps, epochs):
+    """All three hold exactly these (step, loss), each once and in order."""
+    assert [(step, loss) for _, step, loss in lines(folder, "train")] == steps
+    assert table(folder) == lines(folder, "epoch") == epochs
+    # TensorBoard has float32, the others seven digits.
+    same = functools.partial(pytest.approx, rel=1e-6)
+    assert board(folder, "train/loss") == [(step, same(loss)) for step, loss in steps]
+    assert board(folder, "epoch/loss") == [(step, same(loss)) for _, step, loss in epochs]
+    assert len(board(folder, "epoch/validation_top1")) == len(epochs)
