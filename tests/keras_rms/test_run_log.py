@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-import tensorflow as tf
 from run_logs import check_agreement
 
 from keras_rms.training.work_dir.run_log import COLUMNS, RunLog
@@ -38,20 +37,6 @@ def write_epoch(log, epoch, attempt=0):
     logs = values(epoch, epoch * STEPS_PER_EPOCH, attempt)
     validation = {"validation_loss": 2.0, "validation_top1": 0.25, "validation_top5": 1.0}
     log.on_epoch_end(epoch - 1, {**logs, **validation})
-
-
-def board(folder, tag):
-    """The (step, value) of a tag over all files of events, oldest file first."""
-    found = []
-    for path in sorted((folder / "tensorboard").glob("*tfevents*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            found += [
-                (event.step, float(tf.make_ndarray(value.tensor)))
-                for value in event.summary.value
-                if value.tag == tag
-            ]
-    return found
 
 
 def test_three_logs_of_one_run(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from paths import ROOT
 
-from pipelines import demo_videos
+from pipelines.demo import demo_dataset
 from pipelines.demo.demo_dataset import FORMS, SETTINGS_FILE, Form, make_dataset
 from pipelines.demo.demo_rendering import CLASSES, render_video
 
@@ -81,7 +81,7 @@ def test_same_seed_gives_the_same_frames_whatever_the_workers(dataset, tmp_path)
 @pytest.mark.parametrize("width, height", [(48, 36), (64, 48), (96, 72), (112, 84)])
 def test_encoding_gives_the_same_bytes_every_time(width, height):
     frames = render_video("rise", split="train", index=1, width=width, height=height)
-    assert len({demo_videos.encode(frames) for _ in range(10)}) == 1
+    assert len({demo_dataset.encode(frames) for _ in range(10)}) == 1
 
 
 def test_splits_share_no_video(dataset):
@@ -184,7 +184,7 @@ class _EndsItsProcess:
 
 def test_ended_worker_is_one_clear_error():
     with pytest.raises(OSError, match="fewer --workers continues"):
-        demo_videos._run([_EndsItsProcess()], total=1, workers=1)
+        demo_dataset._run([_EndsItsProcess()], total=1, workers=1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the three logs of a run hold."""
 
 import csv
+import functools
 
 import pytest
 from small_dataset import read_lines
@@ -31,3 +32,17 @@ def check_agreement(folder, steps, epochs):
     assert board(folder, "train/loss") == [(step, same(loss)) for step, loss in steps]
     assert board(folder, "epoch/loss") == [(step, same(loss)) for _, step, loss in epochs]
     assert len(board(folder, "epoch/validation_top1")) == len(epochs)
+
+
+def board(folder, tag):
+    """The (step, value) of a tag over all files of events, oldest file first."""
+    found = []
+    for path in sorted((folder / "tensorboard").glob("*tfevents*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            found += [
+                (event.step, float(tf.make_ndarray(value.tensor)))
+                for value in event.summary.value
+                if value.tag == tag
+            ]
+    return found
