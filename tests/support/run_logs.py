@@ -4,6 +4,7 @@ import csv
 import functools
 
 import pytest
+import tensorflow as tf
 from small_dataset import read_lines
 
 
