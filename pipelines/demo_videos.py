@@ -11,6 +11,7 @@ videos, to tell regularisers apart.
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -34,7 +35,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("workers", None, "Processes that make videos; all cores by default.")
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     values = flags.FLAGS
     if len(arguments) > 1:
         raise ValueError(f"Only flags are understood. Received: {' '.join(arguments[1:])}")

@@ -119,7 +119,7 @@ def _source(tensors: Mapping[str, np.ndarray], path: Any) -> ModuleType:
 
 def _found(paths: Mapping[str, str | None], path: Any) -> dict[str, str]:
     """From each place in the network, `layer/variable`, to the name of its parameter."""
-    found = {}
+    found: dict[str, str] = {}
     for name, place in paths.items():
         if place in found:
             raise ValueError(f"{path} holds a parameter twice: {found[place]} and {name}.")

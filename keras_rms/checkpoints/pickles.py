@@ -138,9 +138,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return _Array()
 
     def _scalar(self, dtype: Any, data: Any) -> Any:
-        array = _Array()
-        array.__setstate__((1, (), dtype, False, data))
-        return array.value[()]
+        return _array_of((1, (), dtype, False, data))[()]
 
     def _bytes(self, text: str, encoding: str = "latin1") -> bytes:
         return _as_bytes(text)
@@ -194,12 +192,16 @@ class _Array:
     value: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, is_fortran, data = state
-        if not isinstance(dtype, _Dtype):
-            raise pickle.UnpicklingError("it holds an array without a type")
-        dtype = dtype.dtype()
-        flat = np.frombuffer(_as_bytes(data), dtype)
-        self.value = _plain(flat.reshape(shape, order="F" if is_fortran else "C"))
+        self.value = _array_of(state)
+
+
+def _array_of(state: Any) -> np.ndarray:
+    _, shape, dtype, is_fortran, data = state
+    if not isinstance(dtype, _Dtype):
+        raise pickle.UnpicklingError("it holds an array without a type")
+    numbers = dtype.dtype()
+    flat = np.frombuffer(_as_bytes(data), numbers)
+    return _plain(flat.reshape(shape, order="F" if is_fortran else "C"))
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -122,6 +122,7 @@ def _state(value: Any) -> Mapping[str, Any]:
 def _arrays(state: Mapping[str, Any], reader: StorageReader) -> dict[str, np.ndarray]:
     arrays = {}
     for name, value in state.items():
+        array: np.ndarray | None
         if isinstance(value, Tensor):
             array = value.array(reader(value.storage))
         else:

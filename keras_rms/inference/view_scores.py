@@ -52,7 +52,9 @@ class ViewScorer:
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
         several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         one_device = strategy is None or several_workers
-        self._strategy = tf.distribute.get_strategy() if one_device else strategy
+        self._strategy: tf.distribute.Strategy = (
+            tf.distribute.get_strategy() if one_device else strategy
+        )
 
         def score(views: tf.Tensor) -> tf.Tensor:
             return self._strategy.run(_mean_probabilities, args=(model, views))

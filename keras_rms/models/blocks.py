@@ -314,8 +314,8 @@ class BlockBuilder:
         return self.conv_norm(x, filters, kernel_size, strides, f"{block}_shortcut", relu=False)
 
     def _rms(self, x: Any, stage: str, block: str, index: int | str, layer: str) -> Any:
-        wanted = self.rms_template is not None and stage in self.rms_stages
-        if not wanted or (layer, index) not in self.rms_places:
+        here = stage in self.rms_stages and (layer, index) in self.rms_places
+        if self.rms_template is None or not here:
             return x
         return self._copy(self.rms_template, f"{block}_rms{index}")(x)
 
@@ -338,7 +338,7 @@ class BlockBuilder:
         return type(template).from_config(config)
 
     def _padded(
-        self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
+        self, x: Any, kernel_size: Sequence[int], strides: Sequence[int], name: str
     ) -> tuple[Any, str]:
         if all(k % 2 == 1 and (k == 1 or s == 1) for k, s in zip(kernel_size, strides)):
             return x, "same"

@@ -1,6 +1,7 @@
 """The networks by name."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 
@@ -11,7 +12,7 @@ from keras_rms.models.s3d import S3D
 from keras_rms.models.slow_fast import SlowFast
 from keras_rms.models.slow_only import SlowOnly
 
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "slow_only_18": functools.partial(SlowOnly, depth=18),
     "slow_only_34": functools.partial(SlowOnly, depth=34),
     "slow_only_50": functools.partial(SlowOnly, depth=50),

@@ -42,7 +42,7 @@ def load_weights(model: keras.Model, path: str) -> None:
     path = os.fspath(path)
     with contextlib.closing(_opened(path)) as file:
         saved = _saved_datasets(file, path)
-        wanted = {}
+        wanted: dict[str, list[keras.Variable]] = {}
         for layer in model.layers:
             wanted |= _own_weights(layer, layer.name)
         _check_names(model, wanted, saved, path)
@@ -70,7 +70,7 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
 
 def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable]]:
     """The weights of the layer and of the layers that are its attributes, by `layer/attribute`."""
-    held = {}
+    held: dict[str, list[keras.Variable]] = {}
     for attribute, value in vars(layer).items():
         if isinstance(value, keras.Layer):
             held |= _own_weights(value, f"{name}/{attribute}")
@@ -99,7 +99,7 @@ def _opened(path: str) -> h5py.File:
 
 def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]:
     """What a file holds for each layer, in the order of the layer's weights, by the same names."""
-    saved = {}
+    saved: dict[str, list[h5py.Dataset]] = {}
     layers = hard_entry(file, "layers", h5py.Group)
     for key in layers:
         attributes = hard_entry(layers, f"{key}/vars", h5py.Group).attrs
@@ -113,7 +113,7 @@ def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]
 
 
 def _datasets_below(group: h5py.Group, name: str) -> dict[str, list[h5py.Dataset]]:
-    saved = {}
+    saved: dict[str, list[h5py.Dataset]] = {}
     for key in group:
         child = hard_entry(group, key, h5py.Group)
         if key != "vars":

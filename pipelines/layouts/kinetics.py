@@ -72,7 +72,8 @@ def _rows(path: str, split: str, ids: set[str] | None) -> Iterator[Mapping[str, 
     with annotations.open_list(path) as file:
         reader = csv.DictReader(file)
         try:
-            missing = {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames)
+            present = set(reader.fieldnames or ())
+            missing = {"label", "youtube_id", "time_start", "time_end"} - present
             if missing:
                 raise ValueError(
                     f"{path} has no column {', '.join(sorted(missing))}. The test lists of some "

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from pipelines.layouts import annotations
 from pipelines.system.text import printable
@@ -27,10 +28,10 @@ def something_something_v2(source: annotations.Source) -> annotations.Listing:
             f"Received: annotations={source.annotations}"
         )
     labels_file = source.list_file(["labels.json", f"{_PREFIX}labels.json"], what)
-    ids = {template: str(number) for template, number in _load(labels_file, dict).items()}
-    if set(ids.values()) != {str(number) for number in range(len(ids))}:
-        raise ValueError(f"{labels_file} does not number its {len(ids)} templates from 0 on.")
-    ids = {template: int(number) for template, number in ids.items()}
+    numbers = {template: str(number) for template, number in _load(labels_file, dict).items()}
+    if set(numbers.values()) != {str(number) for number in range(len(numbers))}:
+        raise ValueError(f"{labels_file} does not number its {len(numbers)} templates from 0 on.")
+    ids = {template: int(number) for template, number in numbers.items()}
     clips_file = source.list_file(["{split}.json", f"{_PREFIX}{{split}}.json"], what)
     return annotations.Listing(
         annotations.check_class_names(sorted(ids, key=ids.__getitem__), labels_file),
@@ -38,7 +39,10 @@ def something_something_v2(source: annotations.Source) -> annotations.Listing:
     )
 
 
-def _load(path: str, kind: type) -> dict | list:
+Content = TypeVar("Content", dict, list)
+
+
+def _load(path: str, kind: type[Content]) -> Content:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)

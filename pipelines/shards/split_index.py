@@ -193,7 +193,7 @@ def _pack_index(shards: Sequence[Sequence[VideoRow]]) -> bytes:
     rows = [row for shard in shards for row in shard]
     keys = [row.key.encode() for row in rows]
     counts = [len(row.anchors) for row in rows]
-    arrays = {
+    arrays: dict[str, Any] = {
         # One string of all keys: an array of strings would give each the longest one's size.
         "keys": np.frombuffer(b"".join(keys), np.uint8),
         "key_ends": np.cumsum([len(key) for key in keys], dtype=np.int64),
@@ -386,11 +386,12 @@ def read_video(index: Index, number: int) -> EncodedVideo:
     """
     path, offset = index.shard_paths[index.shards[number]], int(index.offsets[number])
     videos = read_from(path, offset)
-    video, row = next(videos, (None, None))
+    first = next(videos, None)
     expected = (index.keys[number], int(index.labels[number]), int(index.num_frames[number]))
-    if video is None or (row.key, row.label, row.num_frames) != expected:
+    found = first and (first[1].key, first[1].label, first[1].num_frames)
+    if first is None or found != expected:
         raise DamagedRecordError(
             f"{path} holds at byte {offset} not the video that the index says, "
             f"{index.keys[number]!r}."
         )
-    return video
+    return first[0]

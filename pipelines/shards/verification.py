@@ -86,9 +86,10 @@ def _check_shard(
         # After damage the index says where the next video starts.
         reader = reader or records.read_from(path, offset)
         try:
-            video, row = next(reader, (None, None))
-            if video is None:
+            found = next(reader, None)
+            if found is None:
                 raise records.DamagedRecordError(f"the shard ends before {index.keys[place]!r}")
+            video, row = found
             _check_row(index, place, row)
             _check_images(video, frame_step)
         except records.DamagedRecordError as error:

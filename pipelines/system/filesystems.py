@@ -12,7 +12,7 @@ import tensorflow as tf
 # s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
 PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
 
-_loaded = set()
+_loaded: set[str] = set()
 
 
 def scheme(path: str) -> str:

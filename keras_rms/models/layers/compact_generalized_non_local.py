@@ -89,7 +89,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.epsilon = epsilon
         self.seed = seed
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         if len(input_shape) < 3:
             raise ValueError(
                 "The input must have a batch axis, one axis of positions or more, and channels. "

@@ -218,4 +218,5 @@ def _three(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
         raise ValueError(
             f"`{name}` must be a positive integer or three of them. Received: {name}={value!r}"
         )
-    return tuple(values)
+    time, height, width = values
+    return time, height, width

@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_rms.training.loop.train_step import TrainStep
 from keras_rms.training.work_dir.checkpoints import model_state
 
 Gradients = list[jax.Array]
 
 
-def make_several_steps(train_step: Callable, measure_wait: bool) -> Callable[..., dict]:
+def make_several_steps(train_step: TrainStep, measure_wait: bool) -> Callable[..., dict]:
     """See `train_step.make_several_steps`."""
     variables = [*model_state(train_step.model).values(), *train_step.state().values()]
     prepare = tf.function(train_step.prepare)
@@ -54,7 +55,7 @@ def make_several_steps(train_step: Callable, measure_wait: bool) -> Callable[...
 
 
 def _accumulate(
-    train_step: Callable, clips: jax.Array, targets: jax.Array
+    train_step: TrainStep, clips: jax.Array, targets: jax.Array
 ) -> tuple[Gradients, jax.Array]:
     count = train_step.accumulation
     parts = zip(ops.split(clips, count), ops.split(targets, count))
@@ -63,7 +64,7 @@ def _accumulate(
 
 
 def _gradients_of_part(
-    train_step: Callable, clips: jax.Array, targets: jax.Array
+    train_step: TrainStep, clips: jax.Array, targets: jax.Array
 ) -> tuple[Gradients, jax.Array]:
     model = train_step.model
     others = model.non_trainable_variables

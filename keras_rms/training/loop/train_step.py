@@ -5,6 +5,7 @@ replicas of a strategy, and JAX in `jax_steps`, on one device.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,7 +17,7 @@ from keras_rms.training.optimization.mixing import Mixing
 from keras_rms.training.optimization.optimizer import MomentumSGD
 from keras_rms.training.optimization.weight_average import WeightAverage
 
-Tensor = keras.KerasTensor
+Tensor = Any  # of the backend
 
 # What a step adds up over its clips, in the order of the vector that the steps return.
 SUMS = ("loss", "correct", "clips")
@@ -145,7 +146,7 @@ class TrainStep:
         self, clips: tf.Tensor, targets: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         parts = zip(tf.split(clips, self.accumulation), tf.split(targets, self.accumulation))
-        results = []
+        results: list[tuple[list[tf.Tensor], tf.Tensor]] = []
         for part in parts:
             # Without the order all parts could be in memory at once.
             with tf.control_dependencies(results[-1][0] if results else []):
@@ -172,7 +173,7 @@ class TrainStep:
 
 
 def make_several_steps(
-    strategy: tf.distribute.Strategy, train_step: Callable, measure_wait: bool = True
+    strategy: tf.distribute.Strategy, train_step: TrainStep, measure_wait: bool = True
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """A compiled function that takes `count` steps in one call.
 

@@ -54,7 +54,7 @@ class TrainingLoop:
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        step_function: Callable,
+        step_function: train_step.TrainStep,
         training_data: Callable[[int], tf.data.Dataset],
         *,
         model: keras.Model,

@@ -1,9 +1,12 @@
 """Dynamic loss scaling, without which small gradients vanish in float16."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-Tensor = keras.KerasTensor
+Tensor = Any  # of the backend
 
 # Below this the gradient itself is at fault, not float16's range.
 _SMALLEST = 2.0**-10
@@ -42,7 +45,7 @@ class LossScale:
         """The loss to differentiate."""
         return loss * self.value
 
-    def unscale(self, gradients: list[Tensor]) -> list[Tensor]:
+    def unscale(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Gradients of the loss itself."""
         return [gradient / self.value for gradient in gradients]
 

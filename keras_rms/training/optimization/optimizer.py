@@ -1,11 +1,12 @@
 """Stochastic gradient descent with Nesterov momentum, as the paper's models are trained."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-Tensor = keras.KerasTensor
+Tensor = Any  # of the backend
 
 
 class MomentumSGD:

@@ -1,5 +1,6 @@
 """The line on the screen while a run trains."""
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -31,15 +32,15 @@ class ProgressLine(keras.callbacks.Callback):
         self._file = file or sys.stdout
         self._rewrites = self._file.isatty()
         self._interval = 0.2 if self._rewrites else interval
-        self._last = 0.0
+        self._last = -math.inf
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         now = time.monotonic()
         if now - self._last >= self._interval:
             self._last = now
             self._print(self._text(logs), lasting=not self._rewrites)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         text = (
             f"epoch {epoch + 1}/{self._epochs} done: loss {logs['loss']:.4f}, "
             f"top-1 {logs['top1']:.1%}"

@@ -56,12 +56,12 @@ class RunLog(keras.callbacks.Callback):
             _keep_events(self._events, step, int(rows[-1]["step"]) if rows else 0)
             self._board = tf.summary.create_file_writer(str(self._events))
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         with saving(f"The log {self._lines}"):
             self._append_line("train", logs)
             self._show("train", logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         with saving(f"The log {self._table}"):
             with open(self._table, "a", newline="") as file:
                 file.write(_csv([_plain(logs)]))

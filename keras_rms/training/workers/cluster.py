@@ -20,6 +20,7 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
     """
     if not os.environ.get("TF_CONFIG"):
         os.environ.pop("TF_CONFIG", None)
+    config: dict | None
     if cluster:
         config = _from_list(list(cluster), task)
     elif task is not None:

@@ -150,6 +150,7 @@ def with_exit_status(train: Callable[[], object], paragraph: Callable[[str], str
     Returns:
         The exit status for the process: 0 after a whole training.
     """
+    stop: TrainingStopped
     try:
         train()
     except LOST_WORKER as error:
