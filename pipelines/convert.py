@@ -133,6 +133,8 @@ def _describe(
         )
         print(dry_run.describe(plans, class_names, source.videos, options.workers))
         dry_run.check_leaks(plans)
+        for plan in plans.values():
+            conversion_job.check_missing(plan, source.videos)
     return 0
 
 

@@ -87,10 +87,10 @@ def convert_splits(
         )
         dry_run.check_leaks(plans)
         for plan in plans.values():
-            _check_missing(plan, source.videos)
+            check_missing(plan, source.videos)
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.
-        split_index.write_class_names(output, class_names)
+        split_index.write_class_names(output, class_names, splits)
         manifests = {}
         for split, plan in plans.items():
             reports = _convert(plan, output, split, runner)
@@ -208,7 +208,8 @@ def _with_shared_ids(
     return (clip._replace(label=ids[clip.label]) for clip in listing.clips())
 
 
-def _check_missing(plan: conversion_plan.Plan, videos: str) -> None:
+def check_missing(plan: conversion_plan.Plan, videos: str) -> None:
+    """Raises ValueError if more than half of the videos are not there: the folder is wrong."""
     if plan.num_missing > len(plan) / 2:
         raise ValueError(
             f"{plan.num_missing} of the {len(plan)} listed videos are not in {videos}, "

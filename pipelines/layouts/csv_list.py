@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from pipelines.system.text import printable
 # Fields with commas between them, of which none begins with a quote that is not closed.
 _FIELD = r'(?:\s*"(?:[^"]|"")*"(?!")[^,]*|(?!\s*")[^,]*)'
 _WHOLE_LINE = re.compile(f"{_FIELD}(?:,{_FIELD})*")
+
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?")
 
 _LONGEST_LINE = 1 << 16  # more than any path
 
@@ -32,29 +35,83 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
     quotes, or bare where a line is only `path,label`, whose last comma then counts. A line
     without a comma is read as `path label`. A header names the columns `path`, `label`, for clips
     of longer videos `start` and `end` in seconds, and, in a list of several splits, `split`. If
-    every label is a whole number the labels are ids, else they are names and ids follow their
-    sorted order.
+    every label is a whole number (`3`, or `3.0` as pandas writes it) the labels are ids; if none is
+    a number they are names, and ids follow their sorted order. A line that begins with `#` and
+    names no file is a comment.
 
     Args:
         source: `annotations` is the list, or a folder with a list `<split>.csv`; `class_names`, the
             label map of the output folder if it has one, gives ids their names.
+
+    Raises:
+        ValueError: a line cannot be read, some labels are numbers and others are not, or an id is
+            below 0 or beyond the label map.
     """
     path = source.list_file(["{split}.csv", "{split}.txt"], "FILE (lines of path,label)")
-    # Of all splits of the list, so that they have one label map.
-    labels = {row.label for row in _rows(path)}
+    # Of all splits of the list, so that they have one label map; each with its first line.
+    labels: dict[str, str] = {}
+    for row in _rows(path, source.videos):
+        labels.setdefault(row.label, row.where)
     if not labels:
         raise ValueError(f"{path} lists no video. Give a file with lines of path,label.")
-    if all(label.isdecimal() for label in labels) and not labels <= set(source.class_names or ()):
-        names = _names_of_ids(path, labels, source.class_names)
-        ids = {label: int(label) for label in labels}
-    else:
+    notes: list[str] = []
+    if set(labels) <= set(source.class_names or ()) or not _are_ids(labels):
         names = annotations.check_class_names(sorted(labels), path)
         ids = {name: number for number, name in enumerate(names)}
-    return annotations.Listing(names, functools.partial(_clips, path, ids, source.split))
+    else:
+        ids = {label: int(float(label)) for label in labels}
+        names = _names_of_ids(path, set(ids.values()), source.class_names)
+        notes = _notes_on_unused_ids(path, set(ids.values()), len(names))
+    return annotations.Listing(names, functools.partial(_clips, path, ids, source), tuple(notes))
 
 
-def _names_of_ids(path: str, labels: set[str], known: tuple[str, ...] | None) -> list[str]:
-    largest = max(map(int, labels))
+def _are_ids(labels: dict[str, str]) -> bool:
+    """Whether labels, each with its first line, are ids of classes and not their names."""
+    numbers = [label for label in labels if _number(label) is not None]
+    if not numbers:
+        return False
+    others = [label for label in labels if _number(label) is None]
+    if others:
+        few, many = sorted((numbers, others), key=len)
+        odd, usual = few[0], many[0]
+        raise ValueError(
+            f"{labels[odd]} has the label {printable(odd)!r}, and {labels[usual]} has {usual!r}: "
+            "labels are either all ids of classes, whole numbers from 0 on, or all names. Mend or "
+            "remove the line. If these are names of classes, write all names into labels.txt of "
+            "the output folder, one a line, before the conversion."
+        )
+    wrong = next((label for label in labels if not _is_id(label)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{labels[wrong]} has the label {wrong!r}, which is no id of a class: ids are whole "
+            "numbers from 0 on. Lists of a test set often mark what has no label so; such lines "
+            "cannot be converted: remove them."
+        )
+    return True
+
+
+def _is_id(label: str) -> bool:
+    number = _number(label)
+    return number is not None and number >= 0 and number.is_integer()
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _notes_on_unused_ids(path: str, used: set[int], count: int) -> list[str]:
+    unused = [number for number in range(count) if number not in used]
+    if not unused:
+        return []
+    first = (
+        f" The ids of {path} seem to begin at 1: number them from 0 on." if unused == [0] else ""
+    )
+    shown = ", ".join(map(str, unused[:3])) + (" and others" if len(unused) > 3 else "")
+    return [f"{len(unused)} of {count} classes have no video in the list, with id {shown}.{first}"]
+
+
+def _names_of_ids(path: str, ids: set[int], known: tuple[str, ...] | None) -> list[str]:
+    largest = max(ids)
     if known is not None:
         if largest >= len(known):
             raise ValueError(
@@ -73,11 +130,14 @@ class _Row(NamedTuple):
     start: float | None
     end: float | None
     split: str | None
+    where: str
 
 
-def _clips(path: str, ids: dict[str, int], split: str) -> Iterator[annotations.Clip]:
-    split = annotations.canonical_split(split)
-    for row in _rows(path):
+def _clips(
+    path: str, ids: dict[str, int], source: annotations.Source
+) -> Iterator[annotations.Clip]:
+    split = annotations.canonical_split(source.split)
+    for row in _rows(path, source.videos):
         if row.split and annotations.canonical_split(row.split) != split:
             continue
         key = printable(row.path)
@@ -86,15 +146,26 @@ def _clips(path: str, ids: dict[str, int], split: str) -> Iterator[annotations.C
         yield annotations.Clip(key, row.path, ids[row.label], row.start, row.end)
 
 
-def _rows(path: str) -> Iterator[_Row]:
+def _rows(path: str, videos: str) -> Iterator[_Row]:
     with annotations.open_list(path) as file:
         columns = None
         for number, line in _logical_lines(file, path):
             where = f"{path}, line {number}"
+            if line.lstrip().startswith("#") and _is_comment(line, columns, videos):
+                continue
             if columns is None and (columns := _columns(line, where)) is not None:
                 continue
             columns = columns or ["path", "label"]
-            yield _row(line, columns, where)
+            yield _row(line, columns, where, videos)
+
+
+def _is_comment(line: str, columns: list[str] | None, videos: str) -> bool:
+    """Whether a line that begins with # is no video; there are files whose names do."""
+    try:
+        row = _row(line, columns or ["path", "label"], "", videos)
+    except ValueError:
+        return True
+    return not os.path.lexists(os.path.join(videos, row.path))
 
 
 def _columns(line: str, where: str) -> list[str] | None:
@@ -135,7 +206,7 @@ def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
         )
 
 
-def _row(line: str, columns: list[str], where: str) -> _Row:
+def _row(line: str, columns: list[str], where: str, videos: str) -> _Row:
     fields = _fields(line) if '"' in line else line.split(",")
     if len(fields) != len(columns) and columns == ["path", "label"]:
         fields = line.rsplit("," if "," in line else None, 1)
@@ -150,7 +221,21 @@ def _row(line: str, columns: list[str], where: str) -> _Row:
     start, end = _seconds(row.get("start"), where), _seconds(row.get("end"), where)
     if end is not None and end <= (start or 0):
         raise ValueError(f"{where} ends before it starts. Received: start={start}, end={end}")
-    return _Row(row["path"], row["label"], start, end, row.get("split"))
+    if row.get("split") == "":
+        raise ValueError(
+            f"{where} has an empty split, so that the video would be in every one. Name its split, "
+            f"or remove the line. Received: {printable(line)!r}"
+        )
+    return _Row(_below(row["path"], videos), row["label"], start, end, row.get("split"), where)
+
+
+def _below(path: str, videos: str) -> str:
+    """The path from the folder of the videos on, so that one file has one name."""
+    if os.path.isabs(path):
+        root = os.path.join(os.path.abspath(videos), "")
+        path = path.removeprefix(root) if path.startswith(root) else path
+    # Not of `a/../b`: a may be a link.
+    return path if ".." in path.split("/") else os.path.normpath(path)
 
 
 def _fields(line: str) -> list[str]:

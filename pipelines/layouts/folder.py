@@ -1,92 +1,209 @@
-"""Videos sorted into one folder a class: `DIR/<class>/<video>`."""
+"""Videos sorted into one folder a class: `DIR/<class>/<video>`, or `DIR/<split>/<class>/<video>`.
 
+A video's split is a function of its own name, so that adding videos moves none of the others from
+one split to the other.
+"""
+
+import dataclasses
 import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from pipelines.layouts import annotations
 from pipelines.system.text import printable, stable_hash
+
+_NAMED = 3  # files that a note names
 
 
 def folder(source: annotations.Source) -> annotations.Listing:
     """Lists `DIR/<class>/<video>`; class ids follow the sorted names of the classes.
 
-    `train` and `validation`, under any of their usual names, share each class by the hash of the
-    videos' names, so that the share of a video depends on neither order nor machine. Any other
-    split name, or a `validation_share` of 0, takes every video.
+    `train` and `validation`, under any of their usual names, share the videos by the hash of each
+    one's name. Any other split name, or a `validation_share` of 0, takes every video. Where DIR
+    holds a folder of the split's name with folders of classes in it, that is the split.
 
     Args:
         source: `videos`, `split` and `validation_share` are used.
     """
-    return class_folders(source, "video", annotations.VIDEO_SUFFIXES)
+    return split_folders(source, "video", annotations.VIDEO_SUFFIXES)
 
 
-def class_folders(
-    source: annotations.Source, kind: str, suffixes: Collection[str], inner: str = ""
+def split_folders(
+    source: annotations.Source, kind: str, suffixes: Collection[str]
 ) -> annotations.Listing:
-    """Lists `DIR/<inner>/<class>/<file>` for files of one kind.
+    """Lists `DIR/<split>/<class>/<file>`, or else `DIR/<class>/<file>`, for files of one kind.
 
     Args:
         source: as for `folder`.
         kind: what the files are called in messages.
         suffixes: their endings.
-        inner: folder of the classes, below the folder of the videos.
+
+    Raises:
+        ValueError: there is no such file, or the split's folder holds files and another's classes.
     """
+    names = annotations.SPLIT_NAMES.get(annotations.canonical_split(source.split), (source.split,))
+    present = [name for name in names if _holds_folders(os.path.join(source.videos, name))]
+    if not present:
+        _check_no_flat_split(source.videos, names, kind)
+        return _class_folders(source, kind, suffixes, "")
+    source = dataclasses.replace(source, validation_share=0)
+    return _class_folders(source, kind, suffixes, present[0])
+
+
+def _holds_folders(path: str) -> bool:
+    """Whether this is the folder of a split; there are classes that are called train."""
+    return os.path.isdir(path) and any(entry.is_dir() for entry in os.scandir(path))
+
+
+def _check_no_flat_split(videos: str, names: Sequence[str], kind: str) -> None:
+    """Refuses ImageNet's validation images as they come, which would be a class of their own."""
+    every_name = {name for each in annotations.SPLIT_NAMES.values() for name in each}
+    others = [n for n in sorted(every_name - {*names}) if _holds_folders(os.path.join(videos, n))]
+    if not others:
+        return
+    flat = [name for name in names if os.path.isdir(os.path.join(videos, name))]
+    if flat:
+        raise ValueError(
+            f"{os.path.join(videos, flat[0])} holds no folder a class, as another split does. Sort "
+            f"its {kind}s into folders of their classes."
+        )
+    if names[0] in annotations.SPLIT_NAMES:
+        raise ValueError(
+            f"{videos} has a folder {others[0]!r} with classes and none called "
+            f"{' or '.join(map(repr, names))}. Give --split={others[0]} alone, add the folder of "
+            f"the other split, or share out one folder: --videos={os.path.join(videos, others[0])}."
+        )
+
+
+@dataclasses.dataclass
+class _Found:
+    """What lies below the folder of the classes; paths are relative to it."""
+
+    classes: dict[str, list[str]]  # class -> its files
+    loose: list[str]
+    other_files: list[str]
+    deeper: list[str]
+    empty: list[str]
+
+
+def _class_folders(
+    source: annotations.Source, kind: str, suffixes: Collection[str], inner: str
+) -> annotations.Listing:
     if not 0 <= source.validation_share < 1:
         raise ValueError(
             "`validation_share` must be at least 0 and below 1. Received: "
             f"validation_share={source.validation_share}"
         )
     root = os.path.join(source.videos, inner)
-    classes, left_out = [], 0
-    for name in sorted(_entries(root)):
-        files = _entries(os.path.join(root, name))
-        wanted = sum(annotations.ends_in(file, suffixes) for file in files)
-        left_out += len(files) - wanted
-        if wanted:
-            classes.append(name)
-    if not classes:
+    found = _find(root, suffixes)
+    if not found.classes:
         raise ValueError(
             f"No {kind} was found as {os.path.join(root, f'<class>/<{kind}>')}. Give the folder "
             f"that holds one folder a class as --videos; the {kind}s must end in one of "
             f"{' '.join(sorted(suffixes))}. Received: videos={source.videos}"
         )
-    notes = (f"{left_out} files without the ending of a {kind} were left out.",) if left_out else ()
+    shared = annotations.canonical_split(source.split) in ("train", "validation")
+    notes = _notes_on_what_is_left_out(found, kind)
+    if shared and source.validation_share > 0:
+        notes += _notes_on_the_share(found, source, kind)
     return annotations.Listing(
-        class_names=annotations.check_class_names(classes, source.videos),
-        clips=functools.partial(_clips, source, inner, classes, suffixes),
-        notes=notes,
+        class_names=annotations.check_class_names(found.classes, source.videos),
+        clips=functools.partial(_clips, source, inner, found.classes),
+        notes=tuple(notes),
     )
+
+
+def _find(root: str, suffixes: Collection[str]) -> _Found:
+    found = _Found({}, [], [], [], [])
+    for name in _entries(root):
+        path = os.path.join(root, name)
+        if not os.path.isdir(path):
+            if annotations.ends_in(name, suffixes):
+                found.loose.append(name)
+            continue
+        files, others, deeper = [], [], []
+        for entry in _entries(path):
+            if os.path.isdir(os.path.join(path, entry)):
+                deeper += _deeper(root, os.path.join(name, entry), suffixes)
+            elif annotations.ends_in(entry, suffixes):
+                files.append(os.path.join(name, entry))
+            else:
+                others.append(os.path.join(name, entry))
+        found.other_files += others
+        found.deeper += deeper
+        if files:
+            found.classes[name] = files
+        elif not deeper:
+            found.empty.append(name)
+    return found
 
 
 def _entries(path: str) -> list[str]:
     if not os.path.isdir(path):
         return []
-    return [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(name for name in os.listdir(path) if not name.startswith("."))
+
+
+def _deeper(root: str, folder: str, suffixes: Collection[str]) -> list[str]:
+    return [
+        os.path.relpath(os.path.join(where, file), root)
+        for where, _, files in sorted(os.walk(os.path.join(root, folder)))
+        for file in sorted(files)
+        if annotations.ends_in(file, suffixes)
+    ]
+
+
+def _notes_on_what_is_left_out(found: _Found, kind: str) -> list[str]:
+    left_out = {
+        f"{kind}s beside the folders of the classes": found.loose,
+        f"{kind}s in a folder inside of a class's": found.deeper,
+        f"files without the ending of a {kind}": found.other_files,
+        f"folders without any {kind}": found.empty,
+    }
+    return [
+        f"Left out: {len(names)} {what}: {_some(names)}."
+        for what, names in left_out.items()
+        if names
+    ]
+
+
+def _notes_on_the_share(found: _Found, source: annotations.Source, kind: str) -> list[str]:
+    counts = {name: len(_share(files, source)) for name, files in found.classes.items()}
+    total, taken = sum(map(len, found.classes.values())), sum(counts.values())
+    other = {"train": "validation", "validation": "train"}
+    split = annotations.canonical_split(source.split)
+    notes = [
+        f"{taken} of {total} {kind}s belong to this split and {total - taken} to "
+        f"{other[split]!r}, by --validation_share={source.validation_share:g}."
+    ]
+    without = [name for name, count in counts.items() if not count]
+    if without:
+        notes.append(
+            f"{len(without)} classes have no {kind} in this split: {_some(without)}. Each "
+            f"{kind}'s own name decides; more {kind}s or another --validation_share give them some."
+        )
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(printable, names[:_NAMED]))
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
 def _clips(
-    source: annotations.Source, inner: str, classes: list[str], suffixes: Collection[str]
+    source: annotations.Source, inner: str, classes: dict[str, list[str]]
 ) -> Iterator[annotations.Clip]:
-    for label, name in enumerate(classes):
-        below = os.path.join(inner, name)
-        paths = [
-            os.path.join(below, file)
-            for file in sorted(_entries(os.path.join(source.videos, below)))
-            if annotations.ends_in(file, suffixes)
-        ]
-        for path in _share(paths, source):
+    for label, files in enumerate(classes.values()):
+        for file in _share(files, source):
+            path = os.path.join(inner, file)
             yield annotations.Clip(printable(path), path, label)
 
 
-def _share(paths: list[str], source: annotations.Source) -> list[str]:
+def _share(files: list[str], source: annotations.Source) -> list[str]:
     """The videos of one class that belong to the split."""
     split = annotations.canonical_split(source.split)
     if split not in ("train", "validation") or source.validation_share == 0:
-        return paths
-    count = round(len(paths) * source.validation_share)
-    # Neither split loses a class that has videos for both.
-    count = min(max(count, 1), len(paths) - 1)
-    by_hash = sorted(paths, key=lambda path: stable_hash(printable(path)))
-    taken = by_hash[:count] if split == "validation" else by_hash[count:]
-    return sorted(taken)
+        return files
+    below = source.validation_share * 2**64
+    validates = split == "validation"
+    return [file for file in files if (stable_hash(printable(file)) < below) == validates]

@@ -12,12 +12,16 @@ from pipelines.system.text import printable
 
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
+# How people name the folder of a split's videos: `train`, `videos_train`, `train_256`.
+_SPLIT_FOLDERS = ("{}", "videos_{}", "{}_256")
+
 
 def kinetics(source: annotations.Source) -> annotations.Listing:
     """Lists one split of Kinetics from its CSV file, `label,youtube_id,time_start,time_end,split`.
 
-    A video may lie at `<label>/<id>_<start:06d>_<end:06d>.mp4` or without the folder, and the
-    label may be spelled with underscores; a file `<id>.mp4` is taken for the whole video and cut
+    A video may lie at `<label>/<id>_<start:06d>_<end:06d>.mp4` or without the folder, all of it
+    below a folder of the split (`train`, `videos_val`, ...) or not, and the label may be spelled
+    with underscores; a file `<id>.mp4` is taken for the whole video and cut
     by the list's times. Lists of `path label` are read too. Videos that are missing are normal.
 
     Args:
@@ -113,7 +117,7 @@ def _seconds(text: str | None) -> float:
 def _clips(
     source: annotations.Source, path: str, label_ids: Mapping[str, int], ids: set[str] | None
 ) -> Iterator[annotations.Clip]:
-    find = _Finder(source.videos)
+    find = _Finder(source.videos, source.split)
     for row in _rows(path, source.split, ids):
         start, end = float(row["time_start"]), float(row["time_end"])
         name = f"{row['youtube_id']}_{int(start):06d}_{int(end):06d}"
@@ -129,9 +133,13 @@ def _clips(
 class _Finder:
     """Finds videos by name and label; tries first what was right for the one before."""
 
-    def __init__(self, videos: str):
+    def __init__(self, videos: str, split: str):
         self._videos = videos
-        self._habits = [(folder, suffix) for folder in ("{}", "{_}", "") for suffix in _SUFFIXES]
+        names = annotations.SPLIT_NAMES.get(annotations.canonical_split(split), (split,))
+        folders = [form.format(name) for name in names for form in _SPLIT_FOLDERS]
+        above = ["", *(name for name in folders if os.path.isdir(os.path.join(videos, name)))]
+        below = [os.path.join(top, folder) for top in above for folder in ("{}", "{_}", "")]
+        self._habits = [(folder, suffix) for folder in below for suffix in _SUFFIXES]
 
     def __call__(self, label: str, name: str) -> str | None:
         for place, (folder, suffix) in enumerate(self._habits):

@@ -9,6 +9,7 @@ reached at random, which makes the order of training a function of the step.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -54,6 +55,7 @@ class VideoRow:
     """One video's line of the index. Offsets are bytes from the start of its shard.
 
     `dataclasses.asdict(row)` can be written as JSON, and `VideoRow(**dict)` reads it back.
+    `digest` is `frames_digest` of the frames, empty where an older version wrote none.
     """
 
     key: str
@@ -64,6 +66,7 @@ class VideoRow:
     fps: float
     offset: int
     anchors: Sequence[int]
+    digest: str = ""
 
 
 def write_shard(path: str, videos: Iterable[EncodedVideo]) -> list[VideoRow]:
@@ -119,8 +122,17 @@ def _write_video(
         fps=float(video.fps),
         offset=start,
         anchors=anchors,
+        digest=frames_digest(video.frames),
     )
     return row, position
+
+
+def frames_digest(frames: Iterable[bytes]) -> str:
+    """32 hexadecimal digits that tell the frames of a video, and their order, from any others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for frame in frames:
+        digest.update(frame)
+    return digest.hexdigest()
 
 
 def _check_video(video: EncodedVideo) -> None:
@@ -215,7 +227,8 @@ def read_from(path: str, offset: int) -> Iterator[tuple[EncodedVideo, VideoRow]]
                     f"{fields['key']!r} is {'missing' if frame is None else 'not a JPEG'}."
                 )
             frames.append(frame)
-        row = VideoRow(offset=start, anchors=anchors, **fields)
+        digest = frames_digest(frames)
+        row = VideoRow(offset=start, anchors=anchors, digest=digest, **fields)
         del fields["num_frames"]
         yield EncodedVideo(frames=frames, **fields), row
 

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Index:
         anchors: int64 array, the bytes at which frames 0, 16, 32, ... of every video lie.
         class_names: list of class names; a label is a place in it.
         manifest: the split's manifest as a dict.
+        digests: uint8 array (videos, 16), see `digest`; `None` where an older version wrote none.
     """
 
     data_dir: str
@@ -52,9 +53,16 @@ class Index:
     anchors: np.ndarray
     class_names: list[str]
     manifest: dict[str, Any]
+    digests: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def digest(self, number: int) -> str:
+        """`records.frames_digest` of a video as it was written; empty if that is not known."""
+        if self.digests is None or not self.digests[number].any():
+            return ""
+        return self.digests[number].tobytes().hex()
 
     @property
     def conversion(self) -> dict[str, Any]:
@@ -106,8 +114,8 @@ def write_split(
 
     Returns:
         The manifest: `version`, `split`, `num_videos`, `num_frames`, `num_classes`,
-        `videos_per_class`, `shards` (a list of name, videos and bytes), `index_sha256` and the
-        entries of `extra`.
+        `class_names_sha256`, `videos_per_class`, `shards` (a list of name, videos and bytes),
+        `index_sha256` and the entries of `extra`.
 
     Raises:
         ValueError: if there is no video, a key occurs twice, a label has no class name, a shard is
@@ -117,7 +125,7 @@ def write_split(
     shards = [list(rows) for rows in shards]
     rows = [row for shard in shards for row in shard]
     _check_rows(split, rows, class_names)
-    write_class_names(data_dir, class_names)
+    write_class_names(data_dir, class_names, [split])
     index = _pack_index(shards)
     manifest = {
         "version": VERSION,
@@ -125,6 +133,7 @@ def write_split(
         "num_videos": len(rows),
         "num_frames": sum(row.num_frames for row in rows),
         "num_classes": len(class_names),
+        "class_names_sha256": _class_names_sha256(class_names),
         "videos_per_class": np.bincount(
             [row.label for row in rows], minlength=len(class_names)
         ).tolist(),
@@ -159,11 +168,19 @@ def _check_rows(split: str, rows: Sequence[VideoRow], class_names: Sequence[str]
             )
 
 
-def write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
+def write_class_names(
+    data_dir: str, class_names: Sequence[str], replaced: Collection[str] = ()
+) -> None:
     """Write the label map of a folder, or check that it is the one that is there.
 
+    Args:
+        data_dir: the folder.
+        class_names: the class names, by class id.
+        replaced: splits that are about to be written anew, whatever classes they had.
+
     Raises:
-        ValueError: if the folder holds another one, or a name is not a line.
+        ValueError: if the folder holds another one, a finished split was written with another one,
+            or a name is not a line.
     """
     filesystems.require(data_dir)
     for name in class_names:
@@ -179,7 +196,24 @@ def write_class_names(data_dir: str, class_names: Sequence[str]) -> None:
                 "another folder, or remove this one."
             )
         return
+    for split in set(list_splits(data_dir)) - set(replaced):
+        if not _was_written_with(_read_manifest(data_dir, split), class_names):
+            raise ValueError(
+                f"{path} is gone, and split {split!r} of the folder was converted with other "
+                f"classes than these {len(class_names)}: its videos would get wrong names. Put the "
+                "old labels.txt back, convert into another folder, or convert that split too."
+            )
     filesystems.write_file(path, "".join(name + "\n" for name in class_names).encode())
+
+
+def _class_names_sha256(class_names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(class_names).encode()).hexdigest()
+
+
+def _was_written_with(manifest: Mapping[str, Any], class_names: Sequence[str]) -> bool:
+    # Older versions wrote no hash.
+    digest = _class_names_sha256(class_names)
+    return manifest.get("class_names_sha256", digest) == digest
 
 
 def _describe_shard(path: str, rows: Sequence[VideoRow]) -> dict[str, Any]:
@@ -206,6 +240,9 @@ def _pack_index(shards: Sequence[Sequence[VideoRow]]) -> bytes:
         "offsets": np.array([row.offset for row in rows], np.int64),
         "anchor_starts": np.cumsum([0, *counts], dtype=np.int64)[:-1],
         "anchors": np.array([a for row in rows for a in row.anchors], np.int64),
+        "digests": np.frombuffer(
+            b"".join(bytes.fromhex(row.digest) or bytes(16) for row in rows), np.uint8
+        ).reshape(-1, 16),
     }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -295,8 +332,7 @@ def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
             f"{data_dir} has no finished split {split!r} (finished splits: {there}). Name one of "
             "these, or run pipelines/convert.py for it; running it again goes on where it ended."
         )
-    with tf.io.gfile.GFile(path, "rb") as file:
-        manifest = _parse_manifest(path, file.read())
+    manifest = _read_manifest(data_dir, split)
     arrays = _load_arrays(data_dir, split, manifest)
     return Index(
         data_dir=data_dir,
@@ -308,7 +344,10 @@ def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
     )
 
 
-def _parse_manifest(path: str, content: bytes) -> dict[str, Any]:
+def _read_manifest(data_dir: str, split: str) -> dict[str, Any]:
+    path = manifest_path(data_dir, split)
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
     try:
         manifest = json.loads(content)
         version, _ = manifest["version"], manifest["shards"]
@@ -348,6 +387,12 @@ def _split_keys(keys: np.ndarray, ends: np.ndarray) -> list[str]:
 
 def _check_index(index: Index) -> None:
     where = manifest_path(index.data_dir, index.split)
+    if not _was_written_with(index.manifest, index.class_names):
+        raise ValueError(
+            f"{labels_path(index.data_dir)} is not the label map that split {index.split!r} was "
+            "converted with: it was changed, or written anew for another split. Every label would "
+            "get a wrong name. Put the old file back, or convert all splits of the folder again."
+        )
     if index.labels.max() >= len(index.class_names):
         raise ValueError(
             f"{where} and {labels_path(index.data_dir)} do not belong together: a label is "

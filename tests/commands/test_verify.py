@@ -56,6 +56,25 @@ def problems(folder, split="train", **options):
     return [video.key for video in whole], wrong
 
 
+@pytest.mark.parametrize("change", ["swapped", "repeated", "of another video"])
+def test_frames_of_equal_length_that_changed_places_are_found(tmp_path, change):
+    # Lossless sizes vary: padding behind a JPEG's end makes all frames equally long.
+    def padded(first):
+        made = video("jump/a", 0, first, count=3)
+        frames = [frame.ljust(4096, b"\0") for frame in made.frames]
+        return dataclasses.replace(made, frames=frames)
+
+    whole, other = padded(0), padded(40)
+    write(tmp_path, "train", [[whole]], ("jump",))
+    assert problems(tmp_path)[1] == []
+    a, b, c = whole.frames
+    frames = {"swapped": [b, a, c], "repeated": [a, a, c], "of another video": [*other.frames]}
+    path = split_index.shard_path(str(tmp_path), "train", 0, 1)
+    records.write_shard(path, [dataclasses.replace(whole, frames=frames[change])])
+    (problem,) = problems(tmp_path)[1]
+    assert "'jump/a': digest is" in str(problem)
+
+
 def damage(path, offset, length=1):
     with open(path, "rb+") as file:
         file.seek(offset)

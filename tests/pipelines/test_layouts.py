@@ -53,8 +53,7 @@ def test_folder_splits_each_class(folder):
     names, train = listed("folder", videos=folder, split="train")
     _, validation = listed("folder", videos=folder, split="validation")
     assert names == ["run", "sit", "walk"]
-    assert len(train) == 24 and len(validation) == 6
-    assert [clip.label for clip in validation] == [0, 0, 1, 1, 2, 2]
+    assert len(train) + len(validation) == 30 and {clip.label for clip in train} == {0, 1, 2}
     assert not {clip.key for clip in train} & {clip.key for clip in validation}
     clip = train[-1]
     assert clip.path == clip.key and clip.path.startswith("walk/walk ") and clip.label == 2
@@ -84,16 +83,49 @@ def test_folder_knows_splits_by_their_usual_names(folder, split, usual):
     )
 
 
-@pytest.mark.parametrize("share, count", [(0.2, 1), (0.01, 1), (0.99, 2)])
-def test_folder_leaves_both_splits_a_video_of_each_class(tmp_path, share, count):
-    touch(tmp_path, "a/1.mp4", "a/2.mp4", "a/3.mp4", "b/1.mp4")
-    _, clips = listed("folder", videos=str(tmp_path), split="validation", validation_share=share)
-    assert len(clips) == count and {clip.label for clip in clips} == {0}
+def test_folder_keeps_a_video_in_its_split_when_others_come_and_go(folder):
+    before = {clip.path for clip in listed("folder", videos=folder, split="validation")[1]}
+    touch(folder, *(f"walk/new {n}.mp4" for n in range(500)))
+    after = {clip.path for clip in listed("folder", videos=folder, split="validation")[1]}
+    assert before == {path for path in after if "new" not in path}
+    # 500 x 0.2, within four standard deviations
+    assert abs(len(after - before) - 100) < 4 * (500 * 0.2 * 0.8) ** 0.5
 
 
 def test_folder_says_what_it_left_out(folder):
-    listing = catalog.LAYOUTS["folder"](Source(videos=folder))
-    assert listing.notes == ("2 files without the ending of a video were left out.",)
+    touch(folder, "sit/deep/er/a.mp4", "only/deeper/b.mp4")
+    listing = catalog.LAYOUTS["folder"](Source(videos=folder, validation_share=0))
+    assert listing.class_names == ["run", "sit", "walk"]
+    assert listing.notes == (
+        "Left out: 1 videos beside the folders of the classes: top.mp4.",
+        "Left out: 2 videos in a folder inside of a class's: only/deeper/b.mp4, sit/deep/er/a.mp4.",
+        "Left out: 2 files without the ending of a video: empty/x.txt, run/notes.txt.",
+        "Left out: 1 folders without any video: empty.",
+    )
+
+
+@pytest.mark.parametrize("split, other", [("train", "validation"), ("validation", "train")])
+def test_folder_says_what_is_in_the_other_split(tmp_path, split, other):
+    touch(tmp_path, *(f"{c}/{n}.mp4" for c in "abcdefgh" for n in range(2)))
+    listing = catalog.LAYOUTS["folder"](Source(videos=str(tmp_path), split=split))
+    clips = list(listing.clips())
+    without = sorted(set(range(8)) - {clip.label for clip in clips})
+    note = f"{len(clips)} of 16 videos belong to this split and {16 - len(clips)} to '{other}'"
+    assert listing.notes[0].startswith(note)
+    told = listing.notes[1:] and listing.notes[1].startswith(
+        f"{len(without)} classes have no video in this split: {'abcdefgh'[without[0]]}"
+    )
+    assert bool(told) == bool(without)
+
+
+def test_folder_of_splits(tmp_path):
+    touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "train/b/3.mp4", "val/a/4.mp4", "val/b/5.mp4")
+    names, train = listed("folder", videos=str(tmp_path), split="train")
+    assert names == ["a", "b"] and [clip.label for clip in train] == [0, 1, 1]
+    _, validation = listed("folder", videos=str(tmp_path), split="validation")
+    assert [clip.path for clip in validation] == ["val/a/4.mp4", "val/b/5.mp4"]
+    with pytest.raises(ValueError, match=r"has a folder 'train' with classes and none .*'test'"):
+        listed("folder", videos=str(tmp_path), split="test")
 
 
 @pytest.mark.parametrize(
@@ -164,13 +196,9 @@ def test_csv_times_are_told_apart(tmp_path):
 
 
 def test_csv_of_several_splits(tmp_path):
-    text = "path,label,split\na,run,train\nb,sit,val\nc,run,test\nd,walk,\n"
+    text = "path,label,split\na,run,train\nb,sit,val\nc,run,test\nd,walk,test\n"
     path = write(tmp_path / "list.csv", text)
-    for split, expected in (
-        ("train", ["a", "d"]),
-        ("validation", ["b", "d"]),
-        ("test", ["c", "d"]),
-    ):
+    for split, expected in (("train", ["a"]), ("validation", ["b"]), ("test", ["c", "d"])):
         names, clips = listed("csv", videos="v", annotations=path, split=split)
         assert names == ["run", "sit", "walk"] and [clip.path for clip in clips] == expected
 
@@ -186,6 +214,69 @@ def test_csv_ids(tmp_path):
         listed("csv", videos="v", annotations=path, class_names=("run", "sit"))
 
 
+def numbered(comment, form="{}", count=12):
+    return comment + "".join(f"{n}.mp4,{form.format(n % count)}\n" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        numbered("# exported list\n"),
+        numbered("# path,label\n#\n"),
+        numbered("path,label\n# a.mp4,walk\n"),
+        numbered("", "{}.0"),
+        numbered("", "{:02d}"),
+    ],
+)
+def test_csv_ids_keep_their_numbers_whatever_stands_around_them(tmp_path, text):
+    names, clips = listed("csv", videos="v", annotations=write(tmp_path / "list.csv", text))
+    assert names == [str(n) for n in range(12)]
+    assert [clip.label for clip in clips] == [n % 12 for n in range(30)]
+
+
+def test_csv_a_file_whose_name_begins_with_a_hash_is_a_video(tmp_path):
+    touch(tmp_path, "#1.mp4")
+    path = write(tmp_path / "list.csv", "#1.mp4,run\n#2.mp4,run\n")
+    _, clips = listed("csv", videos=str(tmp_path), annotations=path)
+    assert [clip.path for clip in clips] == ["#1.mp4"]
+
+
+@pytest.mark.parametrize(
+    "extra, line, label",
+    [("x.mp4,walk\n", 31, "walk"), ("x.mp4,-1\n", 31, "-1"), ("x.mp4,2.5\n", 31, "2.5")],
+)
+def test_csv_a_label_that_is_no_id_among_ids_is_named(tmp_path, extra, line, label):
+    path = write(tmp_path / "list.csv", numbered("") + extra)
+    with pytest.raises(ValueError, match=rf"list\.csv, line {line} has the label '{label}'"):
+        listed("csv", videos="v", annotations=path)
+
+
+def test_csv_numbers_among_names_are_named_unless_the_label_map_has_them(tmp_path):
+    path = write(tmp_path / "list.csv", "a,run\nb,sit\nc,360\n")
+    with pytest.raises(ValueError, match=r"line 3 has the label '360', and .*line 1 has 'run'"):
+        listed("csv", videos="v", annotations=path)
+    known = ("sit", "run", "360")
+    assert set(listed("csv", videos="v", annotations=path, class_names=known)[0]) == set(known)
+
+
+def test_csv_ids_that_begin_at_1_are_spoken_of(tmp_path):
+    path = write(tmp_path / "list.csv", "a,1\nb,2\nc,1\n")
+    (note,) = catalog.LAYOUTS["csv"](Source(videos="v", annotations=path)).notes
+    assert "1 of 3 classes have no video in the list, with id 0" in note
+    assert "seem to begin at 1" in note
+    path = write(tmp_path / "list.csv", "a,0\nb,7\n")
+    (note,) = catalog.LAYOUTS["csv"](Source(videos="v", annotations=path)).notes
+    assert "6 of 8 classes have no video in the list, with id 1, 2, 3 and others." in note
+
+
+def test_csv_one_file_has_one_name(tmp_path):
+    text = f"./a.mp4,run\nb//c.mp4,run\n{tmp_path}/d.mp4,run\n../e.mp4,run\n"
+    path = write(tmp_path / "list.csv", text)
+    _, clips = listed("csv", videos=str(tmp_path), annotations=path)
+    assert [clip.path for clip in clips] == ["a.mp4", "b/c.mp4", "d.mp4", "../e.mp4"]
+    assert [clip.key for clip in clips] == [clip.path for clip in clips]
+
+
 def test_csv_folder_of_lists(tmp_path):
     write(tmp_path / "train.csv", "a.mp4,run\n")
     write(tmp_path / "val.csv", "b.mp4,run\n")
@@ -199,6 +290,7 @@ def test_csv_folder_of_lists(tmp_path):
     [
         ("", "lists no video"),
         ("path,label\n", "lists no video"),
+        ("path,label,split\na,run,train\nb,run,\n", "line 3 has an empty split"),
         ("a.mp4\n", "line 1 has 1 fields where path,label"),
         ("a.mp4,run\nb.mp4,\n", "line 2 lacks a path or a label"),
         ("path,label,start\na,b,c,d\n", "line 2 has 4 fields where path,label,start"),
@@ -270,6 +362,21 @@ def test_kinetics(tmp_path, dataset):
             Clip("ddddddddddd_000003_000013", "zumba/ddddddddddd.mp4", 1, 3.0, 13.0),
             Clip("eeeeeeeeeee_000020_000030", "zumba/eeeeeeeeeee_000020_000030.mp4", 1),
         ]
+
+
+@pytest.mark.parametrize("above", ["val", "validate", "videos_val", "val_256"])
+@pytest.mark.parametrize("below", ["", "zumba"])
+def test_kinetics_below_a_folder_of_the_split(tmp_path, above, below):
+    path = os.path.join(above, below, "fffffffffff_000005_000015.mp4")
+    touch(tmp_path / "videos", path, "train/fffffffffff_000005_000015.mp4")
+    write_kinetics(tmp_path / "val.csv", KINETICS)
+    _, clips = listed(
+        "kinetics400",
+        videos=str(tmp_path / "videos"),
+        annotations=str(tmp_path / "val.csv"),
+        split="validation",
+    )
+    assert [clip.path for clip in clips] == [path]
 
 
 def test_kinetics_validation_under_each_name(tmp_path):

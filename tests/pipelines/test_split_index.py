@@ -1,11 +1,13 @@
 """Index, manifest and label map: written together, and refused when they do not belong together."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 from coded_videos import CLASS_NAMES, coded_video, write_folder
 
-from pipelines.shards import records, split_index
+from pipelines.shards import records, split_index, verification
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +106,36 @@ def test_a_label_map_that_is_no_text_is_refused(folder):
         split_index.load_index(str(folder), "train")
 
 
-def test_a_shorter_label_map_is_refused(folder):
+@pytest.mark.parametrize("names", [CLASS_NAMES[:1], CLASS_NAMES[::-1], [*CLASS_NAMES[:-1], "x"]])
+def test_another_label_map_than_the_split_s_own_is_refused(folder, names):
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in names))
+    with pytest.raises(ValueError, match=r"labels.txt is not the label map that split 'train'"):
+        split_index.load_index(str(folder), "train")
+
+
+def test_data_of_an_older_version_have_neither_digests_nor_the_label_map_s_hash(folder):
+    with np.load(folder / "train.index.npz") as arrays:
+        kept = {name: arrays[name] for name in arrays if name != "digests"}
+    np.savez(folder / "train.index.npz", **kept)
+    manifest = json.loads((folder / "train.json").read_text())
+    del manifest["class_names_sha256"]
+    index = (folder / "train.index.npz").read_bytes()
+    manifest["index_sha256"] = hashlib.sha256(index).hexdigest()
+    (folder / "train.json").write_text(json.dumps(manifest))
+    loaded = split_index.load_index(str(folder), "train")
+    assert loaded.digest(0) == "" and verification.check_split(loaded)[1] == []
     (folder / "labels.txt").write_text(CLASS_NAMES[0] + "\n")
     with pytest.raises(ValueError, match="do not belong together"):
         split_index.load_index(str(folder), "train")
+
+
+def test_a_lost_label_map_is_not_replaced_by_another(folder, videos):
+    (folder / "labels.txt").unlink()
+    with pytest.raises(ValueError, match=r"labels.txt is gone, and split 'train'"):
+        split_index.write_class_names(str(folder), ["jump", "other"])
+    split_index.write_class_names(str(folder), CLASS_NAMES)
+    (folder / "labels.txt").unlink()
+    split_index.write_class_names(str(folder), ["jump", "other"], replaced=["train"])
 
 
 def test_splits_share_their_label_map(folder, videos):
