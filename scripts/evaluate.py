@@ -21,13 +21,13 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.view_scores import Scores, ViewScorer
 from pipelines.input import damage
 from pipelines.input.input_pipeline import FORMATS, evaluation_dataset, open_split
 from pipelines.system import command_line, filesystems
+from pipelines.system.progress import Progress
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
@@ -87,10 +87,10 @@ def main(arguments: Sequence[str]) -> None:
         on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
     with (
-        tqdm(total=len(index), unit="video", desc=f"{num_clips}x{num_crops} views") as bar,
+        Progress(len(index), "video", f"{num_clips}x{num_crops} views") as progress,
         damage.explained(data),
     ):
-        scores = ViewScorer(run.model).scores(batches, bar.update)
+        scores = ViewScorer(run.model).scores(batches, progress.update)
 
     summary = {
         "model": run.settings["model"],
