@@ -24,7 +24,7 @@ from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.input.input_pipeline import views_of_frames
-from pipelines.system import command_line, progress
+from pipelines.system import command_line, gpus, progress
 from pipelines.system.text import printable
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--features names an .npz file. Received: --features={_FEATURES.value}")
     for output in filter(None, (_FEATURES.value, _JSON.value)):
         Path(output).absolute().parent.mkdir(parents=True, exist_ok=True)
+    if keras.backend.backend() == "tensorflow":
+        gpus.tell_if_missed()
     run = load_finished_run(_WORK_DIR.value)
     network = feature_network(run.model) if _FEATURES.value else run.model
     # Compiled once: videos of all lengths and sizes give views of one shape.

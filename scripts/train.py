@@ -72,7 +72,7 @@ from keras_rms.training.work_dir.whole_files import save_model, saving, write_wh
 from keras_rms.training.workers import strategies
 from keras_rms.training.workers.cluster_watch import answered_within, with_exit_status
 from pipelines.input import damage, input_pipeline
-from pipelines.system import command_line, onednn
+from pipelines.system import command_line, gpus, onednn
 
 # Data
 flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
@@ -241,6 +241,8 @@ def main(argv: Sequence[str]) -> None:
     backend = keras.backend.backend()
     if backend not in ("tensorflow", "jax"):
         raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
+    if backend == "tensorflow":
+        gpus.tell_if_missed()
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
         # Even so, the last digit of sums depends on the threads, and on how TensorFlow rewrites its
