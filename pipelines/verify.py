@@ -19,12 +19,12 @@ if not __package__:  # run as a script, whose own folder Python has put first
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
-import tqdm
 from absl import flags
 from PIL import Image
 
 from pipelines.shards import contact_sheet, split_index, verification
 from pipelines.system import command_line, filesystems
+from pipelines.system.progress import Progress
 
 _SHOWN = 50
 
@@ -67,9 +67,9 @@ def verify(
             _print(f"{split}: cannot be checked", [error])
             count += 1
             continue
-        with tqdm.tqdm(total=len(index.shard_paths), unit="shard", desc=split) as bar:
+        with Progress(len(index.shard_paths), "shard", split) as progress:
             whole, problems = verification.check_split(
-                index, frame_step=frame_step, workers=workers, after_shard=bar.update
+                index, frame_step=frame_step, workers=workers, after_shard=progress.update
             )
         videos += whole
         count += len(problems)

@@ -10,7 +10,8 @@ PART is one of
     convert    converting videos to records
 
 All ways are measured in turns, so that a change of the machine's load touches all of them alike.
-The result is a Markdown table with the machine and the versions; --json also writes it to a file.
+The result is a Markdown table with the machine, its processor's instruction sets, whether oneDNN is
+on, and the versions; --json also writes it to a file.
 A part's own flags are listed by `python scripts/benchmark.py PART --help`.
 """
 
@@ -34,6 +35,7 @@ if __name__ == "__main__":
     # Imported before the flags are read, since each part defines its own.
     for part in PARTS:
         if part in sys.argv[1:]:
+            importlib.import_module("pipelines.system.quiet_tensorflow")
             flags.adopt_module_key_flags(importlib.import_module(f"benchmarks.{part}"))
             break
     else:

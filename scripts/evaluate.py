@@ -19,15 +19,16 @@ from pathlib import Path
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
+import keras
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.view_scores import Scores, ViewScorer
 from pipelines.input import damage
 from pipelines.input.input_pipeline import FORMATS, evaluation_dataset, open_split
-from pipelines.system import command_line, filesystems
+from pipelines.system import command_line, filesystems, gpus
+from pipelines.system.progress import Progress
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
 _DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
@@ -62,6 +63,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    if keras.backend.backend() == "tensorflow":
+        gpus.tell_if_missed()
     run = load_finished_run(_WORK_DIR.value)
     views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
     num_clips, num_crops = parse_views(views)
@@ -87,10 +90,10 @@ def main(arguments: Sequence[str]) -> None:
         on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
     with (
-        tqdm(total=len(index), unit="video", desc=f"{num_clips}x{num_crops} views") as bar,
+        Progress(len(index), "video", f"{num_clips}x{num_crops} views") as progress,
         damage.explained(data),
     ):
-        scores = ViewScorer(run.model).scores(batches, bar.update)
+        scores = ViewScorer(run.model).scores(batches, progress.update)
 
     summary = {
         "model": run.settings["model"],

@@ -18,14 +18,13 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 import keras
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from keras_rms.inference.finished_run import load_finished_run
 from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.input.input_pipeline import views_of_frames
-from pipelines.system import command_line
+from pipelines.system import command_line, gpus, progress
 from pipelines.system.text import printable
 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
@@ -58,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--features names an .npz file. Received: --features={_FEATURES.value}")
     for output in filter(None, (_FEATURES.value, _JSON.value)):
         Path(output).absolute().parent.mkdir(parents=True, exist_ok=True)
+    if keras.backend.backend() == "tensorflow":
+        gpus.tell_if_missed()
     run = load_finished_run(_WORK_DIR.value)
     network = feature_network(run.model) if _FEATURES.value else run.model
     # Compiled once: videos of all lengths and sizes give views of one shape.
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     results, failures = {}, []
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
     with IsolatedReader() as reader:
-        for path in tqdm(videos, unit="video", disable=len(videos) == 1):
+        for path in progress.over(videos, "video") if len(videos) > 1 else videos:
             try:
                 frames = reader.read_frames(path, **run.settings["conversion"]).frames
             except VideoError as error:
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
                 results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
             else:
                 results[path] = best_classes(outputs, run.class_names)
-                tqdm.write(as_text(path, results[path]))
+                progress.write(as_text(path, results[path]))
 
     if _FEATURES.value and results:
         np.savez_compressed(_FEATURES.value, **results)

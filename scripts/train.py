@@ -33,7 +33,6 @@ On one device the JAX backend trains too: KERAS_BACKEND=jax python scripts/train
 import dataclasses
 import json
 import logging
-import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -73,7 +72,7 @@ from keras_rms.training.work_dir.whole_files import save_model, saving, write_wh
 from keras_rms.training.workers import strategies
 from keras_rms.training.workers.cluster_watch import answered_within, with_exit_status
 from pipelines.input import damage, input_pipeline
-from pipelines.system import command_line
+from pipelines.system import command_line, gpus, onednn
 
 # Data
 flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
@@ -242,6 +241,8 @@ def main(argv: Sequence[str]) -> None:
     backend = keras.backend.backend()
     if backend not in ("tensorflow", "jax"):
         raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
+    if backend == "tensorflow":
+        gpus.tell_if_missed()
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
         # Even so, the last digit of sums depends on the threads, and on how TensorFlow rewrites its
@@ -261,7 +262,10 @@ def main(argv: Sequence[str]) -> None:
     worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
     device = strategies.device_kind()
     if (backend, device) == ("tensorflow", "CPU"):
-        _check_precision_on_cpus(FLAGS.precision)
+        if FLAGS.precision == "mixed_float16":
+            raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use --precision=float32.")
+        if chosen := onednn.check_precision(FLAGS.precision):
+            print(chosen)
     if FLAGS.jit_compile and device == "CPU" and strategy.num_replicas_in_sync > 1:
         raise ValueError("XLA does not run under several CPU replicas. Leave out --jit_compile.")
     if backend == "jax" and (FLAGS.sync_bn or FLAGS.precise_bn_steps):
@@ -328,7 +332,10 @@ def main(argv: Sequence[str]) -> None:
     if warmup_epochs is None:
         warmup_epochs = FLAGS.epochs * 34 / 196
     own_flags = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
-    made_with = work_settings.provenance(Path(__file__).parent)
+    made_with = {
+        **work_settings.provenance(Path(__file__).parent),
+        "onednn": onednn.is_on(),
+    }
     work_dir = Path(FLAGS.work_dir)
     settings = {
         **own_flags,
@@ -526,18 +533,6 @@ def _decay_epochs(epochs: Sequence[str]) -> list[float]:
         raise ValueError(
             f"--decay_epochs are numbers as in 44,88. Received: {','.join(epochs)}"
         ) from None
-
-
-def _check_precision_on_cpus(precision: str) -> None:
-    if precision == "mixed_float16":
-        raise ValueError("TensorFlow cannot pool in float16 on CPUs. Use --precision=float32.")
-    if precision == "mixed_bfloat16" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
-        # Seen with TensorFlow 2.21 in one to five steps of a hundred.
-        raise ValueError(
-            "On CPUs TensorFlow's oneDNN now and then gives a gradient of NaN for a 3D convolution "
-            "in bfloat16. Use --precision=float32, or set the environment variable "
-            "TF_ENABLE_ONEDNN_OPTS=0."
-        )
 
 
 def _flipped_classes(pairs: Sequence[str]) -> dict[int, int]:

@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 
+from pipelines.system import onednn
+
+# Before TensorFlow is imported, here and in every process that the tests start.
+os.environ.setdefault(onednn.VARIABLE, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# isort: split
 import keras
 import pytest
 from paths import ROOT
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _OF_OTHER_BACKENDS = "test_backends.py"
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
-import tqdm
 
 from pipelines.conversion import (
     beam_runner,
@@ -25,6 +24,7 @@ from pipelines.frames import isolated_reader
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
 from pipelines.system import filesystems
+from pipelines.system.progress import Progress
 from pipelines.system.text import printable
 
 LOCAL = "local"
@@ -240,12 +240,12 @@ def _convert(
         tf.io.gfile.remove(split_index.manifest_path(output, split))
     pending = ((n, task) for n, task in enumerate(plan.tasks()) if reports[n] is None)
     done = sum(len(r.rows) + len(r.failures) for r in reports if r is not None)
-    with tqdm.tqdm(total=len(plan), initial=done, unit="video", desc=split) as bar:
+    with Progress(len(plan), "video", split, done=done) as progress:
         if runner.name == LOCAL:
-            for number, report in local_runner.run(pending, runner.workers, bar.update):
+            for number, report in local_runner.run(pending, runner.workers, progress.update):
                 reports[number] = report
             return reports
-        with _polled(bar, plan):
+        with _polled(progress, plan):
             beam_runner.run(pending, runner.name, runner.options)
     reports = [shard_conversion.finished_report(task) for task in plan.tasks()]
     if None in reports:
@@ -258,8 +258,8 @@ def _convert(
 
 
 @contextlib.contextmanager
-def _polled(bar: tqdm.tqdm, plan: conversion_plan.Plan) -> Iterator[None]:
-    """Moves the bar by the reports of finished shards, wherever they are converted."""
+def _polled(progress: Progress, plan: conversion_plan.Plan) -> Iterator[None]:
+    """Moves the progress by the reports of finished shards, wherever they are converted."""
     ended = threading.Event()
 
     def poll() -> None:
@@ -267,13 +267,13 @@ def _polled(bar: tqdm.tqdm, plan: conversion_plan.Plan) -> Iterator[None]:
             finished = sum(
                 len(task.clips) for task in plan.tasks() if shard_conversion.finished_report(task)
             )
-            bar.update(finished - bar.n)
+            progress.update(finished - progress.count)
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
-        bar.update(bar.total - bar.n)
+        progress.update(progress.total - progress.count)
     finally:
         ended.set()
         thread.join()

@@ -10,9 +10,9 @@ import pathlib
 
 import av
 import numpy as np
-import tqdm
 
 from pipelines.demo.demo_rendering import CLASSES, FPS, SMALLEST, render_video
+from pipelines.system.progress import Progress
 
 SETTINGS_FILE = "demo_videos.json"
 
@@ -196,7 +196,7 @@ def _claim(output: pathlib.Path, settings: dict) -> None:
 
 
 def _run(jobs: list[_Job], total: int, workers: int) -> None:
-    progress = tqdm.tqdm(total=total, initial=total - len(jobs), desc="videos", unit="video")
+    progress = Progress(total, "video", "videos", done=total - len(jobs))
     if not jobs:
         progress.close()
         return

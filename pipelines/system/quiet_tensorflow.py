@@ -1,23 +1,28 @@
-"""Imported first by a command, imports TensorFlow without the dozen lines that its start prints.
+"""Imported first by a command, imports TensorFlow with oneDNN and without the lines of its start.
 
-Those lines (which CPU instructions it found, that there is no GPU) come before its log level
+Those dozen lines (which CPU instructions it found, that there is no GPU) come before its log level
 counts. If the import fails, what it printed is shown after all. Where TF_CPP_MIN_LOG_LEVEL is set,
-nothing is hidden.
+nothing is hidden. For oneDNN see `onednn.chosen`.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+
+from pipelines.system import onednn
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
-def _import_quietly() -> None:
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
     shown = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            yield
         except BaseException:
             hidden.seek(0)
             os.write(shown, hidden.read())
@@ -27,7 +32,17 @@ def _import_quietly() -> None:
             os.close(shown)
 
 
-if _LEVEL not in os.environ and "tensorflow" not in sys.modules:
-    # Errors that matter are raised as exceptions too; the rest of level 2 is noise on CPUs.
-    os.environ[_LEVEL] = "3"
-    _import_quietly()
+def _import() -> None:
+    with contextlib.ExitStack() as around:
+        around.enter_context(onednn.chosen(sys.argv))
+        if _LEVEL not in os.environ:
+            # Errors that matter are raised as exceptions too; the rest of level 2 is noise on CPUs.
+            os.environ[_LEVEL] = "3"
+            around.enter_context(_quietly())
+        import tensorflow  # noqa: F401
+
+        onednn.is_on()  # TensorFlow keeps its first answer
+
+
+if "tensorflow" not in sys.modules:
+    _import()

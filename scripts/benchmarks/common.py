@@ -10,7 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipelines.system import onednn
+
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "av")
+# What decides the speed of convolutions and matrix products.
+_INSTRUCTION_SETS = (
+    *("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16"),
+)
 
 
 def interleave(
@@ -67,7 +74,7 @@ def _cell(value: Any) -> str:
 
 
 def machine_line() -> str:
-    """The processor, its cores, the system, and the versions of what is installed."""
+    """The processor and its cores, oneDNN, the system, and the versions of what is installed."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = [f"Python {platform.python_version()}"]
     for package in _PACKAGES:
@@ -75,16 +82,36 @@ def machine_line() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return f"{_processor()}, {cores} cores, {platform.system()}; {', '.join(versions)}"
+    return (
+        f"{_processor()}, {cores} cores, {platform.system()}; TensorFlow's oneDNN "
+        f"{_onednn()}; {', '.join(versions)}"
+    )
 
 
 def _processor() -> str:
+    """Its name, as lscpu has it, and those of its instruction sets that matter here."""
     try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-        return names[0]
-    except (OSError, IndexError):
+        with open("/proc/cpuinfo") as file:
+            return describe_processor(file.read())
+    except OSError:
         return platform.processor() or platform.machine()
+
+
+def describe_processor(cpuinfo: str) -> str:
+    """From the content of /proc/cpuinfo."""
+    facts = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip().lower(), value.strip())
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    present = set(facts.get("flags", facts.get("features", "")).split())
+    found = [each for each in _INSTRUCTION_SETS if each in present]
+    return f"{name} ({' '.join(found)})" if found else name
+
+
+def _onednn() -> str:
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return ("on" if onednn.is_on() else "off") + (f", limited to {limit}" if limit else "")
 
 
 def report(title: str, rows: Sequence[dict[str, Any]], json_path: str | None) -> None:

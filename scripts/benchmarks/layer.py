@@ -19,10 +19,10 @@ from typing import Any
 import keras
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 import keras_rms
 from benchmarks import common
+from pipelines.system import progress
 
 _TABLES = flags.DEFINE_multi_enum(
     "table", ["layer", "network"], ["layer", "network"], "What to measure: one layer, a network."
@@ -73,7 +73,7 @@ def run(json_path: str | None) -> None:
 
 def _layer_rows() -> Iterator[dict]:
     cases = itertools.product(_modes(), SHAPES.items(), _FILTERS.value, (False, True))
-    for mode, (place, shape), smoothing, backward in tqdm(list(cases), unit="row"):
+    for mode, (place, shape), smoothing, backward in progress.over(list(cases), "row"):
         yield _layer_row(mode, place, shape, smoothing, backward)
 
 

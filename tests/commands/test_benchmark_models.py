@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from paths import ROOT
 
 import keras_rms.models
+from pipelines.system import onednn
 
 # name: trainable parameters, count_params(), GMACs at 224 and at 256, by the reference
 # implementations at 400 classes.
@@ -80,6 +82,8 @@ def test_measures_the_networks_asked_for(tmp_path):
         assert row["forward clips/s"] > row["training clips/s"] > 0
         assert row["network"] in printed
     assert "tensorflow" in printed and "32x32" in printed
+    state = "on" if onednn.is_on() else "off"
+    assert f"TensorFlow's oneDNN {state}; Python" in json.loads(path.read_text())["machine"]
 
 
 def test_an_unknown_network_is_named():
@@ -101,3 +105,29 @@ def test_depthwise_convolution_beside_its_rivals(tmp_path):
     for row in table:
         assert min(row[way] for way in ("ours", "groups", "torch")) > 0
         assert row["groups / ours"] == pytest.approx(row["groups"] / row["ours"])
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: AMD EPYC: Milan\nflags\t\t: fpu avx2 avx fma\n"
+            "processor\t: 1\nmodel name\t: another\nflags\t\t: amx_bf16\n",
+            "AMD EPYC: Milan (avx avx2 fma)",
+        ),
+        (
+            "model name : Xeon\nflags : avx512_vnni avx512vnni avx2 amx_bf16 sse\n",
+            "Xeon (avx2 avx512_vnni amx_bf16)",
+        ),
+        ("model name : Old\nflags : sse2\n", "Old"),
+        (
+            "processor : 0\nFeatures : fp asimd sve bf16\n",
+            f"{platform.processor() or platform.machine()} (asimd sve bf16)",
+        ),
+    ],
+)
+def test_a_processor_is_named_with_what_it_can_do(monkeypatch, cpuinfo, expected):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from benchmarks import common
+
+    assert common.describe_processor(cpuinfo) == expected

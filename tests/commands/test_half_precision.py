@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import small_dataset
 
-from keras_rms.training.work_dir import checkpoints
+from keras_rms.training.work_dir import checkpoints, settings
+from pipelines.system import onednn
 
 pytestmark = pytest.mark.slow
 
 # Runs a command; says what the layers of the network to train compute in.
 SPY = """
 import runpy, sys
+sys.argv = sys.argv[1:]
+from pipelines.system import quiet_tensorflow
 from keras_rms.training import networks
 
 def spy(*args, build=networks.build_network, **options):
@@ -27,7 +30,6 @@ def spy(*args, build=networks.build_network, **options):
     return network
 
 networks.build_network = spy
-sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 FLAGS = [*command_runner.SMALL_TRAINING, "--epochs=8", "--learning_rate=0.05", "--validate_every=8"]
@@ -37,17 +39,19 @@ needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="
 @pytest.mark.parametrize(
     ("precision", "variables"),
     [
-        ("mixed_bfloat16", {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "0"}),
+        ("mixed_bfloat16", {"KERAS_BACKEND": "tensorflow"}),
         pytest.param("mixed_float16", {"KERAS_BACKEND": "jax"}, marks=needs_jax),
     ],
 )
 def test_it_learns_and_leaves_a_network_in_float32(tmp_path, precision, variables):
     data, folder = small_dataset.make_dataset(tmp_path / "data"), tmp_path / "run"
     words = [sys.executable, "-c", SPY, "scripts/train.py"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **variables}
+    del environment[onednn.VARIABLE]  # the command chooses
     run = subprocess.run(
         [*words, f"--data={data}", f"--work_dir={folder}", *FLAGS, f"--precision={precision}"],
         cwd=command_runner.ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **variables},
+        env=environment,
         check=True,
         timeout=500,
         stdout=subprocess.PIPE,
@@ -55,6 +59,9 @@ def test_it_learns_and_leaves_a_network_in_float32(tmp_path, precision, variable
     )
     made = [ast.literal_eval(line) for line in run.stdout.splitlines() if line.startswith("{")]
     trained, finished = made
+    safe = precision == "mixed_bfloat16"
+    assert run.stdout.count("oneDNN is off") == safe
+    assert settings.read(folder)["onednn"] == (not safe)
     regularised = {name: dtype for name, dtype in trained.items() if "rms" in name or "bn" in name}
     assert any("rms" in name for name in regularised)
     assert set(regularised.values()) == {precision.removeprefix("mixed_")}

@@ -53,6 +53,14 @@ def test_elsewhere_lines_come_at_an_interval():
     assert file.getvalue().count("\n") == 1
 
 
+def test_the_wait_for_the_first_step_is_explained_once():
+    file = io.StringIO()
+    line = ProgressLine(3, 10, file=file)
+    for step in (10, 11):
+        line.on_train_batch_begin(step)
+    assert file.getvalue() == "The first step compiles the network and takes longer.\n"
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.6, "1:00"), (3600, "1:00:00")])
 def test_durations(seconds, text):
     assert duration(seconds) == text

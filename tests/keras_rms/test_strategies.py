@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from small_training import mirrored_strategy
 
-from keras_rms.training.workers import strategies
+from keras_rms.training.workers import cluster, strategies
 
 ADDRESSES = ["one:2222", "two:2222", "three:2222"]
 
@@ -173,6 +173,41 @@ def test_more_gpus_than_there_are(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
     with pytest.raises(ValueError, match="has 1 GPU"):
         strategies.make_strategy(2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "gpus"),
+    [
+        ({}, 4),
+        ({"SLURM_GPUS_ON_NODE": "4", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}, 4),
+        ({"SLURM_GPUS_ON_NODE": "1", "CUDA_VISIBLE_DEVICES": "0"}, 1),
+        ({"SLURM_GPUS_ON_NODE": "(null)"}, 1),
+    ],
+)
+def test_workers_that_would_take_the_same_gpus_are_refused(monkeypatch, variables, gpus):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * gpus)
+    set_slurm(monkeypatch, "n[1-2]", "1,2", 3, **variables)
+    with pytest.raises(ValueError, match=rf"2 workers run on n2.*\({gpus} seen by worker 1\)"):
+        strategies.make_strategy()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "variables", "gpus"),
+    [
+        (["n1", "n2"], {}, 4),
+        (["n1", "n1"], {}, 0),
+        (["n1", "n1"], {"CUDA_VISIBLE_DEVICES": "1"}, 1),
+        (["n1", "n1", "n2"], {"SLURM_GPUS_ON_NODE": "2", "CUDA_VISIBLE_DEVICES": "0"}, 1),
+        (["n1", "n2", "n2"], {"SLURM_GPUS_ON_NODE": "4"}, 4),
+    ],
+)
+def test_workers_with_gpus_of_their_own_are_taken(monkeypatch, hosts, variables, gpus):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    workers = [f"{host}:{port}" for port, host in enumerate(hosts, 2222)]
+    cluster.check_gpus_are_divided(json.loads(tf_config(workers, 0)), gpus)
 
 
 def test_a_batch_must_divide_evenly():

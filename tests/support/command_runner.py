@@ -58,25 +58,27 @@ class Command:
         return " ".join(self.stderr[self.stderr.rindex("error: ") :].split())
 
 
-def start(output, *words, variables=None, largest_file=None):
+def start(output, *words, variables=None, largest_file=None, before=None):
     """Starts a command, `words` as on the command line; what it prints goes to `output`.out, .err.
 
-    `largest_file` bytes stand for a full disk.
+    `largest_file` bytes stand for a full disk. `before()` is called in the process first.
     """
     for ending in ("out", "err"):
         Path(f"{output}.{ending}").write_text("")
-    arguments = (str(output), list(map(str, words)), variables or {}, largest_file)
+    arguments = (str(output), list(map(str, words)), variables or {}, largest_file, before)
     process = small_training.context().Process(target=_process, args=arguments, daemon=True)
     process.start()
     return Command(process, Path(output))
 
 
-def _process(output, words, variables, largest_file):
+def _process(output, words, variables, largest_file, before):
     for number, ending in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{output}.{ending}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     os.environ.update(variables)
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if before:
+        before()
     os.chdir(ROOT)
     sys.argv = words
     runpy.run_path(words[0], run_name="__main__")

@@ -11,7 +11,8 @@ import keras
 class ProgressLine(keras.callbacks.Callback):
     """One line with loss, top-1, clips/s, time left and the share of time spent waiting for data.
 
-    On a terminal the line is rewritten in place; elsewhere one is printed every `interval` seconds.
+    Before the first of these it says that the first step compiles the network. On a terminal the
+    line is rewritten in place; elsewhere one is printed every `interval` seconds.
 
     Args:
         epochs, steps_per_epoch: Length of the training.
@@ -33,6 +34,12 @@ class ProgressLine(keras.callbacks.Callback):
         self._rewrites = self._file.isatty()
         self._interval = 0.2 if self._rewrites else interval
         self._last = -math.inf
+        self._compiles = True
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if self._compiles:
+            self._compiles = False
+            self._print("The first step compiles the network and takes longer.", lasting=True)
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         now = time.monotonic()

@@ -35,6 +35,34 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
     return config
 
 
+def check_gpus_are_divided(config: dict, gpus: int) -> None:
+    """Refuses workers of one machine that would each take all its GPUs.
+
+    Args:
+        config: The content of TF_CONFIG.
+        gpus: How many this process sees.
+
+    Raises:
+        ValueError: If several workers run on this machine, and nothing gives each its own GPUs.
+    """
+    workers, index = config["cluster"]["worker"], config["task"]["index"]
+    hosts = [address.rpartition(":")[0] for address in workers]
+    here = hosts.count(hosts[index])
+    # SLURM shows a task all GPUs of the step unless it binds them, so that numbers have to tell.
+    of_step = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    if of_step.isdecimal():
+        divided = here * gpus <= int(of_step)
+    else:
+        divided = "CUDA_VISIBLE_DEVICES" in os.environ
+    if here > 1 and gpus and not divided:
+        raise ValueError(
+            f"{here} workers run on {hosts[index]}, and each would take all its GPUs "
+            f"({gpus} seen by worker {index}). Start one worker on a machine, which trains on all "
+            "its GPUs (SLURM: --ntasks-per-node=1), or give each its own (SLURM: "
+            "--gpus-per-task=1; else CUDA_VISIBLE_DEVICES)."
+        )
+
+
 def _from_list(cluster: list[str], task: int | None) -> dict:
     for address in cluster:
         port = re.fullmatch(r".+:(\d+)", str(address))

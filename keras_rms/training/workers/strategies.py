@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_rms.training.workers.cluster import describe_cluster
+from keras_rms.training.workers.cluster import check_gpus_are_divided, describe_cluster
 from keras_rms.training.workers.rendezvous import meet
 
 
@@ -34,7 +34,8 @@ def make_strategy(
         `MultiWorkerMirroredStrategy`.
 
     Raises:
-        ValueError: If there are not as many devices, or the cluster's description is wrong.
+        ValueError: If there are not as many devices, if several workers would take the same GPUs,
+            or if the cluster's description is wrong.
         WorkerLost: If the other workers do not appear.
     """
     config = describe_cluster(cluster, task)
@@ -46,6 +47,8 @@ def make_strategy(
             )
         tf.config.set_visible_devices([], "GPU")  # JAX wants its memory
         return tf.distribute.get_strategy()
+    if config:
+        check_gpus_are_divided(config, len(tf.config.list_physical_devices("GPU")))
     _choose_devices(replicas)
     if config:
         meet(config["cluster"]["worker"], config["task"]["index"], worker_timeout)
