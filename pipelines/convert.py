@@ -49,7 +49,7 @@ from pipelines.conversion import conversion_job, conversion_plan, dry_run
 from pipelines.frames import isolated_reader
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
 _SHOWN_FAILURES = 20
 
@@ -161,56 +161,72 @@ def _check_failures(split: str, manifest: Mapping, allowed: float) -> None:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum("dataset", None, list(catalog.LAYOUTS), "Layout of the dataset.")
-    flags.DEFINE_string("videos", None, "Folder of the videos. Nothing outside it is read.")
+    command_help.section("What to convert")
+    flags.DEFINE_enum("dataset", None, list(catalog.LAYOUTS), "Expect files in this layout.")
     flags.DEFINE_string(
-        "annotations", None, "The dataset's list, or the folder of its lists, as published."
+        "videos", None, "Read videos from this folder, and nothing that lies outside it."
     )
-    flags.DEFINE_string("split", "train", "Name of the split, or several separated by commas.")
-    flags.DEFINE_integer("split_number", 1, "ucf101, hmdb51: which of the published splits.")
-    flags.DEFINE_string("output", None, "Folder to write to; may be gs:// or another scheme.")
+    flags.DEFINE_string(
+        "annotations", None, "Read the dataset's list, or the folder of its lists, as published."
+    )
+    flags.DEFINE_string(
+        "split", "train", "Convert this split, or several that are separated by commas."
+    )
+    flags.DEFINE_integer(
+        "split_number", 1, "Take the published split of this number, of ucf101 and hmdb51."
+    )
+    flags.DEFINE_float(
+        "validation_share",
+        0.2,
+        "Leave this share of each class to validation, of folder and image_folder. 0 takes every "
+        "video, for folders that are sorted by split already.",
+        lower_bound=0,
+    )
+
+    command_help.section("What to write")
+    flags.DEFINE_string(
+        "output", None, "Write to this folder, which may be gs:// or another scheme."
+    )
+    flags.DEFINE_float("fps", 25, "Write this many frames a second, by the clock.")
+    flags.DEFINE_integer(
+        "short_side",
+        None,
+        "Scale the shorter side to this many pixels; 0 keeps the size. By default 256, and 0 for "
+        "images.",
+    )
+    flags.DEFINE_bool("upscale", True, "Scale smaller videos up to --short_side.")
+    flags.DEFINE_integer(
+        "quality",
+        None,
+        "Compress JPEGs with this quantiser, a number from 1 (best) to 31 (smallest). By default "
+        "4, and 1 for images. JPEG images that keep their size also keep every byte.",
+    )
+    flags.DEFINE_integer(
+        "num_shards",
+        None,
+        "Write this many shards (files). By default one for 128 videos or some thousand images, at "
+        "least 16.",
+        1,
+    )
+
+    command_help.section("How to convert")
     flags.DEFINE_bool(
         "dry_run",
         False,
         "Convert nothing: print counts per split and class, missing files, leaks between splits, "
         "and the size and time to expect.",
     )
-    flags.DEFINE_float(
-        "validation_share",
-        0.2,
-        "folder, image_folder: the part of each class that train leaves to validation. 0 takes "
-        "every video, for folders that are sorted by split already.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float("fps", 25, "Frames a second, by the clock.")
-    flags.DEFINE_integer(
-        "short_side",
-        None,
-        "Pixels of the shorter side; 0 keeps the size. Default: 256, and 0 for images.",
-    )
-    flags.DEFINE_bool("upscale", True, "Scale smaller videos up to --short_side.")
-    flags.DEFINE_integer(
-        "quality",
-        None,
-        "JPEG quantiser: 1 is the best, 31 the smallest. Default: 4, and 1 for images, of which "
-        "JPEGs that keep their size also keep every byte.",
-    )
-    flags.DEFINE_integer(
-        "num_shards",
-        None,
-        "Number of shards. Default: one per 128 videos or some thousand images, at least 16.",
-        1,
-    )
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "Shards converted at the same time; the result does not depend on it. Default: the cores.",
+        "Convert this many shards at the same time, by default one for each core. The result does "
+        "not depend on it.",
         lower_bound=1,
     )
     flags.DEFINE_float(
         "max_failures",
         None,
-        "Share of the videos that may be missing or damaged; beyond it the status is 1. Default: "
+        "End with status 1 if more than this share of the videos is missing or damaged. By default "
         "0.01, and 0.2 for Kinetics, where that is usual.",
         0,
         1,
@@ -218,13 +234,14 @@ def _define_flags() -> None:
     flags.DEFINE_float(
         "timeout",
         isolated_reader.DEFAULT_TIMEOUT,
-        "Seconds after which a video is given up.",
+        "Give a video up after this many seconds.",
         lower_bound=0.001,
     )
     flags.DEFINE_string(
         "runner",
         conversion_job.LOCAL,
-        "local, or a runner of Apache Beam; its own options follow after --.",
+        "Convert on this machine (local), or by this runner of Apache Beam, whose own options "
+        "follow after --.",
     )
     flags.mark_flags_as_required(["dataset", "videos"])
 

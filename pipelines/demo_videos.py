@@ -16,23 +16,36 @@ from collections.abc import Sequence
 from absl import flags
 
 from pipelines.demo.demo_dataset import FORMS, make_dataset
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
 
 def _define_flags() -> None:
     # Not at import: a module that is imported must not claim flag names.
+    command_help.section("What to make")
     flags.DEFINE_string(
-        "output", None, "Folder to write train/ and validation/ into.", required=True
+        "output", None, "Write the folders train and validation into this folder.", required=True
     )
-    flags.DEFINE_enum("form", "quick", list(FORMS), "Which form of the dataset to make.")
-    flags.DEFINE_integer("seed", 0, "Seed of the whole dataset; another gives other videos.")
-    flags.DEFINE_integer("train_per_class", None, "Training videos of each class, not the form's.")
+    flags.DEFINE_enum("form", "quick", list(FORMS), "Make this form of the dataset.")
     flags.DEFINE_integer(
-        "validation_per_class", None, "Validation videos of each class, not the form's."
+        "seed", 0, "Derive the whole dataset from this number; another one gives other videos."
     )
-    flags.DEFINE_string("size", "96x72", "Width x height of the videos in pixels, both even.")
-    flags.DEFINE_float("seconds", 3.0, "Length of each video, at 25 frames a second.")
-    flags.DEFINE_integer("workers", None, "Processes that make videos; all cores by default.")
+    flags.DEFINE_integer(
+        "train_per_class", None, "Make this many training videos of each class, not the form's."
+    )
+    flags.DEFINE_integer(
+        "validation_per_class",
+        None,
+        "Make this many validation videos of each class, not the form's.",
+    )
+    flags.DEFINE_string(
+        "size", "96x72", "Make videos of this width x height, in pixels, both even."
+    )
+    flags.DEFINE_float("seconds", 3.0, "Make videos of this many seconds, at 25 frames a second.")
+
+    command_help.section("How to make it")
+    flags.DEFINE_integer(
+        "workers", None, "Make videos in this many processes. By default one for each core."
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from absl import flags
 from PIL import Image
 
 from pipelines.shards import contact_sheet, split_index, verification
-from pipelines.system import command_line, filesystems
+from pipelines.system import command_help, command_line, filesystems
 from pipelines.system.progress import Progress
 
 _SHOWN = 50
@@ -136,17 +136,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("data", None, "Folder that pipelines/convert.py wrote.")
-    flags.DEFINE_string("split", None, "Splits, separated by commas. Default: all.")
-    flags.DEFINE_integer(
-        "frame_step", 1, "Decode every n-th image only; checksums of all are checked.", 1
+    command_help.section("What to check")
+    flags.DEFINE_string("data", None, "Check this folder, which pipelines/convert.py wrote.")
+    flags.DEFINE_string(
+        "split", None, "Check these splits, separated by commas. By default all of them."
     )
-    flags.DEFINE_integer("workers", os.cpu_count(), "Shards read at the same time.", 1)
     flags.DEFINE_string(
         "contact_sheet",
         None,
-        "Folder for <split>.png with sample clips of each class; '' for none. Default: --data.",
+        "Draw <split>.png with sample clips of each class into this folder; '' draws none. By "
+        "default into --data.",
     )
+
+    command_help.section("How to check")
+    flags.DEFINE_integer(
+        "frame_step",
+        1,
+        "Decode only one of so many frames. The checksums of all frames are checked.",
+        1,
+    )
+    flags.DEFINE_integer("workers", os.cpu_count(), "Read this many shards at the same time.", 1)
     flags.mark_flags_as_required(["data"])
 
 

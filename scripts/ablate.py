@@ -40,38 +40,49 @@ from absl import flags
 
 from ablation import paper_tables, result_tables
 from keras_rms.training.work_dir.settings import InUseError, begun, lock
-from pipelines.system import command_line, filesystems
+from pipelines.system import command_help, command_line, filesystems
 
+command_help.section("What to run")
 _TABLE = flags.DEFINE_enum(
     "table",
     None,
     list(paper_tables.TABLES),
-    "The paper's table; comparison: baseline, RMS, RMS-GF, RS on r and x, and the rivals; "
-    "strengths: each regulariser at 0.3 and 0.6 of its strength, and the baseline at learning "
-    "rates of 0.05 and 0.2.",
+    "Run this table of the paper. comparison is the plain network, RMS, RMS-GF, RS on r and x, and "
+    "the rivals; strengths is each regulariser at 0.3 and 0.6 of its strength, and the plain "
+    "network at learning rates of 0.05 and 0.2.",
     required=True,
 )
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Run each method this number of times, with seeds 0, 1, ...", lower_bound=1
+)
+_MODEL = flags.DEFINE_string("model", None, "Train this network in the place of the paper's.")
+_LINES = flags.DEFINE_list(
+    "lines",
+    [],
+    "Run only these lines of the table, numbered from 1, to share them between machines.",
+)
+_VIEWS = flags.DEFINE_string(
+    "views",
+    None,
+    "Evaluate over these views, clips x crops. By default 10x3, and 1x1 of --table=6.",
+)
+
+command_help.section("Files")
 _DATA = flags.DEFINE_string(
     "data",
     None,
-    "Folder of a converted dataset; for --table=6, of the folders cifar100 and imagenet, or one of "
-    "them.",
+    "Train on the converted dataset in this folder. --table=6 takes a folder that holds the "
+    "folders cifar100 and imagenet, or one of them.",
     required=True,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of everything that is made.", required=True)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method: seeds 0, 1, ...", lower_bound=1)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Write everything that is made into this folder.", required=True
+)
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "File of flags for scripts/train.py, for all runs; by default of --table=6 that of the line's "
-    "dataset and network in scripts/recipes/.",
-)
-_MODEL = flags.DEFINE_string("model", None, "Another network in the place of the paper's.")
-_LINES = flags.DEFINE_list(
-    "lines", [], "Numbers of the table's lines to run, from 1, to share them between machines."
-)
-_VIEWS = flags.DEFINE_string(
-    "views", None, "Of the evaluation: clips x crops; by default 10x3, and 1x1 of --table=6."
+    "Train all runs with the flags of this file. By default of --table=6 with those in "
+    "scripts/recipes/ of the line's dataset and network.",
 )
 
 SCRIPTS = Path(__file__).resolve().parent

@@ -18,16 +18,21 @@ A part's own flags are listed by `python scripts/benchmark.py PART --help`.
 import importlib
 import sys
 
-from absl import app, flags
+from absl import flags
+
+from pipelines.system import command_help, command_line
 
 PARTS = ("layer", "models", "depthwise", "input", "convert")
 
+command_help.section("What to write")
 _JSON = flags.DEFINE_string("json", None, "Also write the measurements to this file, as JSON.")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
-        raise app.UsageError(f"Name one part: {', '.join(PARTS)}.")
+        raise ValueError(
+            f"Name one part: {', '.join(PARTS)}. Received: {' '.join(argv[1:]) or 'none'}"
+        )
     sys.modules[f"benchmarks.{argv[1]}"].run(_JSON.value)
 
 
@@ -38,7 +43,4 @@ if __name__ == "__main__":
             importlib.import_module("pipelines.system.quiet_tensorflow")
             flags.adopt_module_key_flags(importlib.import_module(f"benchmarks.{part}"))
             break
-    else:
-        if not {"--help", "-help", "--helpfull", "--helpshort", "-h"} & set(sys.argv[1:]):
-            sys.exit(f"Name the part to measure: {', '.join(PARTS)}. See benchmark.py --help.")
-    app.run(main)
+    command_line.run(main)

@@ -17,16 +17,21 @@ from typing import Any
 
 from absl import flags
 
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
-_ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "What this process does.")
-_PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0 takes a free one.", 0, 65535)
-_DISPATCHER = flags.DEFINE_string("dispatcher", None, "host:port of the dispatcher, for a worker.")
+command_help.section("Of both roles")
+_ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "Play this part of the service.")
+_PORT = flags.DEFINE_integer(
+    "port", 0, "Listen on the port of this number; 0 takes a free one.", 0, 65535
+)
+
+command_help.section("Of a worker")
+_DISPATCHER = flags.DEFINE_string("dispatcher", None, "Work for the dispatcher at this host:port.")
 _HOST = flags.DEFINE_string(
-    "host", None, "Name under which others reach this worker; this machine's name if not given."
+    "host", None, "Let others reach this worker under this name. By default this machine's name."
 )
 _FILESYSTEM = flags.DEFINE_enum(
-    "filesystem", None, ["s3", "hdfs", "az"], "Filesystem that a worker loads tensorflow-io for."
+    "filesystem", None, ["s3", "hdfs", "az"], "Load tensorflow-io for data of this filesystem."
 )
 
 

@@ -18,13 +18,19 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
-_OUTPUT = flags.DEFINE_string("output", "demo", "Folder of everything that is made.")
+command_help.section("What to run")
+_OUTPUT = flags.DEFINE_string("output", "demo", "Write everything that is made into this folder.")
 _FORM = flags.DEFINE_enum(
-    "form", "quick", ["quick", "comparison"], "quick takes minutes, comparison much longer."
+    "form",
+    "quick",
+    ["quick", "comparison"],
+    "Make this form of the dataset: quick takes minutes, comparison much longer.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the videos and of the trainings.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Derive the videos and the trainings from this number.", lower_bound=0
+)
 
 SCRIPTS = Path(__file__).resolve().parent
 PIPELINES = SCRIPTS.parent / "pipelines"

@@ -27,37 +27,55 @@ from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.view_scores import Scores, ViewScorer
 from pipelines.input import damage
 from pipelines.input.input_pipeline import FORMATS, evaluation_dataset, open_split
-from pipelines.system import command_line, filesystems, gpus
+from pipelines.system import command_help, command_line, filesystems, gpus
 from pipelines.system.progress import Progress
 
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Converted dataset; by default the training's own.")
-_SPLIT = flags.DEFINE_string("split", "validation", "Split to evaluate.")
+command_help.section("What to evaluate")
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Evaluate the finished training in this folder.", required=True
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "Evaluate on the converted dataset in this folder. By default on the training's own.",
+)
+_SPLIT = flags.DEFINE_string("split", "validation", "Evaluate on the videos of this split.")
 _VIEWS = flags.DEFINE_string(
     "views",
     None,
-    "Clips over time x crops along the longer side; 1 crop is the centre. By default 10x3, and 1x1 "
-    "of a network that takes images.",
+    "Average over these views of a video: clips over time x crops along the longer side, where 1 "
+    "crop is the centre. By default 10x3, and 1x1 of a network that takes images.",
 )
 _CROP_SIZE = flags.DEFINE_integer(
-    "crop_size", None, "Pixels; by default the training's evaluation_crop_size.", lower_bound=1
+    "crop_size",
+    None,
+    "Take crops of this height and width, in pixels. By default the training's "
+    "evaluation_crop_size.",
+    lower_bound=1,
 )
 _SHORT_SIDE = flags.DEFINE_integer(
     "short_side",
     None,
-    "Frames are scaled to it before they are cropped; by default as in training, or --crop_size.",
+    "Scale frames to this short side, in pixels, before they are cropped. By default as in "
+    "training, or to --crop_size.",
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos at a time.", lower_bound=1)
+
+command_help.section("How to evaluate")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 8, "Evaluate this many videos at a time.", lower_bound=1
+)
 _FORMAT = flags.DEFINE_enum(
-    "format", None, sorted(FORMATS), "Of the shards in --data; by default as in training."
+    "format", None, sorted(FORMATS), "Read shards of this format. By default as in training."
 )
 _ON_DAMAGE = flags.DEFINE_enum(
     "on_damage",
     None,
     damage.POLICIES,
-    "Whether a damaged record stops or is left out; by default as in training.",
+    "Stop at a damaged record, or leave its video out of the scores. By default as in training.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Write the results into this folder. By default into WORK_DIR/evaluation."
+)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -26,18 +26,28 @@ from absl import flags
 import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
 from keras_rms.inference.finished_run import load_finished_run
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.")
-_MODEL = flags.DEFINE_string("model", None, "Or a .keras file.")
-_FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "What to write.")
+command_help.section("What to export")
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Export the network of the finished training in this folder."
+)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Export the network in this .keras file, in the place of --work_dir."
+)
+
+command_help.section("What to write")
+_FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "Write the network in this format.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write, or folder for a SavedModel.", required=True
+    "output", None, "Write this file, or for a SavedModel this folder.", required=True
 )
 _INPUT_SHAPE = flags.DEFINE_list(
-    "input_shape", None, "Frames, height, width, channels, such as 8,224,224,3. The network's own "
-    "by default."
-)  # fmt: skip
+    "input_shape",
+    None,
+    "Fix the input to these frames, height, width and channels, such as 8,224,224,3. By default "
+    "the network's own.",
+)
+
 # Float32 sums in another order differ by some 1e-6 of the largest output.
 TOLERANCE = 1e-4
 # For a comparison of a network whose sizes are all open.

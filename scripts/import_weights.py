@@ -29,29 +29,43 @@ import keras
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "Network to build: a slow_only, slow_fast, ip_csn or ir_csn name.", required=True
-)
+command_help.section("Files")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "The published file: .pyth, .pth, or Caffe2's .pkl; or .keras, .h5 of a 2D ResNet to inflate.",
+    "Read this published file: .pyth, .pth, or Caffe2's .pkl; or .keras, .h5 of a 2D ResNet, which "
+    "is inflated.",
     required=True,
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write: .keras (the network) or .weights.h5.", required=True
+    "output",
+    None,
+    "Write this file: .keras is the whole network, .weights.h5 its weights alone.",
+    required=True,
+)
+
+command_help.section("Network")
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn.",
+    required=True,
 )
 _INPUT_SHAPE = flags.DEFINE_list(
     "input_shape",
     None,
-    "Frames, height, width, channels of a clip, such as 8,224,224,3; None for a size that varies, "
-    "such as 8,None,None,3. The network's usual shape by default.",
+    "Build it for clips of these frames, height, width and channels, such as 8,224,224,3; None "
+    "stands for a size that varies, as in 8,None,None,3. By default its usual shape.",
 )
 _NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes", None, "Classes, if not the checkpoint's: then the classifier starts anew."
+    "num_classes",
+    None,
+    "Build it for this many classes, with a classifier that starts anew. By default with the "
+    "checkpoint's own classifier.",
 )
+
 ENDINGS = (".keras", ".weights.h5")
 IMAGE_ENDINGS = (".keras", ".h5")
 

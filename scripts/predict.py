@@ -24,26 +24,37 @@ from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.input.input_pipeline import views_of_frames
-from pipelines.system import command_line, gpus, progress
+from pipelines.system import command_help, command_line, gpus, progress
 from pipelines.system.text import printable
 
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder of a finished training.", required=True)
+command_help.section("How to predict")
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Use the network of the finished training in this folder.", required=True
+)
 _CLIPS = flags.DEFINE_integer(
-    "clips", None, "Clips uniformly over the video; by default 10, and 1 of images.", lower_bound=1
+    "clips",
+    None,
+    "Take this many clips, evenly over the video. By default 10, and 1 of images.",
+    lower_bound=1,
 )
 _CROPS = flags.DEFINE_enum(
     "crops",
     None,
     ["1", "3"],
-    "Crops along the longer side of a clip; by default 3, and 1 of images.",
+    "Take this many crops along the longer side of a clip. By default 3, and 1 of images.",
 )
-_TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
+
+command_help.section("What to write")
+_TOP = flags.DEFINE_integer("top", 5, "Print this many classes, the best first.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", None, "Also write the predictions into this file.")
 _FEATURES = flags.DEFINE_string(
-    "features", None, "Write the features before the classifier into this .npz instead."
+    "features", None, "Write the features before the classifier into this .npz file instead."
 )
 _FEATURES_OF = flags.DEFINE_enum(
-    "features_of", "video", ["video", "clip"], "One vector a video (mean over views) or a view."
+    "features_of",
+    "video",
+    ["video", "clip"],
+    "Write one vector of features a video (the mean over its views), or one a view.",
 )
 
 

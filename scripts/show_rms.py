@@ -23,14 +23,28 @@ from PIL import Image
 import keras_rms
 from pipelines.demo.demo_rendering import render_video
 from pipelines.frames.video_file import read_frames
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
-_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
-_VIDEO = flags.DEFINE_string("video", None, "Video file; by default a demonstration video.")
-_SECOND = flags.DEFINE_float("second", 1.0, "Where in the video, in seconds.", lower_bound=0)
-_SHORT_SIDE = flags.DEFINE_integer("short_side", 112, "Pixels of the shorter side.", lower_bound=32)
-_KERNEL_SIZE = flags.DEFINE_integer("kernel_size", 9, "Height and width of the window, odd.")
-_ALPHAS = flags.DEFINE_list("alphas", ["0", "0.5", "1.5"], "Three values of alpha.")
+command_help.section("Frame")
+_VIDEO = flags.DEFINE_string(
+    "video", None, "Take the frame from this video file. By default from a demonstration video."
+)
+_SECOND = flags.DEFINE_float(
+    "second", 1.0, "Take the frame this many seconds after the beginning.", lower_bound=0
+)
+_SHORT_SIDE = flags.DEFINE_integer(
+    "short_side", 112, "Scale the shorter side to this many pixels.", lower_bound=32
+)
+
+command_help.section("Picture")
+_OUTPUT = flags.DEFINE_string("output", None, "Write this PNG file.", required=True)
+_KERNEL_SIZE = flags.DEFINE_integer(
+    "kernel_size", 9, "Smooth over a window of this height and width, in pixels, an odd number."
+)
+_ALPHAS = flags.DEFINE_list(
+    "alphas", ["0", "0.5", "1.5"], "Show the outputs for these three values of alpha."
+)
+
 FPS = 25
 
 

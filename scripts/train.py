@@ -72,142 +72,278 @@ from keras_rms.training.work_dir.whole_files import save_model, saving, write_wh
 from keras_rms.training.workers import strategies
 from keras_rms.training.workers.cluster_watch import answered_within, with_exit_status
 from pipelines.input import damage, input_pipeline
-from pipelines.system import command_line, gpus, onednn
+from pipelines.system import command_help, command_line, gpus, onednn
 
-# Data
-flags.DEFINE_string("data", None, "Folder of a converted dataset.", required=True)
-flags.DEFINE_string("train_split", "train", "Split to train on.")
+command_help.section("Data")
+flags.DEFINE_string(
+    "data",
+    None,
+    "Train on the converted dataset in this folder, which pipelines/convert.py wrote.",
+    required=True,
+)
+flags.DEFINE_string("train_split", "train", "Train on the videos of this split.")
 flags.DEFINE_string(
     "validation_split",
     "validation",
-    "Split to validate on (3 clips a video, 1 of span 1); empty for none.",
+    "Validate on this split, over 3 clips of a video, or 1 with --span=1. Leave it empty for no "
+    "validation.",
 )
-flags.DEFINE_integer("num_frames", 8, "Frames of a clip.", lower_bound=1)
-flags.DEFINE_integer("span", 64, "Consecutive frames (at 25 fps) that they are taken from.")
-flags.DEFINE_integer("crop_size", 224, "Height and width of a clip.", lower_bound=1)
+flags.DEFINE_integer("num_frames", 8, "Give the network this many frames a clip.", lower_bound=1)
+flags.DEFINE_integer(
+    "span",
+    64,
+    "Spread the frames of a clip over this many consecutive frames of the video, of which "
+    "pipelines/convert.py writes 25 a second.",
+)
+flags.DEFINE_integer(
+    "crop_size", 224, "Train on crops of this height and width, in pixels.", lower_bound=1
+)
 flags.DEFINE_integer(
     "evaluation_crop_size",
     None,
-    "In validation and evaluation; by default crop_size x 256 / 224, with --padding crop_size.",
+    "Validate and evaluate on crops of this height and width, in pixels. By default crop_size x "
+    "256 / 224, and crop_size with --padding.",
 )
 flags.DEFINE_integer(
     "evaluation_short_side",
     None,
-    "Frames are scaled to it before; by default evaluation_crop_size (ImageNet: 256 for 224).",
+    "Scale frames to this short side, in pixels, before they are cropped in validation and "
+    "evaluation. By default evaluation_crop_size. On ImageNet 256 is usual for crops of 224.",
 )
-flags.DEFINE_float("min_area", 0.25, "Smallest share of a frame that a random crop takes.")
+flags.DEFINE_float(
+    "min_area", 0.25, "Let a random crop cover no smaller share of the frame's area than this."
+)
 flags.DEFINE_integer(
     "padding",
     None,
-    "Cut crops unscaled out of frames with so many black pixels around, whose short side is "
-    "crop_size (CIFAR: 4), in the place of crops of random area.",
+    "Scale frames to a short side of crop_size, put this many black pixels around them and cut "
+    "crops out of that, in the place of crops of random area. On CIFAR 4 is usual.",
 )
-flags.DEFINE_bool("flip", True, "Mirror half of the clips.")
+flags.DEFINE_bool("flip", True, "Mirror half of the training clips, left to right.")
 flags.DEFINE_list(
     "flip_classes",
     [],
-    "Ids of classes that a mirrored clip turns into each other, as in 86:87,93:94,166:167; "
-    "without effect under --noflip.",
+    "Exchange the labels of these pairs of class ids where a clip is mirrored, as in "
+    "86:87,93:94,166:167. This has no effect under --noflip.",
 )
-flags.DEFINE_integer("data_workers", None, "Threads that decode; by default all cores.")
+flags.DEFINE_integer(
+    "data_workers", None, "Read and decode with this many threads. By default one for each core."
+)
 flags.DEFINE_enum(
     "format",
     "records",
     sorted(input_pipeline.FORMATS),
-    "Of the shards in --data: pipelines/convert.py's, or DMVR's and Model Garden's.",
+    "Read shards of this format: that of pipelines/convert.py, or that of DMVR and Model Garden "
+    "(sequence_example).",
 )
 flags.DEFINE_enum(
-    "on_damage", "stop", damage.POLICIES, "Stop at a damaged record, or skip its video."
+    "on_damage",
+    "stop",
+    damage.POLICIES,
+    "Stop at a damaged record, or skip its video and take another one.",
 )
 flags.DEFINE_string(
     "data_service",
     None,
-    "grpc://host:port of a tf.data service whose workers decode; the order of batches may vary.",
+    "Let the workers of this tf.data service decode, as in grpc://host:port. Batches may then "
+    "arrive in another order.",
 )
 
-# Network
-flags.DEFINE_string("model", "slow_only_50", f"One of {', '.join(models.list())}.")
-flags.DEFINE_integer("width", None, "Channels of the stem; all others scale with it.")
-flags.DEFINE_float("dropout", None, "Share of features dropped before the classifier.")
+command_help.section("Network")
+flags.DEFINE_string("model", "slow_only_50", f"Train one of {', '.join(models.list())}.")
+flags.DEFINE_integer(
+    "width",
+    None,
+    "Give the stem this many channels; all other layers scale with it. By default as published.",
+)
+flags.DEFINE_float(
+    "dropout",
+    None,
+    "Drop this share of the features before the classifier. By default the network's own share.",
+)
 flags.DEFINE_enum(
     "residual_drop",
     "none",
     ["none", "random_drop", "shake_drop"],
-    "Regulariser on the residual branches; survival falls linearly with depth to last_survival.",
+    "Regularise the residual branches by this layer. The probability to keep a branch falls "
+    "linearly with depth, down to last_survival.",
 )
 flags.DEFINE_float(
-    "last_survival", 0.5, "Probability that the last block's branch is kept.", 0.0, 1.0
+    "last_survival",
+    0.5,
+    "Keep the branch of the last block with this probability, under --residual_drop.",
+    0.0,
+    1.0,
 )
 flags.DEFINE_string(
-    "init_from", None, "Work folder, .keras file or checkpoint whose weights to start from."
+    "init_from", None, "Start from the weights of this work folder, .keras file or checkpoint."
 )
-flags.DEFINE_bool("sync_bn", False, "Batch normalisation over all replicas together.")
+flags.DEFINE_bool(
+    "sync_bn",
+    False,
+    "Take the statistics of batch normalisation over the clips of all devices together.",
+)
 
-# Random Mean Scaling
-flags.DEFINE_enum("rms", "mean", ["mean", "gaussian", "none"], "Its filter, or none of it.")
-flags.DEFINE_float("rms_stddev", 0.4, "Of the filter of --rms=gaussian, in positions.")
-flags.DEFINE_enum("rms_distribution", "normal", ["normal", "uniform"], "Of alpha.")
-flags.DEFINE_float("rms_mean", 1.0, "E[alpha].")
-flags.DEFINE_float("rms_spread", 0.5, "Standard deviation, or half the uniform's width.")
+command_help.section("Random Mean Scaling (RMS)")
+flags.DEFINE_enum(
+    "rms",
+    "mean",
+    ["mean", "gaussian", "none"],
+    "Smooth the feature by this filter before its mean is scaled; none leaves RMS out.",
+)
+flags.DEFINE_float(
+    "rms_stddev",
+    0.4,
+    "Give the filter of --rms=gaussian this standard deviation, in positions of the feature map.",
+)
+flags.DEFINE_enum(
+    "rms_distribution", "normal", ["normal", "uniform"], "Draw alpha from this distribution."
+)
+flags.DEFINE_float("rms_mean", 1.0, "Draw alpha with this mean; the factor 1 changes nothing.")
+flags.DEFINE_float(
+    "rms_spread",
+    0.5,
+    "Draw alpha with this standard deviation (half the width, if uniform), as a factor.",
+)
 flags.DEFINE_enum(
     "rms_component",
     "mean",
     ["mean", "residual", "input"],
-    "What alpha scales: x-bar (RMS), r or x in the paper's Table 1 (c).",
+    "Scale this part of the feature by alpha: its local mean (RMS), the residual r, or the whole "
+    "input x, as in the paper's Table 1 (c).",
 )
 flags.DEFINE_string(
-    "rms_position", None, "Place in the residual branch, as before_bn1; by default the paper's."
+    "rms_position",
+    None,
+    "Put RMS at this place in the residual branch, as in before_bn1. By default at the paper's.",
 )
-flags.DEFINE_list("rms_stages", None, "Stages that have it; by default res4,res5.")
+flags.DEFINE_list("rms_stages", None, "Put RMS into these stages. By default res4,res5.")
 
-# Optimisation
-flags.DEFINE_integer("batch_size", 64, "Clips a step, over all devices and machines.")
-flags.DEFINE_integer("epochs", 196, "Times that every video is seen.", lower_bound=1)
-flags.DEFINE_integer("steps_per_epoch", None, "By default as many as see every video.")
+command_help.section("Optimisation")
+flags.DEFINE_integer(
+    "batch_size", 64, "Take this many clips a step, over all devices and machines together."
+)
+flags.DEFINE_integer(
+    "epochs",
+    196,
+    "Train for this many epochs, in each of which every video comes once.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "steps_per_epoch",
+    None,
+    "Let an epoch end after this many steps. By default after as many as see every video.",
+)
 flags.DEFINE_float(
     "learning_rate",
     None,
-    "Highest rate for the whole batch; by default 0.1 x batch_size / 64 (linear scaling).",
+    "Let the learning rate reach this value for the whole batch. By default 0.1 x batch_size / 64 "
+    "(linear scaling).",
 )
-flags.DEFINE_enum("schedule", "cosine", ["cosine", "steps"], "How the rate falls.")
-flags.DEFINE_list("decay_epochs", [], "Of --schedule=steps: epochs at which the rate falls.")
-flags.DEFINE_float("decay_factor", 0.1, "Of --schedule=steps: what each multiplies it with.")
-flags.DEFINE_float("warmup_epochs", None, "Linear warm-up; by default 34/196 of the epochs.")
-flags.DEFINE_float("warmup_start", 0.1, "Where the warm-up starts, as a share of the rate.")
-flags.DEFINE_float("momentum", 0.9, "Nesterov momentum.")
-flags.DEFINE_float("weight_decay", 1e-4, "Of kernels only; added to the gradient.")
-flags.DEFINE_float("label_smoothing", 0.0, "Share of the target spread over all classes.")
-flags.DEFINE_enum("mixing", "none", ["none", "cutmix", "mixup"], "Make two clips into one.")
-flags.DEFINE_float("mixing_alpha", 1.0, "Of its Beta distribution.")
-flags.DEFINE_float("mixing_probability", 1.0, "Share of the batches that are mixed.")
-flags.DEFINE_float("clip_norm", None, "Longest gradient.")
-flags.DEFINE_integer("accumulation", 1, "Parts of a replica's batch, one after the other.")
-flags.DEFINE_float("average_decay", None, "Validate and keep averaged weights, e.g. 0.999.")
+flags.DEFINE_enum(
+    "schedule",
+    "cosine",
+    ["cosine", "steps"],
+    "Let the learning rate fall along half a cosine, or in steps.",
+)
+flags.DEFINE_list(
+    "decay_epochs", [], "Multiply the rate by decay_factor at these epochs, with --schedule=steps."
+)
+flags.DEFINE_float(
+    "decay_factor", 0.1, "Multiply the rate by this factor at each of --decay_epochs."
+)
+flags.DEFINE_float(
+    "warmup_epochs",
+    None,
+    "Raise the rate linearly for this many epochs. By default for 34/196 of the epochs.",
+)
+flags.DEFINE_float("warmup_start", 0.1, "Begin the warm-up at this share of the highest rate.")
+flags.DEFINE_float(
+    "momentum", 0.9, "Carry this share of the last update on to the next (Nesterov momentum)."
+)
+flags.DEFINE_float(
+    "weight_decay", 1e-4, "Add this factor times the weights to the gradients, of kernels only."
+)
+flags.DEFINE_float(
+    "label_smoothing", 0.0, "Spread this share of the target evenly over all classes."
+)
+flags.DEFINE_enum(
+    "mixing", "none", ["none", "cutmix", "mixup"], "Make two clips and their labels into one."
+)
+flags.DEFINE_float(
+    "mixing_alpha",
+    1.0,
+    "Draw the share of each clip in a mixture from Beta(a, a), where a is this number.",
+)
+flags.DEFINE_float("mixing_probability", 1.0, "Mix this share of the batches.")
+flags.DEFINE_float(
+    "clip_norm", None, "Shorten a gradient whose norm, over all weights, is above this number."
+)
 flags.DEFINE_integer(
-    "precise_bn_steps", 0, "Batches to measure BN's statistics on anew.", lower_bound=0
+    "accumulation",
+    1,
+    "Compute the batch of each device in this many parts, one after the other, to save memory.",
+)
+flags.DEFINE_float(
+    "average_decay",
+    None,
+    "Validate and keep a running average of the weights that decays by this factor a step, such "
+    "as 0.999.",
+)
+flags.DEFINE_integer(
+    "precise_bn_steps",
+    0,
+    "Measure the statistics of batch normalisation anew over this many batches before the network "
+    "is evaluated.",
+    lower_bound=0,
 )
 flags.DEFINE_enum(
     "precision",
     "float32",
     ["float32", "mixed_bfloat16", "mixed_float16"],
-    "What layers compute in; weights are float32, and float16 scales the loss.",
+    "Let layers compute in this precision. Weights stay in float32; float16 scales the loss.",
 )
-flags.DEFINE_integer("seed", 0, "Of weights, data order, augmentation and random layers.")
-
-# Running
-flags.DEFINE_string("work_dir", None, "Folder for all results.", required=True)
 flags.DEFINE_integer(
-    "replicas", 0, "Devices of this machine; 0 for all GPUs or one CPU; 2 on a CPU to try it."
+    "seed",
+    0,
+    "Derive weights, order of data, augmentation and random layers from this number.",
 )
-flags.DEFINE_list("cluster", [], "host:port of each worker; the same list on all of them.")
-flags.DEFINE_integer("task", None, "This worker's place in --cluster.")
-flags.DEFINE_float("worker_timeout", 600.0, "Seconds to wait for other workers to answer.")
-flags.DEFINE_integer("validate_every", 1, "Epochs between validations.")
-flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints, beside each epoch's end.")
-flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest to keep, beside the best.")
-flags.DEFINE_integer("steps_per_call", 0, "Steps from one log line to the next; 0: about a second.")
-flags.DEFINE_bool("jit_compile", False, "Compile with XLA; on CPUs for one replica only.")
-flags.DEFINE_bool("deterministic", False, "Bitwise repeatable, at some cost in speed.")
+
+command_help.section("Running")
+flags.DEFINE_string("work_dir", None, "Write all results into this folder.", required=True)
+flags.DEFINE_integer(
+    "replicas",
+    0,
+    "Train on this many devices of this machine. 0 takes all GPUs, or one CPU; 2 on a CPU makes "
+    "two logical devices, to try it.",
+)
+flags.DEFINE_list(
+    "cluster",
+    [],
+    "Train on several machines: host:port of each worker, in the same order on all of them.",
+)
+flags.DEFINE_integer("task", None, "Take this place in --cluster, a number that begins at 0.")
+flags.DEFINE_float(
+    "worker_timeout", 600.0, "Wait at most this many seconds for other workers to answer."
+)
+flags.DEFINE_integer("validate_every", 1, "Validate whenever this many epochs are over.")
+flags.DEFINE_integer(
+    "checkpoint_every",
+    500,
+    "Write a checkpoint after so many steps, beside those at the ends of epochs.",
+)
+flags.DEFINE_integer(
+    "keep_checkpoints", 3, "Keep this many of the newest checkpoints, beside the best."
+)
+flags.DEFINE_integer(
+    "steps_per_call",
+    0,
+    "Take this many steps from one log line to the next; 0 takes as many as last about a second.",
+)
+flags.DEFINE_bool(
+    "jit_compile", False, "Compile the training step with XLA; on CPUs for one device only."
+)
+flags.DEFINE_bool("deterministic", False, "Make runs bitwise repeatable, at some cost in speed.")
 
 FLAGS = flags.FLAGS
 

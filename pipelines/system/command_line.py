@@ -1,16 +1,21 @@
 """How every command of the project starts, and how it ends when something is wrong.
 
-A user's mistake or a damaged input is raised as ValueError or OSError with a paragraph that names
-the input and the remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
+A flag may be written --work-dir or --work_dir; -h and --help end with status 0. A user's mistake
+or a damaged input is raised as ValueError or OSError with a paragraph that names the input and the
+remedy. `run` prints that paragraph alone; `--traceback` shows where it came from.
 """
 
+import itertools
 import os
+import re
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
+
+from pipelines.system import command_help
 
 FAILURE = 1
 INTERRUPTED = 130  # what shells report for a process ended by Ctrl-C
@@ -27,7 +32,62 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         main: Takes the positional arguments (the program's name first) and returns an exit status
             or None.
     """
-    app.run(lambda arguments: _to_its_end(main, arguments))
+    module = main.__module__
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        command_help.define_flags(module)
+        return _parsed(arguments)
+
+    app.run(lambda arguments: _to_its_end(main, arguments), flags_parser=parse)
+
+
+def _parsed(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags, and returns the program's name and the positional arguments."""
+    program, *words = arguments
+    try:
+        words = flags.FLAGS.read_flags_from_files(words, force_gnu=False)
+        return flags.FLAGS([program, *with_underscores(words)])
+    except (flags.Error, ValueError) as error:
+        print(paragraph(f"error: {_in_words(error)} See --help."), file=sys.stderr)
+        sys.exit(FAILURE)
+
+
+def _in_words(error: Exception) -> str:
+    missing = r"flag (--\w+)=None: Flag --\w+ must have a value other than None\.?"
+    words = re.sub(missing, r"\1 is missing.", str(error).strip())
+    return words if words.endswith((".", "?")) else f"{words}."
+
+
+def with_underscores(words: Sequence[str]) -> list[str]:
+    """`--work-dir` as `--work_dir`, the name that the flag was defined with.
+
+    Args:
+        words: The arguments of a command, without the program's name.
+
+    Returns:
+        The same words. Only names of flags are changed: neither values, nor what follows `--`.
+    """
+    rest = iter(words)
+    changed = []
+    for word in rest:
+        if word == "--":
+            return [*changed, word, *rest]
+        written, equals, value = word.partition("=")
+        name = _defined_name(written) if word.startswith("-") else None
+        changed.append(f"--{name}{equals}{value}" if name else word)
+        if name in flags.FLAGS and not flags.FLAGS[name].boolean and not equals:
+            changed.extend(itertools.islice(rest, 1))  # its value, which may begin with - too
+    return changed
+
+
+def _defined_name(word: str) -> str | None:
+    """work_dir of --work-dir, noflip of --no-flip; `None` where no flag has such a name."""
+    name = word.lstrip("-").replace("-", "_")
+    if name in flags.FLAGS:
+        return name
+    positive = name.removeprefix("no").removeprefix("_")
+    is_boolean = positive in flags.FLAGS and flags.FLAGS[positive].boolean
+    return f"no{positive}" if name.startswith("no") and is_boolean else None
 
 
 def _to_its_end(

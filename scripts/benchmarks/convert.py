@@ -19,11 +19,15 @@ from absl import flags
 
 from benchmarks import common
 from pipelines.frames import video_file
+from pipelines.system import command_help
 
+command_help.section("What to measure")
 _VIDEOS = flags.DEFINE_list(
-    "videos", None, "convert: video files to measure; by default one that is made for it."
+    "videos", None, "Convert these video files. By default one that is made for it."
 )
-_REPETITIONS = flags.DEFINE_integer("convert_repetitions", 10, "convert: rounds.", 3)
+_REPETITIONS = flags.DEFINE_integer(
+    "convert_repetitions", 10, "Measure each way this number of times, in turns.", 3
+)
 
 _FPS, _SHORT_SIDE, _QUALITY = 25, 256, 4
 

@@ -19,19 +19,23 @@ from absl import flags
 
 from benchmarks import common
 from keras_rms.models import DepthwiseConv3D
+from pipelines.system import command_help
 
+command_help.section("What to measure")
 _MODES = flags.DEFINE_multi_enum(
-    "mode", None, ["graph", "xla"], "TensorFlow's modes to measure; by default both."
+    "mode", None, ["graph", "xla"], "Measure this mode of TensorFlow. By default both."
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 2, "Clips in a step.", 1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 2, "Measure steps of this many clips.", 1)
 _SHRINK = flags.DEFINE_integer(
     "shrink",
     1,
-    "Divides height, width and channels of every stage, rounding up, for a quick look.",
+    "Divide height, width and channels of every stage by this factor, for a quick look.",
     1,
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 3.0, "Time for one way in one row; at least two repetitions are made."
+    "seconds",
+    3.0,
+    "Spend this many seconds on one way in one row, and at least two repetitions.",
 )
 
 # What enters the depthwise convolutions at 32x224x224, and their strides: in each stage but the

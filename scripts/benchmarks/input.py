@@ -26,14 +26,22 @@ from pipelines.input import augmentation, input_pipeline, sampling
 from pipelines.input.clip_reader import StoredVideo
 from pipelines.input.training_clip import training_clip
 from pipelines.shards import records, split_index
+from pipelines.system import command_help
 
+command_help.section("What to measure")
 _VIDEO = flags.DEFINE_string(
-    "video", None, "A video file to measure with; one of noise textures is made if not given."
+    "video", None, "Measure with this video file. By default one of noise textures is made."
 )
-_VIDEOS = flags.DEFINE_integer("videos", 64, "Copies of the video in the shards.", lower_bound=8)
-_CLIPS = flags.DEFINE_integer("clips", 96, "Clips of one repetition.", lower_bound=8)
-_REPETITIONS = flags.DEFINE_integer("repetitions", 7, "Repetitions, in turns.", lower_bound=1)
-_FOLDER = flags.DEFINE_string("folder", None, "Where to write the shards; a temporary folder.")
+_VIDEOS = flags.DEFINE_integer(
+    "videos", 64, "Write the video this number of times into the shards.", lower_bound=8
+)
+_CLIPS = flags.DEFINE_integer("clips", 96, "Read this many clips in one repetition.", lower_bound=8)
+_REPETITIONS = flags.DEFINE_integer(
+    "repetitions", 7, "Measure each way this number of times, in turns.", lower_bound=1
+)
+_FOLDER = flags.DEFINE_string(
+    "folder", None, "Write the shards into this folder. By default into a temporary one."
+)
 
 BATCH = 8
 SPAN = 64

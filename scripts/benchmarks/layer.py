@@ -22,33 +22,40 @@ from absl import flags
 
 import keras_rms
 from benchmarks import common
-from pipelines.system import progress
+from pipelines.system import command_help, progress
 
+command_help.section("What to measure")
 _TABLES = flags.DEFINE_multi_enum(
-    "table", ["layer", "network"], ["layer", "network"], "What to measure: one layer, a network."
+    "table", ["layer", "network"], ["layer", "network"], "Measure one layer, or a whole network."
 )
 _MODES = flags.DEFINE_multi_enum(
-    "mode", None, ["graph", "xla"], "TensorFlow's modes to measure; by default both."
+    "mode", None, ["graph", "xla"], "Measure this mode of TensorFlow. By default both."
 )
 _FILTERS = flags.DEFINE_multi_enum(
     "filter",
     ["mean", "gaussian"],
     ["mean", "gaussian"],
-    "Filters to measure.",
+    "Measure RMS with this filter.",
 )
 _WAYS = flags.DEFINE_multi_enum(
     "way",
     ["plain", "torch"],
     ["plain", "torch", "none"],
-    "What to measure beside floor and RMS. For plain, XLA compiles minutes a row on a CPU.",
+    "Measure this way beside the floor and RMS. For plain, XLA compiles minutes a row on a CPU.",
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 6.0, "Time for one way in one row; at least two repetitions are made."
+    "seconds",
+    6.0,
+    "Spend this many seconds on one way in one row, and at least two repetitions.",
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Clips in a training step of the network.")
-_CROP_SIZE = flags.DEFINE_integer("crop_size", 112, "Height and width of the network's clips.")
+
+command_help.section("The network's table")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Train the network on this many clips a step.")
+_CROP_SIZE = flags.DEFINE_integer(
+    "crop_size", 112, "Train the network on clips of this height and width, in pixels."
+)
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "mixed_bfloat16"], "Precision of the network's table."
+    "dtype", "float32", ["float32", "mixed_bfloat16"], "Compute the network in this precision."
 )
 
 SHAPES = {  # batch 8, what enters the RMS layers of res4 and res5

@@ -17,24 +17,28 @@ from absl import flags
 import keras_rms.models
 from benchmarks import common
 from keras_rms.models.macs import multiply_accumulates
+from pipelines.system import command_help
 
+command_help.section("What to measure")
 _NETWORKS = flags.DEFINE_list(
-    "networks", keras_rms.models.list(), "Networks to list; by default all there are."
+    "networks", keras_rms.models.list(), "Count and measure these networks."
 )
-_MEASURE = flags.DEFINE_bool("measure", True, "Whether to measure the speed, not only to count.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Clips in a measured step.", 1)
+_MEASURE = flags.DEFINE_bool("measure", True, "Measure the speed too, besides counting.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Measure steps of this many clips.", 1)
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size",
     112,
-    "Height and width of the measured clips, but no more than the network's usual ones. The number "
-    "of frames is the network's usual one.",
+    "Measure clips of this height and width, in pixels, but no more than the network's usual ones. "
+    "The number of frames is the network's usual one.",
     1,
 )
 _RMS = flags.DEFINE_enum(
-    "rms", "mean", ["none", "mean", "gaussian"], "RMS in the measured networks."
+    "rms", "mean", ["none", "mean", "gaussian"], "Measure networks with RMS by this filter."
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 4.0, "Time for one network and pass; at least two repetitions are made."
+    "seconds",
+    4.0,
+    "Spend this many seconds on one network and pass, and at least two repetitions.",
 )
 
 

@@ -191,11 +191,3 @@ def assert_one_paragraph(result, named):
     message = result.stderr[re.search(r"^error:", result.stderr, re.MULTILINE).start() :]
     assert named in re.sub(r"\s+", " ", message), message
     assert "\n\n" not in message.strip()
-
-
-@pytest.mark.parametrize(
-    "script", ["scripts/evaluate.py", "scripts/predict.py", "scripts/train.py"]
-)
-def test_help_shows_an_example(script):
-    result = command(script, "--help", status=1)  # absl's exit status for --help
-    assert f"python {script}" in result.stdout + result.stderr

@@ -1,21 +1,148 @@
-"""The README's Python runs as it stands there."""
+"""What the documents say is true: code runs, flags exist, links lead somewhere."""
 
 import re
+import subprocess
 
+import all_commands
+import command_runner
 import pytest
 from paths import ROOT
 
-README = ROOT / "README.md"
+DOCUMENTS = sorted(
+    path
+    for folder in ("", "keras_rms", "pipelines", "scripts", ".github")
+    for path in ((ROOT / folder).rglob("*.md") if folder else ROOT.glob("*.md"))
+)
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+# Of other programs: Apache Beam's and pip's.
+FOREIGN_FLAGS = {"direct_num_workers", "direct_running_mode", "index-url"}
+
+# A shell that runs nothing: it writes the words of each command into a file, with a line of its own
+# for its end. Loops, variables and functions are the shell's own.
+RECORDER = """
+PATH=/nowhere
+command_not_found_handle() { printf '%s\\n' "$@" '' >>"$RECORD"; }
+source() { command_not_found_handle source "$@"; }
+"""
+
+of_each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
+
+
+def blocks(path, *languages):
+    found = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for language, text in found if language in languages]
+
+
+def prose(path):
+    """The text without blocks of code."""
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(text, folder):
+    """The words of each command of a piece of shell, as the shell would start it."""
+    record = folder / "commands"
+    record.write_text("")
+    (folder / "block").write_text(RECORDER + text)
+    environment = {"RECORD": str(record), "HOME": "/home/somebody"}
+    shell = ["/usr/bin/env", "bash", "--norc", str(folder / "block")]
+    result = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True)
+    complaints = [line for line in result.stderr.splitlines() if ": .venv/bin/pip: " not in line]
+    assert not complaints
+    return [lines.splitlines() for lines in record.read_text().split("\n\n") if lines]
+
+
+def test_the_documents_are_these():
+    assert {"README.md", "keras_rms/README.md", "pipelines/README.md", "scripts/README.md"} <= set(
+        NAMES
+    )
+    assert ".github/CONTRIBUTING.md" in NAMES
+
+
+def test_the_readme_is_a_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+@of_each_document
+def test_lines_are_short(path):
+    long = [line for line in path.read_text().splitlines() if len(line) > 120]
+    assert not [line for line in long if not re.fullmatch(r"\[[^\]]+\]: \S+", line)]
 
 
 @pytest.mark.slow
-def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert blocks
     names = {}
-    for block in blocks:
-        if "tensorflow_datasets" not in block:  # neither it nor its data sets are here
-            exec(compile(block, str(README), "exec"), names)
+    for path in DOCUMENTS:
+        for block in blocks(path, "python"):
+            if "tensorflow_datasets" in block:  # neither it nor its data sets are here
+                compile(block, str(path), "exec")
+            else:
+                exec(compile(block, str(path), "exec"), names)
     assert names["resnet"].count_params() == 25_636_712
     assert names["network"].output_shape == (None, 174)
+
+
+@of_each_document
+def test_commands_take_the_flags_that_they_are_given(path, tmp_path):
+    runs = []
+    for block in blocks(path, "bash", "shell"):
+        for program, *words in commands(block, tmp_path):
+            if program == "bash" and words[0].startswith("scripts/demo.sh"):
+                program, words = "python", ["scripts/demo.py", *words[1:]]
+            if program == "bash":
+                assert (ROOT / words[0]).is_file(), words
+            elif program == "python" and words[0] != "-c":
+                script, *rest = words
+                assert (script,) in all_commands.COMMANDS or script == "scripts/benchmark.py"
+                output = tmp_path / str(len(runs))
+                runs.append(command_runner.start(output, script, "--only_check_args", *rest))
+                runs[-1].status()
+            else:
+                known = {"pip", ".venv/bin/pip", "source", "python"}
+                assert program in known, program
+    assert not [run.stderr for run in runs if run.status()]
+
+
+@pytest.fixture(scope="module")
+def all_flags(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("help")
+    found = {"help"}
+    for number, command in enumerate(all_commands.COMMANDS):
+        run = command_runner.start(folder / str(number), *command, "--help")
+        assert run.status() == 0
+        listed = re.findall(r"^  --(\[no\])?(\w+)", run.stdout, re.MULTILINE)
+        found |= {name for _, name in listed} | {f"no{name}" for no, name in listed if no}
+    return found
+
+
+@of_each_document
+def test_flags_of_the_text_exist(path, all_flags):
+    named = set(re.findall(r"(?<![\w-])--(\w[\w-]*)", prose(path)))
+    assert named - all_flags <= FOREIGN_FLAGS
+
+
+def anchors(path):
+    """The names under which GitHub links to the headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading).strip().lower() for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@of_each_document
+def test_links_lead_somewhere(path):
+    text = prose(path)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    labels = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
+    used = set(re.findall(r"\]\[([^\]]+)\]", text)) | set(
+        re.findall(r"(?<!\])\[([^\]]+)\](?![\[(:])", text)
+    )
+    for target in targets:
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+    assert set(labels) <= used
+    assert all(url.startswith("https://") for url in labels.values())

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+from absl import flags
 
 from pipelines.system import command_line
 
@@ -79,3 +80,69 @@ def test_a_name_that_is_no_unicode_is_shown_with_escapes():
     result = run_main("raise ValueError('no video: a\\udcff.mp4')")
     assert result.returncode == command_line.FAILURE
     assert result.stderr == "error: no video: a\\udcff.mp4\n"
+
+
+@pytest.fixture
+def defined(monkeypatch):
+    values = flags.FlagValues()
+    flags.DEFINE_string("work_dir", None, "", values)
+    flags.DEFINE_integer("task_number", 0, "", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "", values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [
+        ("--work-dir=a-b", "--work_dir=a-b"),
+        ("--work_dir=a-b", "--work_dir=a-b"),
+        ("-work-dir=a", "--work_dir=a"),
+        ("--work-dir a-b c-d", "--work_dir a-b c-d"),
+        ("--work-dir --dry-run --dry-run", "--work_dir --dry-run --dry_run"),
+        ("--work-dir=--dry-run x=y-z", "--work_dir=--dry-run x=y-z"),
+        ("--dry-run my-video.mp4", "--dry_run my-video.mp4"),
+        ("--no-dry-run --nodry-run", "--nodry_run --nodry_run"),
+        ("--task-number -3-4", "--task_number -3-4"),
+        ("--un-known=a-b --no-work-dir", "--un-known=a-b --no-work-dir"),
+        ("--dry-run -- --dry-run --other-flag", "--dry_run -- --dry-run --other-flag"),
+        ("- --work-dir", "- --work_dir"),
+    ],
+)
+def test_names_of_flags_may_have_hyphens_and_values_stay(given, meant, defined):
+    assert command_line.with_underscores(given.split()) == meant.split()
+
+
+def test_a_file_of_flags_may_have_hyphens_too(tmp_path):
+    (tmp_path / "my-flags.txt").write_text("# a comment\n--trace-back\n")
+    result = run_main("return 7", "--flagfile", str(tmp_path / "my-flags.txt"))
+    assert result.returncode == 1 and "trace-back" in result.stderr
+    (tmp_path / "my-flags.txt").write_text("# a comment\n--no-traceback\n")
+    assert run_main("return 7", f"--flagfile={tmp_path}/my-flags.txt").returncode == 7
+
+
+@pytest.mark.parametrize(
+    "words, error",
+    [
+        (["--traceback=maybe"], "error: flag --traceback=maybe: "),
+        (["--tracebakc"], "error: Unknown command line flag 'tracebakc'. Did you mean: traceback"),
+        (["--notraceback=3"], "error: --notraceback=3 does not take an argument. See --help."),
+        (["--flagfile=/no/such"], "error: "),
+    ],
+)
+def test_wrong_flags_are_named_in_a_paragraph(words, error):
+    result = run_main("return 0", *words)
+    assert result.returncode == command_line.FAILURE
+    assert result.stderr.startswith(error) and "Traceback" not in result.stderr
+    assert " ".join(result.stderr.split()).endswith("See --help.")
+
+
+def test_a_missing_flag_is_named():
+    program = """
+        from absl import flags
+        from pipelines.system import command_line
+        flags.DEFINE_string("data", None, "The data.", required=True)
+        command_line.run(lambda arguments: 0)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (1, "error: --data is missing. See --help.\n")
