@@ -5,23 +5,24 @@ when it dies. Answers come back as JSON and raw bytes, never as pickled objects,
 process that sends them has just read a file from anywhere.
 """
 
-import contextlib
-import faulthandler
 import json
 import os
 import selectors
 import signal
-import struct
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, BinaryIO
 
-from pipelines.frames import any_file, video_file
+from pipelines.frames import reader_process, video_file
 
 DEFAULT_TIMEOUT = 300.0
-_MEMORY_LIMIT = 8 << 30  # bytes of address space
-_LENGTH = struct.Struct("<Q")
+_LAST_LINES, _LINE = 20, 500  # what is kept of what a process prints: a traceback
+
+
+class ReaderError(OSError):
+    """The process that reads videos cannot start, so that every video would fail."""
 
 
 class IsolatedReader:
@@ -43,6 +44,8 @@ class IsolatedReader:
             raise ValueError(f"`timeout` must be above 0 seconds. Received: timeout={timeout}")
         self._timeout = timeout
         self._process: subprocess.Popen | None = None
+        self._is_ready = False
+        self._messages: BinaryIO | None = None
 
     def __enter__(self):
         return self
@@ -60,14 +63,22 @@ class IsolatedReader:
 
         Raises:
             video_file.VideoError: the video cannot be converted, took longer than the timeout, or
-                made the process crash.
+                made the process crash; then with the last lines that the process printed.
+            ReaderError: the process died before it could take the video.
         """
         if self._process is None:
-            self._process = _start()
+            self._start()
         deadline = time.monotonic() + self._timeout
         request = {"path": path, "settings": settings, "timeout": self._timeout}
         try:
-            _send(self._process.stdin, json.dumps(request).encode())
+            if self._is_ready:
+                # The process writes at the same position: what it said of earlier videos goes.
+                self._messages.seek(0)
+                self._messages.truncate()
+            reader_process.send(self._process.stdin, json.dumps(request).encode())
+            if not self._is_ready:
+                _receive(self._process.stdout, deadline)
+                self._is_ready = True
             answer = json.loads(_receive(self._process.stdout, deadline))
             if "cause" in answer:
                 raise video_file.VideoError(path, answer["cause"], answer["lasting"])
@@ -78,7 +89,7 @@ class IsolatedReader:
                 path, f"given up: decoding took more than {self._timeout:g} s", lasting=False
             ) from error
         except (EOFError, BrokenPipeError) as error:
-            raise video_file.VideoError(path, self._cause_of_death(), lasting=False) from error
+            raise self._error_of_death(path) from error
         frames = [images[number] for number in answer["order"]]
         return video_file.EncodedFrames(frames, answer["height"], answer["width"], answer["fps"])
 
@@ -88,37 +99,54 @@ class IsolatedReader:
             self._process.kill()
             self._process.communicate()
             self._process = None
+            self._messages.close()
 
-    def _cause_of_death(self) -> str:
+    def _start(self) -> None:
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        # In the place of the current folder, whose files may be called av.py.
+        program = f"import sys; sys.path[0] = {root!r}; from pipelines.frames import reader_process"
+        self._is_ready = False
+        self._messages = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"{program}; reader_process.serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._messages,  # not a pipe, which would fill up: nobody reads until the end
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
+        )
+
+    def _error_of_death(self, path: str) -> Exception:
         status = self._process.wait()
+        ending = f"end with status {status}" if status >= 0 else f"crash ({_name(-status)})"
+        said = _last_words(self._messages)
         self.close()
-        if status < 0:
-            return f"made the decoder crash ({signal.Signals(-status).name})"
-        return f"made the decoder end with status {status}"
+        if self._is_ready:
+            return video_file.VideoError(path, f"made the decoder {ending}{said}", lasting=False)
+        return ReaderError(
+            f"The process that reads videos cannot start, so that none can be read. Its imports "
+            f"made it {ending}{said or '.'}\nCheck the installation of PyAV by "
+            f"`{sys.executable} -c 'import av'`, then run the same command again."
+        )
 
 
-def _start() -> subprocess.Popen:
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    # In the place of the current folder, whose files may be called av.py.
-    program = (
-        f"import sys; sys.path[0] = {root!r}; from pipelines.frames import isolated_reader as it"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", f"{program}; it.serve()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
-    )
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
-def _send(pipe: BinaryIO, message: bytes) -> None:
-    pipe.write(_LENGTH.pack(len(message)) + message)
+def _last_words(messages: BinaryIO) -> str:
+    """The last lines that a process printed, behind a colon; nothing if there are none."""
+    size = messages.seek(0, os.SEEK_END)
+    messages.seek(max(0, size - (1 << 16)))
+    lines = messages.read().decode(errors="replace").rstrip().splitlines()[-_LAST_LINES:]
+    return "".join([":", *(f"\n  {line[:_LINE]}" for line in lines)]) if lines else ""
 
 
 def _receive(pipe: BinaryIO, deadline: float) -> bytes:
-    (length,) = _LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))
+    (length,) = reader_process.LENGTH.unpack(_read(pipe, reader_process.LENGTH.size, deadline))
     return _read(pipe, length, deadline)
 
 
@@ -134,60 +162,3 @@ def _read(pipe: BinaryIO, length: int, deadline: float) -> bytes:
                 raise EOFError
             content += part
     return bytes(content)
-
-
-def serve() -> None:
-    """The other process: answers requests until its input is closed."""
-    _limit_memory()
-    _offer_to_die_first()
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    while header := requests.read(_LENGTH.size):
-        request = json.loads(requests.read(*_LENGTH.unpack(header)))
-        # The parent ends a process that hangs; this does if the parent is gone by then.
-        faulthandler.dump_traceback_later(request["timeout"] + 5, exit=True)
-        _answer(answers, request["path"], request["settings"])
-        answers.flush()
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = _MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(hard, _MEMORY_LIMIT)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    except (ImportError, ValueError, OSError):
-        pass  # a platform without limits
-
-
-def _offer_to_die_first() -> None:
-    """Where memory runs out, Linux shall end this process and not one that holds results."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-
-
-def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:
-    try:
-        clip = any_file.read_frames(path, **settings)
-    except video_file.VideoError as error:
-        _send(pipe, json.dumps({"cause": error.cause, "lasting": error.lasting}).encode())
-        return
-    except MemoryError:
-        cause = f"needs more than {_MEMORY_LIMIT >> 30} GiB"
-        _send(pipe, json.dumps({"cause": cause, "lasting": False}).encode())
-        return
-    # Repeated frames are one object: they go through the pipe once.
-    places: dict[int, int] = {}
-    order = [places.setdefault(id(frame), len(places)) for frame in clip.frames]
-    images = {id(frame): frame for frame in clip.frames}
-    header = {
-        "images": len(places),
-        "order": order,
-        "height": clip.height,
-        "width": clip.width,
-        "fps": clip.fps,
-    }
-    _send(pipe, json.dumps(header).encode())
-    for place in places:
-        _send(pipe, images[place])

@@ -7,8 +7,9 @@ import time
 
 import pytest
 import video_files
+from paths import ROOT
 
-from pipelines.frames.isolated_reader import IsolatedReader
+from pipelines.frames.isolated_reader import IsolatedReader, ReaderError
 from pipelines.frames.video_file import VideoError, read_frames
 
 
@@ -69,7 +70,7 @@ def test_a_video_that_takes_too_long_costs_itself_only(tmp_path):
 def test_files_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text("raise ImportError('this is another av')")
     (tmp_path / "pipelines" / "frames").mkdir(parents=True)
-    for name in ("__init__", "frames/__init__", "frames/video_file", "frames/isolated_reader"):
+    for name in ("__init__", "frames/__init__", "frames/video_file", "frames/reader_process"):
         (tmp_path / "pipelines" / f"{name}.py").touch()
     path = video_files.write_numbered(tmp_path / "a.mp4", 3)
     monkeypatch.chdir(tmp_path)
@@ -90,8 +91,63 @@ def test_a_video_that_crashes_the_decoder_costs_itself_only(tmp_path, name):
             os.kill(process, signal.SIGCONT)
 
         threading.Timer(0.3, crash).start()
-        with pytest.raises(VideoError, match=rf"made the decoder crash \({name}\)"):
+        said = "$" if name == "SIGKILL" else r":\n.*Fatal Python error"
+        with pytest.raises(VideoError, match=rf"made the decoder crash \({name}\){said}"):
             reader.read_frames(path)
+        assert len(reader.read_frames(path).frames) == 3
+
+
+def at_start(folder, monkeypatch, file, text):
+    """Has each new process of Python run `text` when it imports `file`."""
+    folder.mkdir()
+    (folder / file).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+BAD_READER = """
+import ctypes, sys
+sys.path.append({root!r})
+from pipelines.frames import any_file
+def read_frames(path, **settings):
+    if path == "quiet":
+        print("earlier words", file=sys.stderr, flush=True)
+        raise any_file.video_file.VideoError(path, "is nothing")
+    print("an old line\\n" * 50 + "of this video" + "x" * 5000, file=sys.stderr, flush=True)
+    ctypes.string_at(0) if path == "crash" else {{}}["colour of " + path]
+any_file.read_frames = read_frames
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "ending", "word"),
+    [
+        ("crash", r"crash \(SIGSEGV\)", "string_at"),
+        ("error", "end with status 1", "KeyError: 'colour of error'"),
+    ],
+)
+def test_what_a_dying_process_says_is_in_the_error(tmp_path, monkeypatch, path, ending, word):
+    at_start(tmp_path / "site", monkeypatch, "sitecustomize.py", BAD_READER.format(root=str(ROOT)))
+    with IsolatedReader() as reader:
+        for _ in range(2):
+            with pytest.raises(VideoError, match="is nothing"):
+                reader.read_frames("quiet")
+        with pytest.raises(VideoError, match=rf"^{path}: made the decoder {ending}:\n") as error:
+            reader.read_frames(path)
+        assert word in error.value.cause and "of this video" in error.value.cause
+        assert "in read_frames" in error.value.cause  # where it was
+        assert "earlier words" not in error.value.cause and not error.value.lasting
+        assert len(error.value.cause.splitlines()) == 21 and len(error.value.cause) < 3000
+
+
+def test_a_process_that_cannot_start_ends_all(tmp_path, monkeypatch):
+    at_start(tmp_path / "site", monkeypatch, "av.py", "raise ImportError('no libavcodec.so here')")
+    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
+    with IsolatedReader() as reader:
+        with pytest.raises(ReaderError, match=r"end with status 1:\n") as error:
+            reader.read_frames(path)
+        assert "ImportError: no libavcodec.so here" in str(error.value)
+        assert f"`{sys.executable} -c 'import av'`" in str(error.value)
+        monkeypatch.delenv("PYTHONPATH")
         assert len(reader.read_frames(path).frames) == 3
 
 
@@ -116,9 +172,9 @@ def test_a_hanging_process_ends_itself_when_its_parent_is_gone(tmp_path):
     # The watchdog is a thread of the interpreter's own and needs no Python to run.
     program = (
         "import faulthandler, time\n"
-        "from pipelines.frames import isolated_reader, video_file\n"
+        "from pipelines.frames import reader_process, video_file\n"
         "video_file.read_frames = lambda *_, **__: time.sleep(600)\n"
-        "isolated_reader.serve()\n"
+        "reader_process.serve()\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", program],
