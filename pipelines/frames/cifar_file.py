@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from pipelines.frames import image_file, video_file
+from pipelines.frames import encoded_frames, image_file
 
 SIDE = 32
 _VALUES = 3 * SIDE * SIDE
@@ -78,7 +78,7 @@ def read_frames(
     short_side: int | None = None,
     quality: int = 1,
     upscale: bool = True,
-) -> video_file.EncodedFrames:
+) -> encoded_frames.EncodedFrames:
     """Encodes one image of a file as a video of one frame.
 
     Args:
@@ -92,14 +92,14 @@ def read_frames(
     try:
         pixels = _pixels(path)
     except ValueError as error:
-        raise video_file.VideoError(path, str(error)) from error
+        raise encoded_frames.VideoError(path, str(error)) from error
     values = pixels[number * _VALUES : (number + 1) * _VALUES]
     if number < 0 or len(values) < _VALUES:
-        raise video_file.VideoError(path, f"has no image {number}")
+        raise encoded_frames.VideoError(path, f"has no image {number}")
     area = SIDE * SIDE
     planes = [values[start : start + area] for start in range(0, _VALUES, area)]
     channels = [Image.frombytes("L", (SIDE, SIDE), plane) for plane in planes]
-    size = video_file.scaled_size(SIDE, SIDE, short_side, upscale)
+    size = encoded_frames.scaled_size(SIDE, SIDE, short_side, upscale)
     return image_file.encode_pixels(Image.merge("RGB", channels), size, quality, fps)
 
 

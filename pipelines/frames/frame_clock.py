@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+_LONG = 2  # seconds; a frame that is shown longer is worth a look
+
 
 class TimedFrame(NamedTuple):
     """A decoded frame and the time from the beginning of the video during which it is shown."""
@@ -20,17 +22,21 @@ class Timestamps:
     AVI files know no times of display; for B frames libav makes them up in the wrong order. In
     other files they are right, unless they go back oftener than the decoding times do, which is
     the rule of libav's programs.
+
+    Attributes:
+        step: ticks from one frame to the next, where the frames themselves do not say it.
     """
 
     def __init__(self, container_format: str):
         self._decoding_only = container_format == "avi"
         self._faults = {"pts": 0, "dts": 0}
         self._last: dict[str, int] = {}
+        self.step: int | None = None
 
     def of(self, frame: Any) -> int | None:
         """The time of a frame with the attributes `pts` and `dts`, in the units of both."""
         if self._decoding_only:
-            return frame.dts
+            return self._decoded_at(frame.dts)
         times = {"pts": frame.pts, "dts": frame.dts}
         for name, time in times.items():
             if time is not None:
@@ -38,6 +44,16 @@ class Timestamps:
                 self._last[name] = time
         ordered = self._faults["pts"] <= self._faults["dts"] or frame.dts is None
         return frame.pts if ordered and frame.pts is not None else frame.dts
+
+    def _decoded_at(self, time: int | None) -> int | None:
+        last = self._last.get("dts")
+        if time is None and last is not None:  # what a decoder holds back until the end
+            time = last + (self.step or 1)
+        elif last is not None and time > last:
+            self.step = time - last
+        if time is not None:
+            self._last["dts"] = time
+        return time
 
 
 class FrameClock:
@@ -73,7 +89,10 @@ class FrameClock:
         self._term = int(term * self._denominator)
         length = None if end is None else (_decimal(end) - begin) * rate
         self._slots = None if length is None else max(1, math.floor(length + Fraction(1, 2)))
+        self._rate = rate
         self._covered = 0
+        self._fills = 0
+        self._longest = (0, 0)  # slots, and the first of them
 
     @property
     def covered(self) -> Fraction:
@@ -88,6 +107,7 @@ class FrameClock:
             self._covered = timed.finish
             copies = self._until(timed.begin) - filled
             if held is not None and copies > 0:
+                self._watch(copies, filled)
                 yield held.frame, copies
                 filled += copies
             held = timed
@@ -98,7 +118,22 @@ class FrameClock:
         # A clip shorter than half a slot still has one frame.
         copies = max(self._until(held.finish) - filled, 0 if filled else 1)
         if copies:
+            self._watch(copies, filled)
             yield held.frame, copies
+
+    def notes(self) -> list[str]:
+        """A sentence about gaps between frames that were filled, so that a person can look."""
+        if not self._fills:
+            return []
+        slots, first = self._longest
+        seconds, begin = (float(count / self._rate) for count in (slots, first))
+        others = f", the longest of {self._fills} such gaps" if self._fills > 1 else ""
+        return [f"one frame is shown for {seconds:.2f} s from {begin:.2f} s on{others}"]
+
+    def _watch(self, slots: int, first: int) -> None:
+        if slots > _LONG * self._rate:
+            self._fills += 1
+            self._longest = max(self._longest, (slots, first), key=lambda gap: gap[0])
 
     def _until(self, time: int) -> int:
         slot = (time * self._factor + self._term) // self._denominator

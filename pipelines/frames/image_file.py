@@ -8,7 +8,7 @@ import io
 
 from PIL import Image
 
-from pipelines.frames import video_file
+from pipelines.frames import encoded_frames
 from pipelines.system import limits
 
 _JPEG_MODES = ("L", "RGB")  # as TensorFlow reads them; it does not read CMYK
@@ -21,7 +21,7 @@ def read_frames(
     short_side: int | None = None,
     quality: int = 1,
     upscale: bool = True,
-) -> video_file.EncodedFrames:
+) -> encoded_frames.EncodedFrames:
     """Encodes a JPEG or PNG file as a video of one frame.
 
     A JPEG that is not scaled stays as it is, byte for byte, unless it is CMYK. Orientation in Exif
@@ -45,7 +45,7 @@ def read_frames(
         VideoError: the file cannot be read or is damaged.
         ValueError: an argument is out of its range.
     """
-    video_file.check_settings(fps, short_side, quality)
+    encoded_frames.check_settings(fps, short_side, quality)
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -62,20 +62,22 @@ def read_frames(
             if image.mode[0] in "IF":
                 raise ValueError("it has more than 8 bits a channel")
             image.load()
-            size = video_file.scaled_size(*image.size, short_side, upscale)
+            size = encoded_frames.scaled_size(*image.size, short_side, upscale)
             if image.format != "PNG" and image.mode in _JPEG_MODES and image.size == size:
-                return video_file.EncodedFrames([content], image.height, image.width, float(fps))
+                return encoded_frames.EncodedFrames(
+                    [content], image.height, image.width, float(fps)
+                )
             image = image.convert("RGB")
     except MemoryError:
         raise
     except Exception as error:  # what damage raises depends on where in the file it is
-        raise video_file.VideoError(path, f"damaged or not an image: {error}") from error
+        raise encoded_frames.VideoError(path, f"damaged or not an image: {error}") from error
     return encode_pixels(image, size, quality, fps)
 
 
 def encode_pixels(
     image: Image.Image, size: tuple[int, int], quality: int, fps: float
-) -> video_file.EncodedFrames:
+) -> encoded_frames.EncodedFrames:
     """Encodes an RGB image at a size (width, height) as a video of one frame.
 
     Colours keep their full resolution. At `quality` 1 a value is off by one grey level at most: the
@@ -100,4 +102,4 @@ def encode_pixels(
         subsampling="4:4:4",
         keep_rgb=quality == 1,
     )
-    return video_file.EncodedFrames([buffer.getvalue()], image.height, image.width, float(fps))
+    return encoded_frames.EncodedFrames([buffer.getvalue()], image.height, image.width, float(fps))

@@ -38,7 +38,7 @@ def decoded(frame):
 def test_a_jpeg_that_keeps_its_size_keeps_every_byte(tmp_path, mode, options):
     path = saved(tmp_path / "x.JPEG", coded(), mode, **options)
     clip = any_file.read_frames(path, fps=25, short_side=None, quality=4, upscale=True)
-    assert clip == ([open(path, "rb").read()], 30, 41, 25.0)
+    assert clip == ([open(path, "rb").read()], 30, 41, 25.0, ())
     image = decoded(clip.frames[0])
     assert image.shape == (30, 41, 3)
     if mode == "L":  # gray in all three channels

@@ -13,7 +13,8 @@ import video_files
 from paths import SHARED
 from video_files import decode, numbers, write_numbered, write_video
 
-from pipelines.frames.video_file import VideoError, check_settings, read_frames, scaled_size
+from pipelines.frames.encoded_frames import VideoError, check_settings, scaled_size
+from pipelines.frames.video_file import read_frames
 
 VIDEOS = str(SHARED / "videos")
 

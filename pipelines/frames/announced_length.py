@@ -1,0 +1,103 @@
+"""Whether a file holds all that it announces, by what it says of its video itself."""
+
+import re
+from fractions import Fraction
+
+import av
+
+from pipelines.frames.encoded_frames import VideoError
+from pipelines.frames.video_source import VideoSource
+
+_COUNTED = "mov"  # whose tables have a line for each frame
+_SHORTEST = 1  # seconds; and a tenth of the length
+
+
+class AnnouncedLength:
+    """Compares the length that a file announces with what is read from its beginning to its end.
+
+    A container's whole length is that of its longest stream. It is compared with the end of the
+    last one.
+
+    Args:
+        source: the file.
+    """
+
+    def __init__(self, source: VideoSource):
+        self._source = source
+        self._stream = source.stream
+        self._packets = 0
+        self._first: Fraction | None = None
+        self._last = Fraction(0)
+        self._last_of_all = Fraction(0)
+        self._announced, self._of_all = self._length()
+
+    @property
+    def needs_all_streams(self) -> bool:
+        """Whether `saw` wants the packets of all streams."""
+        return self._of_all
+
+    def saw(self, packet: av.Packet) -> None:
+        """Takes notice of a packet, of the video or of another stream."""
+        is_video = packet.stream_index == self._stream.index
+        self._packets += is_video
+        if packet.pts is None:
+            return
+        begin = packet.pts * packet.time_base
+        self._first = begin if self._first is None else min(begin, self._first)
+        end = begin + (packet.duration or 0) * packet.time_base
+        self._last_of_all = max(self._last_of_all, end)
+        if is_video:
+            self._last = max(self._last, end)
+
+    def missing(self, seen: Fraction) -> float:
+        """Seconds that are missing at the end, if it is little.
+
+        Args:
+            seen: seconds that the frames last.
+
+        Raises:
+            VideoError: more than a second and a tenth of the length is missing.
+        """
+        covered = self._covered(seen)
+        if self._announced - covered > max(Fraction(_SHORTEST), self._announced / 10):
+            raise VideoError(
+                self._source.path,
+                f"cut short: its header announces {float(self._announced):.2f} s, its frames cover "
+                f"{float(covered):.2f} s",
+            )
+        frame = self._source.usual_ticks * self._stream.time_base
+        missing = self._announced - covered
+        return float(missing) if missing > frame / 2 else 0.0
+
+    def notes(self) -> list[str]:
+        """A sentence about frames of which the header speaks and that are not there."""
+        if not self._is_counted or self._packets >= self._stream.frames:
+            return []
+        return [f"its header announces {self._stream.frames} frames, it holds {self._packets}"]
+
+    def _covered(self, seen: Fraction) -> Fraction:
+        if self._is_counted and self._stream.frames:
+            share = Fraction(min(self._packets, self._stream.frames), self._stream.frames)
+            return self._announced * share
+        last = self._last_of_all if self._of_all else self._last
+        # Some writers mean the time of the end, some the length.
+        return max(seen, last, last - (self._first or 0))
+
+    @property
+    def _is_counted(self) -> bool:
+        return self._source.format.startswith(_COUNTED)
+
+    def _length(self) -> tuple[Fraction, bool]:
+        """Seconds that are announced, 0 if none are, and whether they are those of all streams."""
+        source, stream = self._source, self._stream
+        if source.clock_may_jump or not source.has_times:
+            return Fraction(0), False  # libav guesses it
+        own = (stream.duration or 0) * stream.time_base
+        if self._is_counted or source.format == "avi":
+            return own, False
+        whole = Fraction(source.container.duration or 0, av.time_base)
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+        if source.format.startswith("matroska") and tag:
+            hours, minutes, seconds = map(Fraction, tag.groups())
+            return 3600 * hours + 60 * minutes + seconds, False
+        return max(own, whole), True

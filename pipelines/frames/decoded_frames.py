@@ -1,0 +1,155 @@
+"""The decoded frames of a video in order of display, from its beginning or from about a time on."""
+
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from pipelines.frames import announced_length, damage, frame_clock
+from pipelines.frames.encoded_frames import VideoError
+from pipelines.frames.frame_clock import TimedFrame
+from pipelines.frames.video_source import VideoSource
+
+
+def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> Iterator[TimedFrame]:
+    """The frames from a key frame before `start` on; their times count from the first frame.
+
+    Args:
+        source: the file, opened and not yet read.
+        start: seconds; `None` or 0 for all frames, of which it is then checked that none is cut
+            off at the end.
+        heard: what libav says while it reads.
+
+    Raises:
+        VideoError: frames are damaged, or the file is cut short.
+    """
+    length = None if start else announced_length.AnnouncedLength(source)
+    frames = _timed(source, _packets(source, length), heard, length)
+    first = next(frames, None)
+    if first is None:
+        return
+    zero, finish = first.begin, 0
+    frames = itertools.chain([first], frames)
+    if start:
+        frames = _from_before(source, zero, int(Fraction(start) / source.stream.time_base), heard)
+    for frame, begin, end in frames:
+        finish = max(finish, end - zero)
+        yield TimedFrame(frame, begin - zero, end - zero)
+    if length is not None:
+        heard.check_end(source, length.missing(finish * source.stream.time_base))
+        heard.notes.extend(length.notes())
+
+
+def _packets(
+    source: VideoSource, length: announced_length.AnnouncedLength | None = None
+) -> Iterator[av.Packet]:
+    return source.packets(others=length is not None and length.needs_all_streams)
+
+
+def _from_before(
+    source: VideoSource, zero: int, wanted: int, heard: damage.Heard
+) -> Iterator[TimedFrame]:
+    # Key frames are found by decoding time, which runs ahead of display time: hence the margin.
+    early = zero + wanted - int(1 / source.stream.time_base)
+    packets = _since_key_frame(source, early) if early > zero else None
+    if packets is not None:
+        frames = _timed(source, packets, heard)
+        landed = next(frames, None)
+        if landed is not None and zero <= landed.begin <= zero + wanted:
+            yield landed
+            yield from frames
+            return
+    # The index is missing or wrong, or the decoder cannot begin there.
+    source.reopen()
+    yield from _timed(source, _packets(source), heard)
+
+
+def _since_key_frame(source: VideoSource, time: int) -> Iterator[av.Packet] | None:
+    """The packets from the last key frame before a time on; None if it cannot be found."""
+    if source.can_seek:
+        return _packets(source) if source.seek(time) else None
+    if not source.has_times:
+        return None
+    source.reopen()
+    return _after_skipping(_packets(source), time)
+
+
+def _after_skipping(packets: Iterator[av.Packet], time: int) -> Iterator[av.Packet]:
+    held = []
+    for packet in packets:
+        at = packet.pts if packet.dts is None else packet.dts
+        if packet.is_keyframe and at is not None and at <= time:
+            held.clear()
+        held.append(packet)
+        if at is not None and at > time:
+            break
+    yield from held
+    yield from packets
+
+
+def _timed(
+    source: VideoSource,
+    packets: Iterator[av.Packet],
+    heard: damage.Heard,
+    length: announced_length.AnnouncedLength | None = None,
+) -> Iterator[TimedFrame]:
+    """Adds the times of display, in ticks of the stream's time base."""
+    reader = _Reader(source, packets, heard, length)
+    timestamps = frame_clock.Timestamps(source.format)
+    held: TimedFrame | None = None
+    for number, frame in enumerate(reader.frames()):
+        timestamp = timestamps.of(frame)
+        begin = (held.finish if held else 0) if timestamp is None else timestamp
+        zero = begin if held is None else zero
+        seconds = float((begin - zero) * source.stream.time_base)
+        heard.check_frames(source, number, seconds)
+        if frame.is_corrupt:
+            raise VideoError(source.path, f"damaged: a frame at {seconds:.2f} s misses data")
+        if held is not None:
+            yield held
+        length_of_frame = timestamps.step or frame.duration or source.usual_ticks
+        held = TimedFrame(frame, begin, begin + length_of_frame)
+    if held is not None:
+        heard.check_frames(source, number + 1, seconds)
+        yield held._replace(finish=max(held.finish, reader.repeated_until or held.finish))
+
+
+class _Reader:
+    """Decodes packets, and notices what libav lets pass.
+
+    Attributes:
+        repeated_until: until when the last frame is shown by the empty packets after it.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        packets: Iterator[av.Packet],
+        heard: damage.Heard,
+        length: announced_length.AnnouncedLength | None,
+    ):
+        self.repeated_until: int | None = None
+        self._source = source
+        self._packets = packets
+        self._heard = heard
+        self._length = length
+        self._corrupt = damage.CorruptPackets(source, heard)
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        stream = self._source.stream
+        for packet in self._packets:
+            self._heard.check_packet(self._source)
+            if self._length is not None:
+                self._length.saw(packet)
+            if packet.stream_index != stream.index:
+                continue
+            self._corrupt.check(packet)
+            # An empty packet shows the last frame again. Decoders take it for the end.
+            time = packet.dts if packet.pts is None else packet.pts
+            if packet.size:
+                self.repeated_until = None
+                yield from stream.codec_context.decode(packet)
+            elif time is not None:
+                self.repeated_until = time + (packet.duration or self._source.usual_ticks)
+        yield from stream.codec_context.decode(None)

@@ -1,0 +1,63 @@
+"""What the readers of all kinds of files take, give and raise."""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class VideoError(ValueError):
+    """A video cannot be converted; says which one and why.
+
+    Attributes:
+        path, cause: which one and why.
+        lasting: whether the file itself is the cause; not so if time, memory or a permission was
+            missing.
+    """
+
+    def __init__(self, path: str, cause: str, lasting: bool = True):
+        super().__init__(f"{path}: {cause}")
+        self.path = path
+        self.cause = cause
+        self.lasting = lasting
+
+    def __reduce__(self):
+        return VideoError, (self.path, self.cause, self.lasting)
+
+
+class EncodedFrames(NamedTuple):
+    """One clip as JPEG images.
+
+    Attributes:
+        frames: the images, one a frame; repeated frames are one object.
+        height, width: pixels of each.
+        fps: frames a second.
+        notes: sentences about what a person should look at, such as a gap that was filled.
+    """
+
+    frames: list[bytes]
+    height: int
+    width: int
+    fps: float
+    notes: tuple[str, ...] = ()
+
+
+def check_settings(fps: float, short_side: int | None, quality: int) -> None:
+    """Raises ValueError for a rate, size or quality that the readers do not take."""
+    if not 0 < fps <= 1000:
+        raise ValueError(f"`fps` must be above 0 and at most 1000. Received: fps={fps}")
+    if short_side is not None and not 1 <= short_side <= 8192:
+        raise ValueError(
+            f"`short_side` must be None or from 1 to 8192. Received: short_side={short_side}"
+        )
+    if not 1 <= quality <= 31:
+        raise ValueError(f"`quality` must be from 1 to 31. Received: quality={quality}")
+
+
+def scaled_size(
+    width: int, height: int, short_side: int | None, upscale: bool = True
+) -> tuple[int, int]:
+    """Width and height once the shorter side is `short_side`, the other to the nearest pixel."""
+    shortest = min(width, height)
+    if short_side is None or shortest == short_side or (shortest < short_side and not upscale):
+        return width, height
+    scale = Fraction(short_side, shortest)
+    return tuple(max(1, (side * scale + Fraction(1, 2)).__floor__()) for side in (width, height))
