@@ -1,12 +1,15 @@
 """Turn whatever file a dataset has into JPEG frames: a video, an image, a file of many images."""
 
 import os
+import re
 from typing import Any
 
-from pipelines.frames import video_file
+from pipelines.frames import image_stream, video_file
 
-_IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_CIFAR = (b"\x1f\x8b", b"\x80\x02}")  # a compressed archive, a pickled dictionary
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_IMAGE_NAMES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+_STREAM_NAMES = (".mjpeg", ".mjpg")
+_CIFAR = re.compile(rb"\x1f\x8b|\x80[\x02-\x05]")  # a compressed archive, a pickle
 
 
 def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
@@ -27,19 +30,26 @@ def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
         ValueError: an argument is out of its range.
     """
     beginning = _beginning(path)
-    # A stream of JPEGs is a video, and begins like an image.
-    is_stream = path.lower().endswith((".mjpeg", ".mjpg"))
-    if beginning.startswith(_IMAGES) and not is_stream:
+    if _is_image(path, beginning):
         from pipelines.frames import image_file  # not needed for videos, and slow to import
 
         settings = {name: settings[name] for name in settings if name not in ("start", "end")}
         return image_file.read_frames(path, **settings)
-    if beginning.startswith(_CIFAR) and settings.get("start") is not None:
+    if _CIFAR.match(beginning) and settings.get("start") is not None:
         from pipelines.frames import cifar_file
 
         settings = {name: settings[name] for name in settings if name != "end"}
         return cifar_file.read_frames(path, int(settings.pop("start")), **settings)
     return video_file.read_frames(path, **settings)
+
+
+def _is_image(path: str, beginning: bytes) -> bool:
+    if not beginning.startswith((_JPEG, _PNG)):
+        return False
+    name = path.lower()
+    # Cameras write streams of images, and some under the names of videos.
+    is_stream = name.endswith(_STREAM_NAMES)
+    return name.endswith(_IMAGE_NAMES) or not (is_stream or image_stream.has_several(path))
 
 
 def _beginning(path: str) -> bytes:

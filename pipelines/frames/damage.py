@@ -22,6 +22,7 @@ _BROKEN = re.compile(
     "Could not find ref|Error constructing the frame RPS|LZW decode failed|CRC mismatch"
 )
 _ABOUT_PICTURES = re.compile(r"^(?!.*(APP|ICC|[Ee][Xx][Ii][Ff]|comment|metadata))", re.DOTALL)
+_LOST_PIXELS = re.compile("overread|error (count|dc|y=)|bad vlc")
 _NO_END = "EOI missing"
 _MOST_CORRUPT_BEFORE_JOIN = 2  # packets
 _MOST_NOTES = 3
@@ -76,6 +77,15 @@ class Heard:
             raise VideoError(
                 source.path, f"damaged: libav says {self._broken!r} before {seconds:.2f} s"
             )
+
+    def check_jpeg(self) -> None:
+        """Raises ValueError if the decoder of one JPEG image missed pixels.
+
+        What else it says may be of what it does not know, such as CMYK.
+        """
+        for level, name, text in self._logs:
+            if name == "mjpeg" and level <= av.logging.ERROR and _LOST_PIXELS.search(text):
+                raise ValueError(f"libav says {text.strip()!r}")
 
     def summary(self) -> list[str]:
         """The notes, and what else libav called an error."""

@@ -98,10 +98,11 @@ def _timed(
     reader = _Reader(source, packets, heard, length)
     timestamps = frame_clock.Timestamps(source.format)
     held: TimedFrame | None = None
+    seconds, zero = 0.0, None
     for number, frame in enumerate(reader.frames()):
         timestamp = timestamps.of(frame)
         begin = (held.finish if held else 0) if timestamp is None else timestamp
-        zero = begin if held is None else zero
+        zero = begin if zero is None else zero
         seconds = float((begin - zero) * source.stream.time_base)
         heard.check_frames(source, number, seconds)
         if frame.is_corrupt:

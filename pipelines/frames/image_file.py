@@ -4,11 +4,14 @@ Images are read by Pillow and not by the decoder of videos: it reads the same JP
 training's input pipeline does, among them the gray and CMYK ones that ImageNet has.
 """
 
+import contextlib
 import io
 
+import av
+import av.error
 from PIL import Image
 
-from pipelines.frames import encoded_frames
+from pipelines.frames import damage, encoded_frames
 from pipelines.system import limits
 
 _JPEG_MODES = ("L", "RGB")  # as TensorFlow reads them; it does not read CMYK
@@ -62,6 +65,8 @@ def read_frames(
             if image.mode[0] in "IF":
                 raise ValueError("it has more than 8 bits a channel")
             image.load()
+            if image.format != "PNG":
+                _check_jpeg(content)
             size = encoded_frames.scaled_size(*image.size, short_side, upscale)
             if image.format != "PNG" and image.mode in _JPEG_MODES and image.size == size:
                 return encoded_frames.EncodedFrames(
@@ -73,6 +78,16 @@ def read_frames(
     except Exception as error:  # what damage raises depends on where in the file it is
         raise encoded_frames.VideoError(path, f"damaged or not an image: {error}") from error
     return encode_pixels(image, size, quality, fps)
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Raises ValueError for pixels that are lost, which Pillow shows as gray without a word."""
+    with damage.listening() as heard, contextlib.suppress(av.error.FFmpegError):
+        decoder = av.CodecContext.create("mjpeg", "r")
+        decoder.thread_count = 1
+        decoder.decode(av.Packet(content))
+        decoder.decode(None)
+    heard.check_jpeg()
 
 
 def encode_pixels(

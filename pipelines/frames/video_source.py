@@ -15,7 +15,7 @@ from pipelines.system import limits
 # purpose: such a text, named like a video, would make libav open any other file or address.
 _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,h264,hevc,av1,obu,ivf,m4v,ogg,rm,mxf,"
-    "dv,gif,yuv4mpegpipe,nut,swf,wtv,vob,3gp,mjpeg"
+    "dv,gif,yuv4mpegpipe,nut,swf,wtv,vob,3gp,mjpeg,png_pipe"
 )
 # Metadata may be in any encoding: PyAV 19 escapes what is no UTF-8, those before raise unless told.
 _TEXT_OPTIONS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
