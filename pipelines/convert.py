@@ -52,6 +52,7 @@ from pipelines.shards import split_index
 from pipelines.system import command_help, command_line
 
 _SHOWN_FAILURES = 20
+_SHOWN_NOTES = 5
 
 
 def _print_failures(failures: Sequence[dict[str, str]], manifest: str) -> None:
@@ -62,6 +63,16 @@ def _print_failures(failures: Sequence[dict[str, str]], manifest: str) -> None:
         print(
             f"... and {len(failures) - _SHOWN_FAILURES} more, all in {manifest}. Most frequent: "
             + "; ".join(f"{cause} ({count})" for cause, count in kinds.most_common(5)),
+            file=sys.stderr,
+        )
+
+
+def _print_notes(notes: Sequence[dict], manifest: str) -> None:
+    for note in notes[:_SHOWN_NOTES]:
+        print(f"look at: {note['path']}: {'; '.join(note['notes'])}", file=sys.stderr)
+    if len(notes) > _SHOWN_NOTES:
+        print(
+            f"... and {len(notes) - _SHOWN_NOTES} more to look at, all in {manifest}.",
             file=sys.stderr,
         )
 
@@ -140,6 +151,7 @@ def _describe(
 
 def _summarize(manifest: Mapping, path: str) -> None:
     _print_failures(manifest["failures"], path)
+    _print_notes(manifest["notes"], path)
     size = sum(shard["bytes"] for shard in manifest["shards"])
     print(
         f"{manifest['split']}: {manifest['num_videos']} videos of {manifest['num_classes']} "

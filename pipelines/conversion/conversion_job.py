@@ -69,7 +69,8 @@ def convert_splits(
         runner: where to convert.
 
     Returns:
-        The manifest of each split. Its `failures` lists the videos that are left out.
+        The manifest of each split. Its `failures` lists the videos that are left out, its `notes`
+        what a person should look at in others.
 
     Raises:
         ValueError: the dataset is not as its layout expects, a video is in two splits, or the
@@ -309,6 +310,7 @@ def _write_manifest(
         "num_listed": len(plan),
         "num_failures": len(failures),
         "failures": [dataclasses.asdict(failure) for failure in failures],
+        "notes": [dataclasses.asdict(note) for report in reports for note in report.notes],
         "settings": dataclasses.asdict(plan.settings),
     }
     rows = [report.rows for report in reports]

@@ -32,11 +32,26 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Note:
+    """What a person should look at in a video that was converted.
+
+    Attributes:
+        key, path: the clip's.
+        notes: sentences, such as one about a gap that was filled.
+    """
+
+    key: str
+    path: str
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class ShardReport:
-    """What a shard holds and what it lacks."""
+    """What a shard holds, what it lacks, and what is to be looked at."""
 
     rows: list[records.VideoRow]
     failures: list[Failure]
+    notes: list[Note]
 
     @property
     def is_lasting(self) -> bool:
@@ -63,19 +78,21 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         OSError: the shard cannot be written.
     """
     failures: list[Failure] = []
+    notes: list[Note] = []
     # A kill between the two writes below must not leave a shard beside another one's report.
     if tf.io.gfile.exists(report_path(task.path)):
         tf.io.gfile.remove(report_path(task.path))
     with isolated_reader.IsolatedReader(task.timeout) as reader:
-        rows = records.write_shard(task.path, _videos(task, reader, failures, after_video))
+        rows = records.write_shard(task.path, _videos(task, reader, failures, notes, after_video))
     report = {
         "fingerprint": task.fingerprint,
         "bytes": filesystems.size(task.path),
         "failures": [dataclasses.asdict(failure) for failure in failures],
+        "notes": [dataclasses.asdict(note) for note in notes],
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     filesystems.write_file(report_path(task.path), json.dumps(report).encode())
-    return ShardReport(rows, failures)
+    return ShardReport(rows, failures, notes)
 
 
 def finished_report(task: ShardTask) -> ShardReport | None:
@@ -90,6 +107,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
         return ShardReport(
             [records.VideoRow(**row) for row in report["rows"]],
             [Failure(**failure) for failure in report["failures"]],
+            [Note(**note) for note in report["notes"]],
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError):
         return None  # absent, or not a report
@@ -99,6 +117,7 @@ def _videos(
     task: ShardTask,
     reader: isolated_reader.IsolatedReader,
     failures: list[Failure],
+    notes: list[Note],
     after_video: Callable[[], None],
 ) -> Iterator[records.EncodedVideo]:
     settings: dict[str, Any] = dataclasses.asdict(task.settings)
@@ -110,6 +129,8 @@ def _videos(
             path = printable(clip.path)
             failures.append(Failure(clip.key, path, error.cause, error.lasting))
         else:
+            if encoded.notes:
+                notes.append(Note(clip.key, printable(clip.path), list(encoded.notes)))
             yield records.EncodedVideo(
                 key=clip.key,
                 label=clip.label,

@@ -66,6 +66,8 @@ class IsolatedReader:
                 made the process crash; then with the last lines that the process printed.
             ReaderError: the process died before it could take the video.
         """
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it died between two videos, for lack of memory it may be: blame none
         if self._process is None:
             self._start()
         deadline = time.monotonic() + self._timeout
@@ -91,7 +93,8 @@ class IsolatedReader:
         except (EOFError, BrokenPipeError) as error:
             raise self._error_of_death(path) from error
         frames = [images[number] for number in answer["order"]]
-        return video_file.EncodedFrames(frames, answer["height"], answer["width"], answer["fps"])
+        size = answer["height"], answer["width"]
+        return video_file.EncodedFrames(frames, *size, answer["fps"], tuple(answer["notes"]))
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""

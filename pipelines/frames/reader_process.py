@@ -76,6 +76,7 @@ def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:
         "height": clip.height,
         "width": clip.width,
         "fps": clip.fps,
+        "notes": clip.notes,
     }
     send(pipe, json.dumps(header).encode())
     for place in places:

@@ -53,7 +53,7 @@ def test_a_shard_holds_its_clips_in_order(task):
         {"key": "empty.mp4", "path": "empty.mp4", "cause": "is empty (0 bytes)", "lasting": True}
     ]
     expected = read_frames(os.path.join(task.videos, "1.mp4"), short_side=48)
-    assert (videos[1].frames, videos[1].height, videos[1].width, videos[1].fps) == expected
+    assert (videos[1].frames, videos[1].height, videos[1].width, videos[1].fps) == expected[:4]
     assert video_files.numbers(videos[3].frames) == [2, 3, 4]
 
 
