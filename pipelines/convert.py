@@ -7,13 +7,15 @@
     python pipelines/convert.py --dataset=kinetics400 --videos=DIR --annotations=LISTS --dry_run \\
         --split=train,validation
 
-The first takes DIR/<class>/<video>, the second a list of lines `path,label`, the third says what a
-conversion of Kinetics would do: counts, missing files, leaks between splits, size and time.
+The first takes DIR/<class>/<video> or DIR/<split>/<class>/<video>, the second a list of lines
+`path,label`, the third says what a conversion of Kinetics would do: counts, missing files, leaks
+between splits, size and time.
 
 Images are converted too, each as a video of one frame: `--dataset=image_folder` takes
 DIR/<split>/<class>/<image> of JPEG and PNG files (ImageNet's validation images have to be sorted
 into folders of classes first), and `--dataset=cifar100` the folder of cifar-100-python.tar.gz or
-Keras's ~/.keras/datasets. The README says how to get such folders out of TensorFlow Datasets.
+Keras's ~/.keras/datasets. pipelines/README.md says how to get such folders out of TensorFlow
+Datasets.
 
     python pipelines/convert.py --dataset=cifar100 --videos=$HOME/.keras/datasets \\
         --split=train,validation --output=OUT
@@ -190,8 +192,8 @@ def _define_flags() -> None:
     flags.DEFINE_float(
         "validation_share",
         0.2,
-        "Leave this share of each class to validation, of folder and image_folder. 0 takes every "
-        "video, for folders that are sorted by split already.",
+        "Leave about this share of each class to validation, of folder and image_folder. 0 takes "
+        "every video.",
         lower_bound=0,
     )
 

@@ -5,7 +5,7 @@
 writes DIR/train/<class>/<class>_0000.mp4 ... and the same under DIR/validation. Every video depends
 only on its class, split and number, the seed, the size and the length, so any one can be made again
 by itself (`demo_rendering.render_video`). Run again, the command makes what is missing. `quick` is
-the dataset of the first command in the README; `comparison` has more classes and more validation
+the dataset of the first command in README.md; `comparison` has more classes and more validation
 videos, to tell regularisers apart.
 """
 

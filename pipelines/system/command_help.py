@@ -32,7 +32,7 @@ class _Help(flags.BooleanFlag):
         super().__init__(name, False, "Show this text.", short_name=short_name, allow_override=True)
         self._module, self._everything = module, everything
 
-    def parse(self, argument: str) -> None:
+    def parse(self, argument: str | bool) -> None:
         super().parse(argument)
         if self.value:
             _show(text(self._module) + (flags.FLAGS.get_help() if self._everything else ""))

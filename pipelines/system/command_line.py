@@ -68,14 +68,14 @@ def with_underscores(words: Sequence[str]) -> list[str]:
         The same words. Only names of flags are changed: neither values, nor what follows `--`.
     """
     rest = iter(words)
-    changed = []
+    changed: list[str] = []
     for word in rest:
         if word == "--":
             return [*changed, word, *rest]
         written, equals, value = word.partition("=")
         name = _defined_name(written) if word.startswith("-") else None
         changed.append(f"--{name}{equals}{value}" if name else word)
-        if name in flags.FLAGS and not flags.FLAGS[name].boolean and not equals:
+        if not equals and name and name in flags.FLAGS and not flags.FLAGS[name].boolean:
             changed.extend(itertools.islice(rest, 1))  # its value, which may begin with - too
     return changed
 
