@@ -85,10 +85,10 @@ def test_manifest_index_and_labels(videos, tmp_path):
     assert list(manifests) == ["train", "validation"]
     train, validation = (split_index.load_index(str(tmp_path), name) for name in manifests)
     assert (tmp_path / "labels.txt").read_text() == "jump\nrun\n"
-    assert len(train) + len(validation) == 16 and len(validation) == 4
+    assert len(train) + len(validation) == 16 and len(validation) == 5
     assert not set(train.keys) & set(validation.keys)
     manifest = train.manifest
-    assert manifest["num_listed"] == 13 and manifest["num_failures"] == 1
+    assert manifest["num_listed"] == 12 and manifest["num_failures"] == 1
     assert manifest["failures"] == [
         {
             "key": "run/empty.mp4",
@@ -122,7 +122,7 @@ def test_running_again_redoes_nothing(videos, tmp_path, capfd):
     before = {name: os.stat(tmp_path / name).st_mtime_ns for name in os.listdir(tmp_path)}
     content = snapshot(tmp_path)
     convert(videos, tmp_path)
-    assert "All 13 shards of 'train' are finished already." in capfd.readouterr().err
+    assert "All 12 shards of 'train' are finished already." in capfd.readouterr().err
     assert snapshot(tmp_path) == content
     for name, changed in before.items():
         if name.endswith(".tfrecord") or "-of-" in name:
@@ -137,7 +137,7 @@ def test_only_what_changed_is_converted_again(videos, tmp_path):
     # The missing video comes to life.
     video_files.write_numbered(tmp_path / "v" / "run" / "empty.mp4", 9)
     manifest = convert(str(tmp_path / "v"), tmp_path / "out", num_shards=4)["train"]
-    assert manifest["num_failures"] == 0 and manifest["num_videos"] == 13
+    assert manifest["num_failures"] == 0 and manifest["num_videos"] == 12
     changed = [
         name
         for name in before
@@ -150,18 +150,18 @@ def test_only_what_changed_is_converted_again(videos, tmp_path):
 def test_what_failed_for_want_of_time_or_permission_is_tried_again(videos, tmp_path, capfd):
     shutil.copytree(videos, tmp_path / "v", copy_function=shutil.copy2)
     arguments = {"num_shards": 4, "source": {"validation_share": 0}}
-    kept = encode = isolated_reader.IsolatedReader.encode
+    kept = read_frames = isolated_reader.IsolatedReader.read_frames
 
     def hurried(self, path, **settings):
         if "run 3" in path:
             raise video_file.VideoError(path, "given up: decoding took more than 0.1 s", False)
-        return encode(self, path, **settings)
+        return read_frames(self, path, **settings)
 
-    isolated_reader.IsolatedReader.encode = hurried
+    isolated_reader.IsolatedReader.read_frames = hurried
     try:
         manifest = convert(str(tmp_path / "v"), tmp_path / "out", workers=1, **arguments)["train"]
     finally:
-        isolated_reader.IsolatedReader.encode = kept
+        isolated_reader.IsolatedReader.read_frames = kept
     assert manifest["num_failures"] == 2  # with the empty one
     names = snapshot(tmp_path / "out")
     before = {name: os.stat(tmp_path / "out" / name).st_mtime_ns for name in names}
@@ -190,7 +190,7 @@ def test_an_output_with_the_scheme_of_files(videos, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["out"]
     convert(videos, tmp_path / "plain")
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "plain")
-    assert len(split_index.load_index(f"file://{tmp_path}/out", "train")) == 12
+    assert len(split_index.load_index(f"file://{tmp_path}/out", "train")) == 11
 
 
 def test_shards_without_a_video_may_be_absent(videos, tmp_path):
@@ -297,7 +297,7 @@ def test_a_folder_elsewhere_and_no_installation(videos, tmp_path):
     arguments = {"dataset": "folder", "videos": videos, "split": "validation"}
     ended = run(**arguments, output="out", cwd=tmp_path, env={"PYTHONPATH": ""})
     assert ended.returncode == 0, ended.stderr
-    assert split_index.load_index(str(tmp_path / "out"), "validation").manifest["num_videos"] == 4
+    assert split_index.load_index(str(tmp_path / "out"), "validation").manifest["num_videos"] == 5
 
 
 def test_dry_run_writes_nothing(videos, tmp_path):
@@ -309,10 +309,10 @@ def test_dry_run_writes_nothing(videos, tmp_path):
     assert rows == [
         ["class", "train", "validation"],
         ["jump", "6", "2"],
-        ["run", "7", "2"],
-        ["total", "13", "4"],
+        ["run", "6", "3"],
+        ["total", "12", "5"],
     ]
-    assert "train: 13 videos in 13 shards, 0 missing" in ended.stdout
+    assert "train: 12 videos in 12 shards, 0 missing" in ended.stdout
     assert "expected from 8 videos:" in ended.stdout and "GB" in ended.stdout
 
 
@@ -611,7 +611,7 @@ def test_what_fails_on_beam_is_told(videos, tmp_path, monkeypatch, cause, said):
 
 def test_shards_that_workers_wrote_elsewhere_are_missed(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(beam_runner, "run", lambda *_: None)
-    with pytest.raises(ValueError, match=r"FlinkRunner says .* 13 shards .* as this machine sees"):
+    with pytest.raises(ValueError, match=r"FlinkRunner says .* 12 shards .* as this machine sees"):
         convert_on_flink(videos, tmp_path)
 
 
@@ -628,4 +628,4 @@ def test_beam_gives_the_same_bytes_and_resumes(videos, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert snapshot(tmp_path / "beam") == snapshot(tmp_path / "local")
     assert filecmp.cmp(tmp_path / "beam" / "labels.txt", tmp_path / "local" / "labels.txt")
-    assert json.loads((tmp_path / "beam" / "train.json").read_text())["num_videos"] == 12
+    assert json.loads((tmp_path / "beam" / "train.json").read_text())["num_videos"] == 11
