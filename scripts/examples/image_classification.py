@@ -18,9 +18,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import training_options
-from absl import app, flags
+from absl import flags
 
+import training_options
+from batches import random_crop_and_flip
 from keras_rms.models import ResNet2D
 from keras_rms.models.resnet_2d import VARIANTS
 
@@ -141,12 +142,10 @@ def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A window out of each image with a black border, flipped or not."""
     pad = (_PADDING.value, _PADDING.value)
     padded = np.pad(images, ((0, 0), pad, pad, (0, 0)))
-    return training_options.random_crop_and_flip(padded, *images.shape[1:3], rng)
+    return random_crop_and_flip(padded, *images.shape[1:3], rng)
 
 
-def main(arguments: Sequence[str]) -> None:
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unknown arguments: {' '.join(arguments[1:])}")
+def main() -> None:
     rng = training_options.begin()
     (images, labels), test, num_classes = keep_classes(*load(_DATA.value), rng)
     training, holdout = split(labels, rng)
@@ -157,7 +156,9 @@ def main(arguments: Sequence[str]) -> None:
         width=_WIDTH.value,
         **training_options.network_options(),
     )
-    batches = training_options.Batches(images[training], labels[training], num_classes, augment)
+    batches = training_options.training_batches(
+        images[training], labels[training], num_classes, augment
+    )
     evaluations = {"test": test}
     if len(holdout):
         evaluations = {"holdout": (images[holdout], labels[holdout]), **evaluations}

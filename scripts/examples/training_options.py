@@ -1,4 +1,4 @@
-"""What the examples share: the flags of a training, the regularisers, batches and the result file.
+"""What the examples share: the flags of a training, the regularisers and the result file.
 
 Everything runs on TensorFlow, JAX and PyTorch; the data are NumPy arrays.
 """
@@ -6,15 +6,17 @@ Everything runs on TensorFlow, JAX and PyTorch; the data are NumPy arrays.
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 import keras_rms
+from batches import Augment, Batches, one_hot
 from keras_rms.models.blocks import STAGES, rms_positions
 
 _RMS = flags.DEFINE_enum(
@@ -54,104 +56,26 @@ _DTYPE = flags.DEFINE_enum(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of data, weights and training.", lower_bound=0)
 _EVERY = flags.DEFINE_integer("validate_every", 1, "Epochs between validations.", lower_bound=1)
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "On an error, show where it came from.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the result.")
 _SAVE = flags.DEFINE_string("save_model", None, "File.keras for the trained network.")
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """`absl.app.run(main)`, but a ValueError or OSError ends it with a message and status 1."""
+    app.run(lambda arguments: _guarded(main, arguments))
 
 
-class Batches(keras.utils.PyDataset):
-    """Augmented batches in an order of their own each epoch, all decided by the seed.
-
-    Args:
-        examples: uint8 (examples, ...), images or clips.
-        labels: int (examples,).
-        num_classes: Length of the one-hot targets.
-        augment: Takes a batch and a generator of random numbers, and returns the batch changed.
-    """
-
-    def __init__(
-        self, examples: np.ndarray, labels: np.ndarray, num_classes: int, augment: Augment
-    ) -> None:
-        super().__init__()
-        if len(examples) < _BATCH_SIZE.value:
-            raise ValueError(
-                f"--batch_size should be at most the number of training examples, {len(examples)}. "
-                f"Received: --batch_size={_BATCH_SIZE.value}"
-            )
-        self.examples = examples
-        self.targets = one_hot(labels, num_classes)
-        self.augment = augment
-        self.epoch = -1
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return len(self.examples) // _BATCH_SIZE.value
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([_SEED.value, self.epoch, index])
-        rows = self.order[index * _BATCH_SIZE.value :][: _BATCH_SIZE.value]
-        examples = self.augment(self.examples[rows], rng)
-        if rng.random() < _CUTMIX.value:
-            return cutmix(examples, self.targets[rows], rng)
-        return examples, self.targets[rows]
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        rng = np.random.default_rng([_SEED.value, self.epoch])
-        self.order = rng.permutation(len(self.examples))
-
-
-def cutmix(
-    examples: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Puts one box of another example into each, and weighs the targets by what is left.
-
-    Args:
-        examples: (batch, ..., height, width, channels).
-        targets: (batch, classes).
-        rng: Decides the box and the pairs.
-
-    Reference: [Yun et al., 2019](https://arxiv.org/abs/1905.04899), algorithm 1.
-    """
-    height, width = examples.shape[-3:-1]
-    side, order = math.sqrt(1 - rng.random()), rng.permutation(len(examples))
-    rows, columns = _interval(height, side, rng), _interval(width, side, rng)
-    mixed = examples.copy()
-    mixed[..., rows, columns, :] = examples[order][..., rows, columns, :]
-    own = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
-    return mixed, (own * targets + (1 - own) * targets[order]).astype("float32")
-
-
-def _interval(size: int, share: float, rng: np.random.Generator) -> slice:
-    half, centre = int(size * share) // 2, int(rng.integers(size))
-    return slice(max(centre - half, 0), min(centre + half, size))
-
-
-def random_crop_and_flip(
-    examples: np.ndarray, height: int, width: int, rng: np.random.Generator
-) -> np.ndarray:
-    """For each example a window of its own, the same in all frames of a clip, half of them flipped.
-
-    Args:
-        examples: (batch, ..., height, width, channels), at least as large as the window.
-        height: Of the window.
-        width: Of the window.
-        rng: Decides the windows and the flips.
-    """
-    tops = rng.integers(examples.shape[-3] - height + 1, size=len(examples))
-    lefts = rng.integers(examples.shape[-2] - width + 1, size=len(examples))
-    flips = rng.random(len(examples)) < 0.5
-    crops = [
-        example[..., top : top + height, left : left + width, :][..., :: -1 if flip else 1, :]
-        for example, top, left, flip in zip(examples, tops, lefts, flips)
-    ]
-    return np.stack(crops)
-
-
-def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """float32 (examples, classes)."""
-    return np.eye(num_classes, dtype="float32")[labels]
+def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int | None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"Unknown arguments: {' '.join(arguments[1:])}")
+    try:
+        return main()
+    except (ValueError, OSError) as error:
+        if _TRACEBACK.value:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def begin() -> np.random.Generator:
@@ -159,6 +83,20 @@ def begin() -> np.random.Generator:
     keras.config.set_dtype_policy(_DTYPE.value)
     keras.utils.set_random_seed(_SEED.value)
     return np.random.default_rng(_SEED.value)
+
+
+def training_batches(
+    examples: np.ndarray, labels: np.ndarray, num_classes: int, augment: Augment
+) -> Batches:
+    """See `Batches`; the rest of its arguments are flags."""
+    return Batches(
+        examples,
+        one_hot(labels, num_classes),
+        augment,
+        batch_size=_BATCH_SIZE.value,
+        cutmix_share=_CUTMIX.value,
+        seed=_SEED.value,
+    )
 
 
 def network_options() -> dict:
@@ -248,7 +186,7 @@ def _own_flags() -> list[flags.Flag]:
         for module, own in by_module.items()
         if not module.startswith("absl")
         for flag in own
-        if flag.name not in ("output", "save_model")
+        if flag.name not in ("output", "save_model", "traceback")
     ]
 
 

@@ -12,13 +12,13 @@ Each video becomes one clip of --num_frames frames at equal distances, held in m
 """
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import training_options
-from absl import app, flags
+from absl import flags
 
+import training_options
+from batches import random_crop_and_flip
 from keras_rms.models import SlowOnly
 
 _DATA = flags.DEFINE_string("data", None, "A .csv or an .npz file.", required=True)
@@ -109,12 +109,10 @@ def _middle(clips: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def augment(clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A window out of each clip, flipped or not."""
-    return training_options.random_crop_and_flip(clips, _CROP.value, _CROP.value, rng)
+    return random_crop_and_flip(clips, _CROP.value, _CROP.value, rng)
 
 
-def main(arguments: Sequence[str]) -> None:
-    if len(arguments) > 1:
-        raise app.UsageError(f"Unknown arguments: {' '.join(arguments[1:])}")
+def main() -> None:
     training_options.begin()
     (clips, labels), (test_clips, test_labels) = load(_DATA.value)
     num_classes = int(labels.max()) + 1
@@ -127,7 +125,7 @@ def main(arguments: Sequence[str]) -> None:
         dropout=_DROPOUT.value,
         **training_options.network_options(),
     )
-    batches = training_options.Batches(clips, labels, num_classes, augment)
+    batches = training_options.training_batches(clips, labels, num_classes, augment)
     training_options.fit(model, batches, {"test": (_middle(test_clips, *crop), test_labels)})
 
 

@@ -1,13 +1,15 @@
 """Compares regularisers on CIFAR-100: the same tuning effort for each, then seeds, then a table.
 
-    python scripts/examples/compare_regularisers.py --output=DIR --seeds=3 \\
-        --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --images_per_class=20 \\
-        --holdout_per_class=50 --depth=20 --epochs=60
+    python scripts/compare_regularisers.py --output=DIR --seeds=3 \\
+        --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=20 \\
+        --images_per_class=50 --holdout_per_class=100 --depth=20 --batch_size=32 \\
+        --learning_rate=0.05 --epochs=50
 
 Each method has three settings to try. All are trained with seed 0; the one that is best on the
 held-out training images is then trained with the other seeds. What follows after -- goes to
-image_classification.py. DIR gets a JSON file a run and table.md. The same command again continues:
-a run whose file is there is not repeated, and several processes may share the folder.
+scripts/examples/image_classification.py. DIR gets a JSON file a run and table.md. The same command
+again continues: a run whose file is there is not repeated, and processes may share the folder.
+--table_only trains nothing and prints the table of the runs that are there.
 """
 
 import fcntl
@@ -18,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import training_options
-from absl import app, flags
+from absl import flags
 
-from keras_rms.training.result_tables import summary
+from ablation.result_tables import summary
+from pipelines.system import command_line
 
 
 class Method(NamedTuple):
@@ -60,13 +62,11 @@ METHODS = {
 }
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs.", required=True)
-_METHODS = flags.DEFINE_multi_string(
-    "methods", ",".join(METHODS), f"Some of {', '.join(METHODS)}, separated by commas."
-)
+_METHODS = flags.DEFINE_list("methods", list(METHODS), f"Some of {', '.join(METHODS)}.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method.", lower_bound=1)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
-TRAINING = Path(__file__).with_name("image_classification.py")
+TRAINING = Path(__file__).parent / "examples" / "image_classification.py"
 NOTE = (
     "Per cent; ± is the 95 % interval of the mean over the seeds (Student's t). `Beside plain`: "
     "differences of runs with the same seed. `Tried`: accuracy with seed 0 on the training images "
@@ -75,10 +75,12 @@ NOTE = (
 
 
 def main(arguments: Sequence[str]) -> None:
-    methods = ",".join(_METHODS.value).split(",")
+    methods = _METHODS.value
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
-        raise app.UsageError(f"--methods should be among {', '.join(METHODS)}; not {unknown}.")
+        raise ValueError(
+            f"--methods should be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
+        )
     if not _TABLE.value:
         for method in methods:
             for setting in METHODS[method].settings:
@@ -190,4 +192,4 @@ def _cell(values: list[float], sign: str = "") -> str:
 
 
 if __name__ == "__main__":
-    training_options.run(main)
+    command_line.run(main)
