@@ -34,10 +34,11 @@ class Method(NamedTuple):
     settings: tuple[float, ...]
 
 
-SPREADS = (0.1, 0.3, 0.5)
-SURVIVALS = (0.9, 0.7, 0.5)
+SPREADS = (0.5, 0.3, 0.1)
+SURVIVALS = (0.5, 0.7, 0.9)
+SETTINGS = 3
 METHODS = {
-    "plain": Method("plain", "--rms=none --learning_rate={}", (0.05, 0.1, 0.2)),
+    "plain": Method("plain", "--rms=none --learning_rate={}", (0.05, 0.1, 0.025)),
     "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
     "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
     "rs_input": Method("RS on x", "--component=input --spread={}", SPREADS),
@@ -48,7 +49,7 @@ METHODS = {
     "shake_drop": Method(
         "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
     ),
-    "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.3, 0.5, 1.0)),
+    "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
     "rms_before_relu": Method(
         "RMS before the ReLUs",
         "--rms=mean --rms_position=before_relu1 --spread={}",
@@ -82,9 +83,10 @@ def main(arguments: Sequence[str]) -> None:
             f"--methods should be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
-        for method in methods:
-            for setting in METHODS[method].settings:
-                run(method, setting, 0, arguments[1:])
+        # In turns: a grid that is stopped has tried equally many settings of each method.
+        for number in range(SETTINGS):
+            for method in methods:
+                run(method, METHODS[method].settings[number], 0, arguments[1:])
         for seed in range(1, _SEEDS.value):
             for method in methods:
                 setting = best(method)

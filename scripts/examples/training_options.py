@@ -180,14 +180,8 @@ def _optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
 
 def _own_flags() -> list[flags.Flag]:
     """Those of this module and of the script that runs."""
-    by_module = flags.FLAGS.flags_by_module_dict()
-    return [
-        flag
-        for module, own in by_module.items()
-        if not module.startswith("absl")
-        for flag in own
-        if flag.name not in ("output", "save_model", "traceback")
-    ]
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    return [flag for flag in own if flag.name not in ("output", "save_model", "traceback")]
 
 
 def _write(path: Path, text: str) -> None:

@@ -101,7 +101,15 @@ def run(backend, script, *words, status=0):
     code = (
         "import runpy, sys\n"
         "sys.argv = sys.argv[1:]\n"
-        f"sys.modules |= dict.fromkeys({missing!r})\n"
+        "from importlib.machinery import ModuleSpec\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        return ModuleSpec(name, self) if name in {missing!r} else None\n"
+        "    def create_module(self, spec):\n"
+        "        raise ModuleNotFoundError(spec.name)\n"
+        "    def exec_module(self, module):\n"
+        "        pass\n"
+        "sys.meta_path.insert(0, Absent())\n"
         f"sys.path.insert(0, {str(EXAMPLES)!r})\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
