@@ -1,0 +1,197 @@
+"""Compares regularisers on CIFAR-100: the same tuning effort for each, then seeds, then a table.
+
+    python scripts/compare_regularisers.py --output=DIR --seeds=3 \\
+        --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=20 \\
+        --images_per_class=50 --holdout_per_class=100 --depth=20 --batch_size=32 \\
+        --learning_rate=0.05 --epochs=50
+
+Each method has three settings to try. All are trained with seed 0; the one that is best on the
+held-out training images is then trained with the other seeds. What follows after -- goes to
+scripts/examples/image_classification.py. DIR gets a JSON file a run and table.md. The same command
+again continues: a run whose file is there is not repeated, and processes may share the folder.
+--table_only trains nothing and prints the table of the runs that are there.
+"""
+
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from ablation.result_tables import summary
+from pipelines.system import command_line
+
+
+class Method(NamedTuple):
+    """Its name in tables, its flags, with the setting in braces, and the settings to try."""
+
+    title: str
+    flags: str
+    settings: tuple[float, ...]
+
+
+SPREADS = (0.5, 0.3, 0.1)
+SURVIVALS = (0.5, 0.7, 0.9)
+SETTINGS = 3
+METHODS = {
+    "plain": Method("plain", "--rms=none --learning_rate={}", (0.05, 0.1, 0.025)),
+    "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
+    "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
+    "rs_input": Method("RS on x", "--component=input --spread={}", SPREADS),
+    "rs_residual": Method("RS on r", "--component=residual --spread={}", SPREADS),
+    "random_drop": Method(
+        "RandomDrop", "--rms=none --residual_drop=random_drop --survival={}", SURVIVALS
+    ),
+    "shake_drop": Method(
+        "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
+    ),
+    "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
+    "rms_before_relu": Method(
+        "RMS before the ReLUs",
+        "--rms=mean --rms_position=before_relu1 --spread={}",
+        SPREADS,
+    ),
+    "rms_all_stages": Method(
+        "RMS in all stages",
+        "--rms=mean --rms_stage=res2 --rms_stage=res3 --rms_stage=res4 --spread={}",
+        SPREADS,
+    ),
+}
+
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs.", required=True)
+_METHODS = flags.DEFINE_list("methods", list(METHODS), f"Some of {', '.join(METHODS)}.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method.", lower_bound=1)
+_TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
+
+TRAINING = Path(__file__).parent / "examples" / "image_classification.py"
+NOTE = (
+    "Per cent; ± is the 95 % interval of the mean over the seeds (Student's t). `Beside plain`: "
+    "differences of runs with the same seed. `Tried`: accuracy with seed 0 on the training images "
+    "that were held out, which decides."
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    methods = _METHODS.value
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown:
+        raise ValueError(
+            f"--methods should be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
+        )
+    if not _TABLE.value:
+        # In turns: a grid that is stopped has tried equally many settings of each method.
+        for number in range(SETTINGS):
+            for method in methods:
+                run(method, METHODS[method].settings[number], 0, arguments[1:])
+        for seed in range(1, _SEEDS.value):
+            for method in methods:
+                setting = best(method)
+                if setting is not None:
+                    run(method, setting, seed, arguments[1:])
+    print(write_table())
+
+
+def path_of(method: str, setting: float, seed: int) -> Path:
+    """The run's result."""
+    return Path(_OUTPUT.value) / f"{method}-{setting:g}-seed_{seed}.json"
+
+
+def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
+    """Trains unless that is done, or another process is at it.
+
+    Raises:
+        ValueError: If the training fails, or the folder holds results of other flags.
+    """
+    result = path_of(method, setting, seed)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    _claim(result.parent / "flags.json", list(more))
+    with open(result.with_suffix(".log"), "a") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if result.exists():
+            return
+        own = METHODS[method].flags.format(setting).split()
+        command = [sys.executable, str(TRAINING), *more, *own]
+        command += [f"--seed={seed}", f"--output={result}"]
+        status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+    if status:
+        raise ValueError(f"A training ended with status {status}. See {log.name}.")
+    write_table()
+
+
+def _claim(path: Path, own_flags: list[str]) -> None:
+    if not path.exists():
+        path.write_text(json.dumps(own_flags))
+    elif json.loads(path.read_text()) != own_flags:
+        raise ValueError(f"{path.parent} holds runs with other flags, see {path}. Give another.")
+
+
+def accuracy(method: str, setting: float, seed: int, on: str) -> float | None:
+    """Of a run at its end, as a share of 1; None if the run is not done."""
+    path = path_of(method, setting, seed)
+    return json.loads(path.read_text())[on]["accuracy"] if path.exists() else None
+
+
+def best(method: str) -> float | None:
+    """The setting with the highest accuracy on the held-out images, of those that are done."""
+    tried = {s: accuracy(method, s, 0, "holdout") for s in METHODS[method].settings}
+    done = {setting: value for setting, value in tried.items() if value is not None}
+    return max(done, key=done.get) if done else None
+
+
+def write_table() -> str:
+    """Writes table.md and returns it."""
+    head = ["Method", "Setting", "Tried", "Runs", "Test", "Beside plain", "Training, last epoch"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    plain = _tests("plain")
+    for method, (title, _, settings) in METHODS.items():
+        tests = _tests(method)
+        if not tests:
+            continue
+        tried = [(s, accuracy(method, s, 0, "holdout")) for s in settings]
+        cells = [
+            title,
+            f"{best(method):g}",
+            ", ".join(f"{s:g}: {100 * v:.1f}" for s, v in tried if v is not None),
+            str(len(tests)),
+            _cell(list(tests.values())),
+            _cell([tests[seed] - plain[seed] for seed in tests if seed in plain], "+"),
+            _cell([_last_training(method, seed) for seed in tests]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    text = "\n".join([*lines, "", NOTE])
+    (Path(_OUTPUT.value) / "table.md").write_text(text + "\n")
+    return text
+
+
+def _tests(method: str) -> dict[int, float]:
+    """Seed -> accuracy on the test images, with the chosen setting."""
+    setting = best(method)
+    if setting is None:
+        return {}
+    values = {seed: accuracy(method, setting, seed, "test") for seed in range(_SEEDS.value)}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _last_training(method: str, seed: int) -> float:
+    result = json.loads(path_of(method, best(method), seed).read_text())
+    return result["history"]["accuracy"][-1]
+
+
+def _cell(values: list[float], sign: str = "") -> str:
+    if not values:
+        return "-"
+    measured = summary(values)
+    interval = measured["interval"]
+    mean = f"{100 * measured['mean']:{sign}.1f}"
+    return mean if interval is None else f"{mean} ± {100 * interval:.1f}"
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,192 @@
+"""What the examples share: the flags of a training, the regularisers and the result file.
+
+Everything runs on TensorFlow, JAX and PyTorch; the data are NumPy arrays.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import keras_rms
+from batches import Augment, Batches, one_hot
+from keras_rms.models.blocks import STAGES, rms_positions
+
+_RMS = flags.DEFINE_enum(
+    "rms", "mean", ["none", "mean", "gaussian"], "Random Mean Scaling; gaussian is RMS-GF."
+)
+_COMPONENT = flags.DEFINE_enum(
+    "component",
+    "mean",
+    ["mean", "residual", "input"],
+    "What is scaled: the local mean (RMS), the residual r (RS on r) or the input x (RS on x).",
+)
+_SPREAD = flags.DEFINE_float("spread", 0.5, "Standard deviation of alpha.", lower_bound=0)
+_POSITION = flags.DEFINE_enum(
+    "rms_position", "default", rms_positions(3), "Where RMS goes in a block."
+)
+_STAGES = flags.DEFINE_multi_enum(
+    "rms_stage", None, STAGES, "Stage that gets RMS; give it again for more. Default: the last two."
+)
+_DROP = flags.DEFINE_enum(
+    "residual_drop", "none", ["none", "random_drop", "shake_drop"], "At the end of each branch."
+)
+_SURVIVAL = flags.DEFINE_float(
+    "survival", 0.5, "Of the last block's branch.", lower_bound=0, upper_bound=1
+)
+_CUTMIX = flags.DEFINE_float(
+    "cutmix", 0.0, "Share of the batches that CutMix mixes.", lower_bound=0, upper_bound=1
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Examples in a step.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 200, "Passes over the training data.", lower_bound=1)
+_RATE = flags.DEFINE_float("learning_rate", 0.1, "The highest.", lower_bound=0)
+_DECAY = flags.DEFINE_float(
+    "weight_decay", 5e-4, "As published recipes count it: added to the gradient.", lower_bound=0
+)
+_MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Nesterov's.", lower_bound=0, upper_bound=0.999)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of data, weights and training.", lower_bound=0)
+_EVERY = flags.DEFINE_integer("validate_every", 1, "Epochs between validations.", lower_bound=1)
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "On an error, show where it came from.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the result.")
+_SAVE = flags.DEFINE_string("save_model", None, "File.keras for the trained network.")
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """`absl.app.run(main)`, but a ValueError or OSError ends it with a message and status 1."""
+    app.run(lambda arguments: _guarded(main, arguments))
+
+
+def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int | None:
+    if len(arguments) > 1:
+        raise app.UsageError(f"Unknown arguments: {' '.join(arguments[1:])}")
+    try:
+        return main()
+    except (ValueError, OSError) as error:
+        if _TRACEBACK.value:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def begin() -> np.random.Generator:
+    """Sets precision and seeds; returns the generator that chooses the data."""
+    keras.config.set_dtype_policy(_DTYPE.value)
+    keras.utils.set_random_seed(_SEED.value)
+    return np.random.default_rng(_SEED.value)
+
+
+def training_batches(
+    examples: np.ndarray, labels: np.ndarray, num_classes: int, augment: Augment
+) -> Batches:
+    """See `Batches`; the rest of its arguments are flags."""
+    return Batches(
+        examples,
+        one_hot(labels, num_classes),
+        augment,
+        batch_size=_BATCH_SIZE.value,
+        cutmix_share=_CUTMIX.value,
+        seed=_SEED.value,
+    )
+
+
+def network_options() -> dict:
+    """The arguments of the network's builder that the flags stand for."""
+    rms = None
+    if _RMS.value != "none":
+        rms = keras_rms.RandomMeanScaling(
+            smoothing=_RMS.value, component=_COMPONENT.value, spread=_SPREAD.value
+        )
+    drops = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}
+    drop = drops[_DROP.value](_SURVIVAL.value) if _DROP.value in drops else None
+    options = {"rms": rms, "rms_position": _POSITION.value, "residual_drop": drop}
+    if _STAGES.value:
+        options["rms_stages"] = tuple(_STAGES.value)
+    return {**options, "include_preprocessing": True, "seed": _SEED.value}
+
+
+def fit(
+    model: keras.Model, batches: Batches, evaluations: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Trains, evaluates at the end and writes the result.
+
+    Args:
+        model: From uint8 examples to logits.
+        batches: Of the training.
+        evaluations: Name, as "holdout" or "test" -> examples and labels; a holdout is also
+            evaluated during training.
+
+    Raises:
+        ValueError: If the loss is no longer a number.
+    """
+    started, num_classes = time.perf_counter(), batches.targets.shape[1]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
+    targets = {name: (x, one_hot(y, num_classes)) for name, (x, y) in evaluations.items()}
+    history = model.fit(
+        batches,
+        epochs=_EPOCHS.value,
+        shuffle=False,  # `Batches` has its own order.
+        validation_data=targets.get("holdout"),
+        validation_freq=_EVERY.value,
+        validation_batch_size=250,
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+        verbose=2,
+    )
+    if not math.isfinite(history.history["loss"][-1]):
+        raise ValueError("The loss is no longer a number. Give a lower --learning_rate.")
+    seconds = time.perf_counter() - started
+    result = {
+        "settings": {flag.name: flag.value for flag in _own_flags()},
+        "backend": keras.backend.backend(),
+        "keras": keras.__version__,
+        "parameters": model.count_params(),
+        "training_examples": len(batches.examples),
+        "training_seconds": seconds,
+        "history": history.history,
+    }
+    for name, (x, y) in targets.items():
+        loss, accuracy = model.evaluate(x, y, batch_size=250, verbose=0)
+        result[name] = {"loss": loss, "accuracy": accuracy, "examples": len(x)}
+        print(f"{name}: {accuracy:.2%} of {len(x)}", flush=True)
+    if _SAVE.value:
+        model.save(_SAVE.value)
+    if _OUTPUT.value:
+        _write(Path(_OUTPUT.value), json.dumps(result, indent=1) + "\n")
+
+
+def _optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Nesterov's SGD; the rate rises in the first twentieth and falls as a cosine."""
+    steps = _EPOCHS.value * steps_per_epoch
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 20, warmup_target=_RATE.value, warmup_steps=steps // 20
+    )
+    # Keras decays the weight itself, once a step; what is added to the gradient also goes through
+    # the momentum, which multiplies it by 1 / (1 - momentum) in the long run.
+    decay = _DECAY.value / (1 - _MOMENTUM.value)
+    optimizer = keras.optimizers.SGD(rate, _MOMENTUM.value, nesterov=True, weight_decay=decay)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
+
+
+def _own_flags() -> list[flags.Flag]:
+    """Those of this module and of the script that runs."""
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    return [flag for flag in own if flag.name not in ("output", "save_model", "traceback")]
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)

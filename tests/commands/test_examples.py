@@ -1,0 +1,193 @@
+"""scripts/examples: the batches, and both trainings on every backend without TensorFlow's help."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import video_files
+from paths import ROOT
+
+EXAMPLES = ROOT / "scripts" / "examples"
+TINY = "--width=4 --epochs=12 --batch_size=4 --learning_rate=0.05".split()
+
+
+def batches():
+    """Its module lies where only the examples look."""
+    spec = importlib.util.spec_from_file_location("batches", EXAMPLES / "batches.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def position_coded(count, *shape):
+    """uint8 (count, *shape, 3): red is the row, green the column, blue the example."""
+    height, width = shape[-2:]
+    images = np.zeros((count, *shape, 3), "uint8")
+    images[..., 0] = np.arange(height)[:, None]
+    images[..., 1] = np.arange(width)
+    images[..., 2] = np.arange(count).reshape(-1, *[1] * len(shape))
+    return images
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (3, 9, 12)])
+def test_a_crop_is_a_window_of_its_example_flipped_or_not(shape):
+    images = position_coded(200, *shape)
+    crops = batches().random_crop_and_flip(images, 5, 7, np.random.default_rng(0))
+    assert crops.shape == (200, *shape[:-2], 5, 7, 3)
+    corners, flips = set(), 0
+    for number, crop in enumerate(crops):
+        frames = crop.reshape(-1, 5, 7, 3)
+        assert (frames == frames[0]).all() and (crop[..., 2] == number).all()
+        top, left, right = frames[0, 0, 0, 0], frames[0, 0, 0, 1], frames[0, 0, -1, 1]
+        step = 1 if right > left else -1
+        expected = images[number, ..., top : top + 5, min(left, right) : max(left, right) + 1, :]
+        np.testing.assert_array_equal(crop, expected[..., ::step, :])
+        corners.add((int(top), int(min(left, right))))
+        flips += step < 0
+    assert corners == {(top, left) for top in range(5) for left in range(6)}
+    assert 70 < flips < 130
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (3, 9, 12)])
+def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
+    module = batches()
+    images = position_coded(8, *shape)
+    targets = module.one_hot(np.arange(8), 8)
+    shares = []
+    for seed in range(60):
+        mixed, weights = module.cutmix(images, targets, np.random.default_rng(seed))
+        np.testing.assert_array_equal(mixed[..., :2], images[..., :2])
+        for number in range(8):
+            owners, counts = np.unique(mixed[number, ..., 2], return_counts=True)
+            expected = np.zeros(8)
+            expected[owners] = counts / counts.sum()
+            np.testing.assert_allclose(weights[number], expected, atol=1e-6)
+        shares.append(weights.max(axis=1).min())
+    assert min(shares) < 0.6 and max(shares) > 0.95
+    assert (images == position_coded(8, *shape)).all()
+
+
+def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
+    module = batches()
+
+    def epoch(own):
+        pairs = [own[index] for index in range(len(own))]
+        return [np.concatenate(part) for part in zip(*pairs)]
+
+    def make(seed):
+        targets = module.one_hot(np.arange(12), 12)
+        noise = lambda images, rng: images + rng.integers(100, size=images.shape)  # noqa: E731
+        return module.Batches(position_coded(12, 2, 3), targets, noise, 5, seed=seed)
+
+    first, again, other = make(3), make(3), make(4)
+    images, targets = epoch(first)
+    assert len(first) == 2 and len(set(targets.argmax(axis=1))) == 10
+    np.testing.assert_array_equal(epoch(again)[0], images)
+    assert (epoch(other)[1] != targets).any()
+    first.on_epoch_end()
+    next_images, next_targets = epoch(first)
+    assert (next_targets != targets).any() and (next_images != images).any()
+    with pytest.raises(ValueError, match="at most the number of training examples, 12"):
+        module.Batches(position_coded(12, 2, 3), targets, lambda x, _: x, 13)
+
+
+def run(backend, script, *words, status=0):
+    """What the example printed, where nothing is installed that it promises to do without."""
+    missing = ["pipelines"] + (["tensorflow"] if backend != "tensorflow" else [])
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = sys.argv[1:]\n"
+        "from importlib.machinery import ModuleSpec\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        return ModuleSpec(name, self) if name in {missing!r} else None\n"
+        "    def create_module(self, spec):\n"
+        "        raise ModuleNotFoundError(spec.name)\n"
+        "    def exec_module(self, module):\n"
+        "        pass\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"sys.path.insert(0, {str(EXAMPLES)!r})\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, EXAMPLES / f"{script}.py", *map(str, words)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == status, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def arrays(path, train, test):
+    """Two classes, one dark and one bright, that any network learns."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for name, shape in (("train", train), ("test", test)):
+        labels = np.arange(shape[0]) % 2
+        noise = rng.integers(0, 60, shape)
+        content[f"y_{name}"] = labels
+        content[f"x_{name}"] = (noise + 190 * labels.reshape(-1, *[1] * len(shape[1:]))).astype(
+            "uint8"
+        )
+    np.savez(path, **content)
+    return path
+
+
+BACKENDS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec(name) is None, reason=f"{name} is not installed."
+        ),
+    )
+    for name in ("tensorflow", "jax", "torch")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_train_on(backend, tmp_path):
+    data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
+    words = [f"--data={data}", "--images_per_class=8", "--holdout_per_class=6", "--padding=1"]
+    words += ["--rms=gaussian", "--residual_drop=shake_drop", "--survival=0.9", "--cutmix=0.2"]
+    run(backend, "image_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["backend"] == backend and result["training_examples"] == 16
+    assert result["settings"]["rms"] == "gaussian" and result["settings"]["padding"] == 1
+    assert [result[name]["examples"] for name in ("holdout", "test")] == [12, 10]
+    assert result["test"]["accuracy"] == 1.0
+    assert len(result["history"]["val_accuracy"]) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_videos_train_on(backend, tmp_path):
+    data = arrays(tmp_path / "clips.npz", (16, 2, 40, 36, 3), (6, 2, 40, 36, 3))
+    words = [f"--data={data}", "--crop_size=32", "--dropout=0", "--dtype=mixed_bfloat16"]
+    words += ["--spread=0.2", f"--save_model={tmp_path / 'model.keras'}"]
+    run(backend, "video_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["test"] == {**result["test"], "accuracy": 1.0, "examples": 6}
+    assert (tmp_path / "model.keras").exists()
+
+
+@pytest.mark.slow
+def test_a_list_of_videos_is_split_by_fold(tmp_path):
+    lines = ["path,label,fold"]
+    for number, fold in enumerate("112333"):
+        video_files.write_numbered(tmp_path / f"{number}.mp4", 10)
+        lines.append(f"{number}.mp4,{'ab'[number % 2]},{fold}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    words = [f"--data={tmp_path / 'list.csv'}", "--num_frames=2", "--crop_size=32"]
+    words += ["--short_side=32", "--width=4", "--epochs=1", "--batch_size=2"]
+    words += [f"--output={tmp_path / 'result.json'}"]
+    run("tensorflow", "video_classification", *words, "--fold=1")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["training_examples"] == 4 and result["test"]["examples"] == 2
+    printed = run("tensorflow", "video_classification", *words, "--fold=4", status=1)
+    assert "error: " in printed and "with the fold 4 and another" in printed
