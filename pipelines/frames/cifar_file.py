@@ -5,11 +5,12 @@ anything: only what says "an array of bytes" is understood.
 """
 
 import functools
+import gzip
 import io
 import os
 import pickle
 import tarfile
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
@@ -18,6 +19,8 @@ from pipelines.frames import encoded_frames, image_file
 SIDE = 32
 _VALUES = 3 * SIDE * SIDE
 _MAX_BYTES = 1 << 29  # three times the largest file
+_MAX_UNPACKED = 10  # times the archive, whose images hardly become smaller in it
+_SMALL = 1 << 24  # bytes that any archive may unpack to
 _FOLDER = "cifar-100-python"
 _ARCHIVE = f"{_FOLDER}.tar.gz"
 # Below --videos: the files themselves, the unpacked archive, and what Keras makes of it.
@@ -139,23 +142,47 @@ def _read(path: str) -> bytes:
 def _members(path: str) -> list[bytes]:
     """The three files of the archive, of which nothing is written to the disk."""
     contents = {}
+    wanted = (*_BATCHES, "meta")
+    limit = max(_SMALL, _MAX_UNPACKED * os.path.getsize(path))
     # As a stream: going back in a compressed file would decompress it again.
-    with tarfile.open(path, "r|gz") as archive:
+    with (
+        gzip.open(path) as unpacked,
+        tarfile.open(fileobj=_Bounded(unpacked, limit), mode="r|") as archive,
+    ):
         for member in archive:
+            name = os.path.basename(member.name)
+            if not member.isfile() or name not in wanted:
+                continue
             if member.size > _MAX_BYTES:
                 raise ValueError(f"{member.name} is larger than {_MAX_BYTES} bytes")
-            if member.isfile():
-                contents[os.path.basename(member.name)] = archive.extractfile(member).read()
-    return [contents[name] for name in (*_BATCHES, "meta")]
+            contents[name] = archive.extractfile(member).read()
+    return [contents[name] for name in wanted]
+
+
+class _Bounded:
+    """A file of which no more than so many bytes are read."""
+
+    def __init__(self, file: BinaryIO, limit: int):
+        self._file = file
+        self._limit = self._left = limit
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {self._limit} bytes")
+        return content
 
 
 def _labels(batch: Any, path: str) -> list[int]:
     """The labels of a batch whose array of pixels is as it should be."""
     try:
         array, labels = batch[b"data"], batch[b"fine_labels"]
-        expected = ((len(labels), _VALUES), b"u1", len(labels) * _VALUES)
-        if (array.shape, array.code, len(array.data)) != expected:
+        expected = ((len(labels), _VALUES), len(labels) * _VALUES, False)
+        if (array.shape, len(array.data), bool(array.is_fortran)) != expected:
             raise ValueError(f"an array of shape {array.shape} for {len(labels)} labels")
+        if array.code not in (b"u1", "u1"):
+            raise ValueError(f"an array of {array.code!r}")
         if not isinstance(array.data, bytes) or not all(type(label) is int for label in labels):
             raise ValueError("no array of bytes, or labels that are no numbers")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -183,11 +210,18 @@ def _damaged(path: str, cause: str) -> ValueError:
 class _Array:
     """What a pickle says of a NumPy array."""
 
-    shape = code = data = None
+    shape = code = data = is_fortran = None
 
     def __setstate__(self, state: tuple) -> None:
-        _, self.shape, dtype, _, self.data = state
+        _, self.shape, dtype, self.is_fortran, self.data = state
         self.code = dtype.code
+
+
+def _from_buffer(data: bytes, dtype: "_Dtype", shape: tuple, order: str) -> _Array:
+    """What NumPy writes in protocol 5."""
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order != "C", data))
+    return array
 
 
 class _Dtype:
@@ -198,13 +232,23 @@ class _Dtype:
         pass  # byte order and the like, of which bytes have none
 
 
-class _Unpickler(pickle.Unpickler):
-    """Understands text, numbers, lists, dictionaries and arrays of numbers; looks nothing up."""
+class _Unpickler(pickle._Unpickler):
+    """Understands text, numbers, lists, dictionaries and arrays of numbers; looks nothing up.
+
+    It is the one in Python and not in C, which reserves memory for what a few bytes announce.
+    """
 
     _STAND_INS = {  # noqa: RUF012
         ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+        ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+        ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+        ("numpy._core.numeric", "_frombuffer"): _from_buffer,
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Dtype,
+    }
+    dispatch = {  # noqa: RUF012
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import pickletools
+import tarfile
+import tracemalloc
 
 import cifar_files
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from pipelines.conversion import conversion_job
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.frames import cifar_file, video_file
+from pipelines.frames import any_file, cifar_file, video_file
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index, verification
 
@@ -213,3 +215,77 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch, form):
     monkeypatch.setattr(cifar_file, "_MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="larger than 1000 bytes"):
         cifar_file.read(write(tmp_path, form), "train")
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("numpy_name", ["numpy._core", "numpy.core"])
+def test_files_that_python_3_pickled_again(tmp_path, protocol, numpy_name):
+    files = cifar_files.contents()
+    for name in ("train", "test"):
+        count, first = (30, 0) if name == "train" else (10, 30)
+        planes = cifar_files.coded_images(count, first).transpose(0, 3, 1, 2).reshape(count, -1)
+        labels = [number % 7 for number in range(first, first + count)]
+        batch = {b"data": np.ascontiguousarray(planes), b"fine_labels": labels}
+        # Without frames, whose lengths would have to change with the name.
+        content = io.BytesIO()
+        pickler = pickle._Pickler(content, protocol)
+        pickler.framer.start_framing = lambda: None
+        pickler.dump(batch)
+        old, new = b"numpy._core", numpy_name.encode()
+        files[name] = _renamed(content.getvalue(), old, new)
+    write(tmp_path, "cifar-100-python", files)
+    listing = catalog.LAYOUTS["cifar100"](
+        annotations.Source(videos=str(tmp_path), split="validation")
+    )
+    clip = list(listing.clips())[3]
+    encoded = any_file.read_frames(str(tmp_path / clip.path), start=clip.start, end=clip.end)
+    image = np.asarray(Image.open(io.BytesIO(encoded.frames[0])).convert("RGB"))
+    assert clip.label == (30 + 3) % 7
+    assert abs(image.astype(int) - cifar_files.coded_images(1, 33)[0]).max() <= 1
+
+
+def _renamed(content, old, new):
+    """A pickle with another module's name, whose length stands before it in protocol 4 and 5."""
+    for tail in (b".multiarray", b".numeric"):
+        for head in (b"c", b"\x8c"):
+            before, after = old + tail, new + tail
+            if head == b"\x8c":
+                before, after = (bytes([len(name)]) + name for name in (before, after))
+            content = content.replace(head + before, head + after)
+    return content
+
+
+def test_an_array_in_the_other_order_of_memory_is_refused(tmp_path):
+    planes = np.asfortranarray(np.zeros((2, 3072), np.uint8))
+    content = pickle.dumps({b"data": planes, b"fine_labels": [0, 1]}, protocol=4)
+    with pytest.raises(video_file.VideoError, match="damaged or not CIFAR-100's"):
+        _first_image(content)
+
+
+def test_an_archive_that_unpacks_to_much_is_given_up(tmp_path):
+    path = tmp_path / "cifar-100-python.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("cifar-100-python/train")
+        member.size = 1 << 28
+        archive.addfile(member, open("/dev/zero", "rb"))
+    assert path.stat().st_size < 1 << 19
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="unpacks to more than 16777216 bytes"):
+        cifar_file.read(str(tmp_path), "train")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x02}r\xff\xff\xff\x07.", id="a place in the memo"),
+        pytest.param(b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.", id="a bytearray"),
+    ],
+)
+def test_a_few_bytes_take_no_memory(content):
+    tracemalloc.start()
+    with pytest.raises(video_file.VideoError, match="damaged or not CIFAR-100's"):
+        _first_image(content)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
