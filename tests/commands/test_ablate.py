@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
+import command_runner
 import pytest
 import small_dataset
 from paths import ROOT
@@ -20,7 +18,7 @@ SMALL = (
 
 
 def command(data, output, *flags, table="1d", extra=(), recipe=None):
-    words = [sys.executable, "scripts/ablate.py", f"--table={table}", f"--data={data}"]
+    words = ["scripts/ablate.py", f"--table={table}", f"--data={data}"]
     words += [f"--output={output}", "--model=slow_only_18", "--seeds=1", "--views=2x1", *flags]
     words += ["--lines=1,2,4"] if table == "1d" and not flags else []
     words += [f"--recipe={recipe}"] if recipe else []
@@ -28,7 +26,7 @@ def command(data, output, *flags, table="1d", extra=(), recipe=None):
 
 
 def run(*args, **kwargs):
-    return subprocess.run(command(*args, **kwargs), cwd=ROOT, capture_output=True, text=True)
+    return command_runner.run(*command(*args, **kwargs), status=None, seconds=600)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +44,11 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     recipe = tmp_path / "here.flags"
     recipe.write_text("--momentum=0.8\n")
     words = command(data, output, recipe=recipe)
-    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True)
+    grid = command_runner.start(None, *words, session=True, cold=True)
     first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
-    wait_for((second / "settings.json").exists, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    grid.wait_for((second / "settings.json").exists)
+    os.killpg(grid.process.pid, signal.SIGKILL)
+    grid.process.join()
     written = (first / "model.keras").stat().st_mtime_ns
     assert not (second / "evaluation").exists()
 
@@ -83,39 +81,25 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
 
 def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
     words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
-    process = subprocess.Popen(words, cwd=ROOT)
+    grid = command_runner.start(None, *words)
     folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
-    wait_for((folder / "log.jsonl").exists, process)
-    process.kill()  # alone
-    process.wait()
+    grid.wait_for((folder / "log.jsonl").exists)
+    grid.end()  # alone
     assert not (folder / "model.keras").exists()
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
+    result = command_runner.run(*words)
     assert "Waiting. Another training is running in" in result.stdout
     assert (folder / "output.txt").read_text().count("scripts/train.py") == 1
     table = json.loads((tmp_path / "table_1d.json").read_text())
     assert [len(line["runs"]) for line in table] == [1, 0, 0, 0, 0]
 
 
-def wait_for(condition, process, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        assert process.poll() is None
-        time.sleep(0.05)
-
-
 def test_sigterm_ends_the_training_too(tmp_path, data):
-    process = subprocess.Popen(
-        command(data, tmp_path, extra=["--epochs=1000"]),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    grid = command_runner.start(None, *command(data, tmp_path, extra=["--epochs=1000"]))
     log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
-    wait_for(log.exists, process)
-    process.terminate()
-    assert process.wait(60) == 130
-    assert "continues" in process.stderr.read()
+    grid.wait_for(log.exists)
+    grid.send(signal.SIGTERM)
+    assert grid.status(60) == 130
+    assert "continues" in grid.stderr
     assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
 
 
@@ -126,9 +110,8 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
         "write = lambda _: ablate._write(pathlib.Path(sys.argv[1]), 'a table')\n"
         "list(ThreadPoolExecutor(8).map(write, range(500)))"
     )
-    words = [sys.executable, "-c", writes, str(tmp_path / "new" / "table.md")]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
-    subprocess.run(words, env=environment, check=True)
+    variables = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    command_runner.run("-c", writes, tmp_path / "new" / "table.md", variables=variables)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.md"]
 
 
@@ -143,6 +126,5 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
 def test_refusals_are_one_paragraph(tmp_path, data, flags, table, named):
     result = run(data, tmp_path, *flags, table=table)
     assert result.returncode == 1
-    message = " ".join(result.stderr[result.stderr.index("error:") :].split())
-    assert named in message and "Traceback" not in result.stderr
+    assert named in result.error
     assert not (tmp_path / "runs").exists()

@@ -1,13 +1,10 @@
 """`benchmark.py models` and `depthwise`, as users run them."""
 
 import json
-import os
 import platform
-import subprocess
-import sys
 
+import command_runner
 import pytest
-from paths import ROOT
 
 import keras_rms.models
 from pipelines.system import onednn
@@ -32,12 +29,8 @@ REFERENCE = {
 }
 
 
-def benchmark(*flags, status=0):
-    words = [sys.executable, "scripts/benchmark.py", *map(str, flags)]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
+def benchmark(*flags, **options):
+    return command_runner.run("scripts/benchmark.py", *flags, **options)
 
 
 def rows(path):
@@ -75,6 +68,7 @@ def test_measures_the_networks_asked_for(tmp_path):
         "--crop_size=32",
         "--seconds=0",
         f"--json={path}",
+        cold=True,
     ).stdout
     table = rows(path)
     assert [row["network"] for row in table] == ["resnet_110", "slow_only_18"]

@@ -3,17 +3,17 @@
 import csv
 import fcntl
 import filecmp
+import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import types
 
+import command_runner
 import pytest
 import video_files
 from paths import ROOT
@@ -23,26 +23,19 @@ from pipelines.conversion.conversion_plan import Settings
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
+from pipelines.system import command_line
 from pipelines.system.text import printable
 
 SCRIPT = os.path.join(ROOT, "pipelines", "convert.py")
 
 
-def command(*options, **arguments):
-    flags = [f"--{name}={value}" for name, value in arguments.items()]
-    return [sys.executable, SCRIPT, *flags, *options]
+def words(*options, **arguments):
+    return [SCRIPT, *(f"--{name}={value}" for name, value in arguments.items()), *options]
 
 
-def run(*options, env=None, cwd=None, **arguments):
-    environment = {**os.environ, **(env or {})}
-    return subprocess.run(
-        command(*options, **arguments),
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=cwd,
-        check=False,
-    )
+def run(*options, how=None, **arguments):
+    """Runs the command to its end; `how` has options of `command_runner.run`."""
+    return command_runner.run(*words(*options, **arguments), **{"status": None, **(how or {})})
 
 
 def snapshot(folder):
@@ -295,7 +288,8 @@ def test_failures_past_the_limit_end_with_an_error_and_keep_the_rest(videos, tmp
 def test_a_folder_elsewhere_and_no_installation(videos, tmp_path):
     # From another folder, where no `pipelines` can be imported by chance.
     arguments = {"dataset": "folder", "videos": videos, "split": "validation"}
-    ended = run(**arguments, output="out", cwd=tmp_path, env={"PYTHONPATH": ""})
+    how = {"cwd": tmp_path, "variables": {"PYTHONPATH": None}, "cold": True}
+    ended = run(**arguments, output="out", how=how)
     assert ended.returncode == 0, ended.stderr
     assert split_index.load_index(str(tmp_path / "out"), "validation").manifest["num_videos"] == 5
 
@@ -400,78 +394,110 @@ def many(tmp_path_factory):
     noise = random.Random(0)
     for label in ("a", "b"):
         (folder / label).mkdir()
-        source = video_files.write_numbered(folder / label / "0.mp4", 300, height=240, width=320)
-        for number in range(1, 12):
+        source = video_files.write_numbered(folder / label / "0.mp4", 150, height=240, width=320)
+        for number in range(1, 8):
             shutil.copy(source, folder / label / f"{noise.randrange(10**6)}-{number}.mp4")
-    return str(folder)
+    return {"dataset": "folder", "videos": str(folder), "validation_share": 0, "workers": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(many, tmp_path_factory):
+    """The files of their conversion."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(**many, output=folder).returncode == 0
+    return snapshot(folder)
+
+
+def check_what_is_left(folder, expected, finished):
+    """Whatever is there under its name is whole, and stays. Returns the finished shards."""
+    present = snapshot(folder)
+    for name, content in present.items():
+        if not name.endswith(".tmp"):
+            assert content == expected[name], name
+    shards = {name for name in present if name.endswith(".tfrecord")}
+    reported = {name for name in shards if name.replace(".tfrecord", ".json") in present}
+    assert finished <= reported, finished - reported
+    if "train.json" in present:
+        # The manifest comes last: nothing may be missing beside it.
+        assert present.keys() - expected.keys() == set()
+        assert expected.keys() <= present.keys()
+    return reported
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", ["SIGKILL", "SIGTERM", "SIGINT"])
-def test_killed_at_any_moment_and_resumed(many, tmp_path, sign):
-    arguments = {"dataset": "folder", "videos": many, "validation_share": 0, "workers": 2}
-    assert run(**arguments, output=tmp_path / "whole").returncode == 0
-    expected = snapshot(tmp_path / "whole")
-    generator = random.Random(sign)
+def test_killed_at_any_moment_and_resumed(many, whole, tmp_path, sign):
+    seed = random.randrange(1000)
+    generator = random.Random(seed)
     finished = set()
-    started = tmp_path / "out" / ".train.lock"
-    for trial in range(12):
+    started = tmp_path / ".train.lock"
+    for _ in range(4):
         # Its start-up is no part of what is tested.
         started.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            command(**arguments, output=tmp_path / "out"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while not started.exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(generator.uniform(0.0, 2.5))
-        process.send_signal(getattr(signal, sign))
-        _, errors = process.communicate()
-        assert "Traceback" not in errors, errors
-        present = snapshot(tmp_path / "out")
-        # Whatever is there under its name is whole, and stays.
-        for name, content in present.items():
-            if not name.endswith(".tmp"):
-                assert content == expected[name], (trial, name)
-        shards = {name for name in present if name.endswith(".tfrecord")}
-        reported = {name for name in shards if name.replace(".tfrecord", ".json") in present}
-        assert finished <= reported, (trial, finished - reported)
-        finished = reported
-        if "train.json" in present:
-            # The manifest comes last: nothing may be missing beside it.
-            assert present.keys() == expected.keys()
-            break
-    assert finished, "killed before the first shard every time"
-    ended = run(**arguments, output=tmp_path / "out")
+        process = command_runner.start(None, *words(**many, output=tmp_path))
+        process.wait_for(started.exists)
+        time.sleep(generator.uniform(0.0, 1.5))
+        process.send(getattr(signal, sign))
+        status = process.status()
+        assert status in (0, command_line.INTERRUPTED, -getattr(signal, sign)), f"seed {seed}"
+        assert "Traceback" not in process.stderr, process.stderr
+        finished = check_what_is_left(tmp_path, whole, finished)
+    ended = run(**many, output=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert snapshot(tmp_path / "out") == expected
+    assert snapshot(tmp_path) == whole
+
+
+# Ends its own process around the first, the second, ... file that gets its name.
+KILLED = """
+import os, runpy, signal, sys
+moment, rename, count = int(sys.argv[1]), os.replace, 0
+sys.argv = sys.argv[2:]
+
+def replace(*names):
+    global count
+    count += 1
+    if count == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*names)
+    if count == -moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = replace
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_killed_before_and_after_each_file_gets_its_name(videos, tmp_path):
+    arguments = {"dataset": "folder", "videos": videos, "short_side": 48, "num_shards": 3}
+    arguments |= {"workers": 1, "max_failures": 0.1}
+    assert run(**arguments, output=tmp_path / "whole").returncode == 0
+    expected = snapshot(tmp_path / "whole")
+    # The label map, each shard and its report, the index and the manifest.
+    assert len(expected) == 1 + 2 * 3 + 2
+    output, finished, kills = tmp_path / "out", set(), 0
+    for moment in itertools.cycle((1, -1)):
+        ended = command_runner.run(
+            "-c", KILLED, moment, *words(**arguments, output=output), status=None
+        )
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        finished = check_what_is_left(output, expected, finished)
+        if ended.returncode == 0:
+            break
+        kills += 1
+    assert kills >= 2 * len(expected) - 3 and snapshot(output) == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [100_000, 400_000])
 def test_a_full_disk_loses_nothing_and_says_what_to_do(many, tmp_path, limit):
-    # A limit on the size of files fails a write as a full disk does.
-    arguments = {"dataset": "folder", "videos": many, "validation_share": 0, "num_shards": 2}
-
-    def restrict():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    ended = subprocess.run(
-        command(**arguments, output=tmp_path),
-        capture_output=True,
-        text=True,
-        preexec_fn=restrict,
-        check=False,
-    )
-    assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
-    message = " ".join(ended.stderr.split())
-    assert "cannot be written" in message and "run the same command again" in message
+    arguments = {**many, "num_shards": 2}
+    ended = run(**arguments, output=tmp_path, how={"largest_file": limit})
+    assert ended.returncode == 1
+    assert "cannot be written" in ended.error and "run the same command again" in ended.error
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".tfrecord", ".tmp"))]
     assert run(**arguments, output=tmp_path).returncode == 0
-    assert len(split_index.load_index(str(tmp_path), "train")) == 24
+    assert len(split_index.load_index(str(tmp_path), "train")) == 16
 
 
 def test_two_runs_at_once(videos, tmp_path):

@@ -1,26 +1,16 @@
 """Images through the commands, as a user runs them: from CIFAR-100's file to Table 6."""
 
 import json
-import subprocess
-import sys
 
 import cifar_files
 import numpy as np
 import pytest
-from paths import ROOT
+from command_runner import run as command
 from PIL import Image
 
 SMALL = "--width=4 --batch_size=8 --epochs=1 --warmup_epochs=0 --mixing=cutmix".split()
 
 pytestmark = pytest.mark.slow
-
-
-def command(*words, status=0):
-    result = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")

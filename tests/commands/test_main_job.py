@@ -2,15 +2,12 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
+import command_runner
 import numpy as np
 import pytest
-from paths import ROOT
 
 TRAIN_FLAGS = (
     "--model=slow_only_18 --width=4 --crop_size=32 --batch_size=8 --epochs=2 --warmup_epochs=0 "
@@ -18,18 +15,9 @@ TRAIN_FLAGS = (
 ).split()
 
 
-def command(*words, status=0):
-    """Runs a script of this project from the repository's root, as from a fresh shell."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    result = subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
+def command(*words, **options):
+    """Runs a script of this project as from a fresh shell."""
+    return command_runner.run(*words, variables={"TF_CPP_MIN_LOG_LEVEL": None}, **options)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +42,10 @@ def job(tmp_path_factory):
             f"--output={data}",
             "--short_side=40",
         )
-    train = command("scripts/train.py", f"--data={data}", f"--work_dir={work_dir}", *TRAIN_FLAGS)
+    train = command(
+        "scripts/train.py", f"--data={data}", f"--work_dir={work_dir}", *TRAIN_FLAGS, cold=True
+    )
     return {"videos": videos, "data": data, "work_dir": work_dir, "train": train}
-
-
-def evaluate(job, *flags):
-    return command("scripts/evaluate.py", f"--work_dir={job['work_dir']}", *flags)
 
 
 @pytest.mark.slow
@@ -76,7 +62,8 @@ def test_training_leaves_a_network_and_its_history(job):
 
 @pytest.mark.slow
 def test_evaluation_and_prediction_agree(job):
-    printed = evaluate(job, "--views=10x3").stdout
+    place = f"--work_dir={job['work_dir']}"
+    printed = command("scripts/evaluate.py", place, "--views=10x3", cold=True).stdout
     stem = job["work_dir"] / "evaluation" / "validation_10x3"
     summary = json.loads(stem.with_name(stem.name + ".json").read_text())
     with np.load(stem.with_name(stem.name + ".npz")) as arrays:
@@ -94,9 +81,7 @@ def test_evaluation_and_prediction_agree(job):
     key = str(keys[0])
     video = job["videos"] / "validation" / key
     result_file = job["work_dir"] / "prediction.json"
-    printed = command(
-        "scripts/predict.py", f"--work_dir={job['work_dir']}", f"--json={result_file}", video
-    ).stdout
+    printed = command("scripts/predict.py", place, f"--json={result_file}", video, cold=True).stdout
     predicted = json.loads(result_file.read_text())[str(video)]
     assert len(predicted) == 5
     assert predicted[0]["class"] in printed

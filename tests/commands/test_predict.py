@@ -4,14 +4,12 @@
 """
 
 import json
-import subprocess
-import sys
 
+import command_runner
 import keras
 import numpy as np
 import pytest
 import video_files
-from paths import ROOT
 
 from keras_rms import models
 from keras_rms.training.networks import build_network
@@ -71,10 +69,8 @@ def test_features_are_what_the_classifier_gets(tmp_path, name):
     video = tmp_path / "with a space.mp4"
     video_files.write_numbered(video, 40)
     output = tmp_path / "features.npz"
-    words = [sys.executable, "scripts/predict.py", f"--work_dir={tmp_path}", str(video)]
-    words += [f"--features={output}", "--features_of=clip", "--clips=2", "--crops=3"]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    flags = [f"--features={output}", "--features_of=clip", "--clips=2", "--crops=3"]
+    command_runner.run("scripts/predict.py", f"--work_dir={tmp_path}", video, *flags)
     with np.load(output) as arrays:
         assert list(arrays) == [str(video)]
         received = arrays[str(video)]

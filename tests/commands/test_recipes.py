@@ -3,9 +3,8 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 
+import command_runner
 import pytest
 from paths import ROOT
 
@@ -37,14 +36,7 @@ print("VALUES " + json.dumps(values, default=str))
 
 def parsed(script, lines):
     """The values of a script's flags for each list of words."""
-    result = subprocess.run(
-        [sys.executable, "-c", PARSE, script],
-        input=json.dumps(lines),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    result = command_runner.run("-c", PARSE, script, text=json.dumps(lines))
     return json.loads(result.stdout.rpartition("VALUES ")[2])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import run_logs
 import small_dataset
+import small_training
 
 from keras_rms.training.work_dir import checkpoints
 from pipelines.input.input_pipeline import training_dataset
@@ -246,7 +247,7 @@ def test_a_mistake_is_one_paragraph_that_names_it(tmp_path, data, finished, mist
         "other": tmp_path / "other",
         "damaged": tmp_path / "damaged",
         "cut": tmp_path / "cut",
-        "port": command_runner.small_training.free_ports(1)[0].rpartition(":")[2],
+        "port": small_training.free_ports(1)[0].rpartition(":")[2],
     }
     in_the_way(tmp_path / "file.npz")
     for name, make in (

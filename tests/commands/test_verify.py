@@ -1,9 +1,8 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 
+import command_runner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -239,23 +238,20 @@ def test_contact_sheets_have_legible_captions(data):
     assert (sheets[0] != sheets[2]).any()
 
 
-def command(*options):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False
-    )
-
-
 def test_command_line(data):
-    ended = command(f"--data={data}", f"--contact_sheet={data}/sheets")
-    assert ended.returncode == 0, ended.stderr
+    ended = command_runner.run(
+        SCRIPT, f"--data={data}", f"--contact_sheet={data}/sheets", cold=True
+    )
     assert "train: 4 of 4 videos are whole" in ended.stdout
     assert "Everything is as it was written." in ended.stdout
     image = tf.io.decode_png((data / "sheets" / "validation.png").read_bytes())
     assert image.shape == (260, 1500, 3)
     index = split_index.load_index(str(data), "train")
     damage(index.shard_paths[1], 30)
-    ended = command(f"--data={data}", "--split=train", "--contact_sheet=")
-    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    ended = command_runner.run(
+        SCRIPT, f"--data={data}", "--split=train", "--contact_sheet=", status=1
+    )
+    assert "Traceback" not in ended.stderr
     assert "train: 3 of 4 videos are whole" in ended.stdout and "1 problems." in ended.stdout
     assert f"{index.shard_paths[1]}, byte 0" in ended.stdout
     assert not (data / "train.png").exists()

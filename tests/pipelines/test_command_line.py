@@ -1,9 +1,8 @@
 """How commands end: statuses, paragraphs, and leaving after tensorflow-io was used."""
 
-import subprocess
-import sys
 import textwrap
 
+import command_runner
 import pytest
 from absl import flags
 
@@ -14,7 +13,7 @@ def run_main(body, *flags):
     program = "from pipelines.system import command_line\ndef main(arguments):\n"
     program += textwrap.indent(textwrap.dedent(body), "    ")
     program += "\ncommand_line.run(main)\n"
-    return subprocess.run([sys.executable, "-c", program, *flags], capture_output=True, text=True)
+    return command_runner.run("-c", program, *flags, status=None)
 
 
 @pytest.mark.parametrize("error", ["ValueError", "FileNotFoundError", "PermissionError"])

@@ -1,9 +1,8 @@
 """The same batches from a tf.data service with two workers."""
 
 import socket
-import subprocess
-import sys
 
+import command_runner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,22 +90,18 @@ def test_a_service_cannot_count_damage(folder, address):
         )
 
 
-def start(*arguments):
+def start(*arguments, **options):
     """A process of scripts/data_service.py and the address that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "scripts/data_service.py", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    line = process.stdout.readline()
-    return process, line.split()[-1]
+    process = command_runner.start(None, "scripts/data_service.py", *arguments, **options)
+    process.wait_for(lambda: "\n" in process.stdout)
+    return process, process.stdout.splitlines()[0].split()[-1]
 
 
 @pytest.mark.slow
 def test_the_script_runs_dispatcher_and_workers(folder):
     processes = []
     try:
-        dispatcher, address = start("--role=dispatcher")
+        dispatcher, address = start("--role=dispatcher", cold=True)
         processes.append(dispatcher)
         host = f"--dispatcher={address.removeprefix('grpc://')}"
         for _ in range(2):
@@ -119,8 +114,7 @@ def test_the_script_runs_dispatcher_and_workers(folder):
         assert sorted(seen) == list(range(NUM_VIDEOS))
     finally:
         for process in processes:
-            process.kill()
-            process.wait()
+            process.end()
 
 
 @pytest.mark.parametrize(
@@ -128,10 +122,7 @@ def test_the_script_runs_dispatcher_and_workers(folder):
     [([], "--role is missing"), (["--role=worker"], "--dispatcher=host:port is missing")],
 )
 def test_the_script_explains_missing_flags(arguments, message):
-    done = subprocess.run(
-        [sys.executable, "scripts/data_service.py", *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == 1
+    done = command_runner.run("scripts/data_service.py", *arguments, status=1)
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
@@ -140,11 +131,6 @@ def test_the_script_explains_a_port_that_is_taken():
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = subprocess.run(
-            [sys.executable, "scripts/data_service.py", "--role=dispatcher", f"--port={port}"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert f"The dispatcher cannot listen on port {port}" in " ".join(ended.stderr.split())
+        words = ["scripts/data_service.py", "--role=dispatcher", f"--port={port}"]
+        ended = command_runner.run(*words, status=1)
+    assert f"The dispatcher cannot listen on port {port}" in ended.error

@@ -1,14 +1,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import av
+import command_runner
 import numpy as np
 import pytest
-from paths import ROOT
 
 from pipelines.demo import demo_dataset
 from pipelines.demo.demo_dataset import FORMS, SETTINGS_FILE, Form, make_dataset
@@ -26,14 +23,11 @@ def decode(path):
 
 
 def command(output, *arguments):
-    return [sys.executable, "pipelines/demo_videos.py", f"--output={output}", *arguments]
+    return ["pipelines/demo_videos.py", f"--output={output}", *arguments]
 
 
-def run(output, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command(output, *arguments), cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def run(output, *arguments, status=0):
+    return command_runner.run(*command(output, *arguments), status=status)
 
 
 @pytest.fixture(scope="module")
@@ -104,25 +98,15 @@ def test_second_run_makes_only_what_is_missing(dataset):
 
 def test_killed_run_leaves_whole_files_and_continues(tmp_path):
     arguments = ["--size=48x36", "--workers=1", "--train_per_class=8", "--validation_per_class=2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command(tmp_path, *arguments),
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 30
-    while len(videos(tmp_path)) < 5 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    made = command_runner.start(None, *command(tmp_path, *arguments), session=True, cold=True)
+    made.wait_for(lambda: len(videos(tmp_path)) >= 5)
+    os.killpg(made.process.pid, signal.SIGKILL)
+    made.process.join()
     found = videos(tmp_path)
     total = len(FORMS["quick"].classes) * 10
     assert 5 <= len(found) < total
     assert all(len(decode(tmp_path / path)[0]) == 75 for path in found)
     result = run(tmp_path, *arguments)
-    assert result.returncode == 0, result.stderr
     assert len(videos(tmp_path)) == total
     assert f"({total - len(found)} new)" in result.stdout
 
@@ -196,8 +180,7 @@ def test_ended_worker_is_one_clear_error():
     ],
 )
 def test_command_line_errors_are_a_paragraph(tmp_path, arguments, message):
-    result = run(tmp_path / "new", *arguments)
-    assert result.returncode == 1
+    result = run(tmp_path / "new", *arguments, status=1)
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -205,8 +188,7 @@ def test_command_line_errors_are_a_paragraph(tmp_path, arguments, message):
 
 def test_unwritable_output_is_a_paragraph(tmp_path):
     (tmp_path / "file").write_text("")
-    result = run(tmp_path / "file")
-    assert result.returncode == 1
+    result = run(tmp_path / "file", status=1)
     assert str(tmp_path / "file") in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -1,18 +1,28 @@
-"""Commands of scripts/ in processes that have imported TensorFlow already: each starts at once.
+"""Commands of this project in processes of their own, as from a shell.
 
-They are forked from the server that `small_training` describes.
+Most begin in `warm_processes`, at once. What a process takes from its environment while it imports
+TensorFlow or Keras (`KERAS_BACKEND`, for example) needs a cold start, which takes five seconds.
 """
 
+import atexit
+import contextlib
+import itertools
 import os
 import resource
 import runpy
+import signal
+import subprocess
 import sys
+import tempfile
+import threading
 import time
+import traceback
+import types
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
+from multiprocessing import process as processes
 from pathlib import Path
 
-import small_training
+import warm_processes
 from paths import ROOT
 
 # A training of seconds; see small_dataset.make_dataset for the data.
@@ -21,15 +31,39 @@ SMALL_TRAINING = (
     "--epochs=1 --warmup_epochs=0 --noflip --data_workers=1 --steps_per_call=1"
 ).split()
 
+_READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS", "TF_ENABLE_ONEDNN_OPTS"}
+_folder = tempfile.TemporaryDirectory(prefix="keras_rms_commands_")
+_numbers = itertools.count()
+
+
+class _Cold:
+    """A process of `subprocess` with the names of multiprocessing's."""
+
+    def __init__(self, popen):
+        self._popen = popen
+        self.pid, self.kill = popen.pid, popen.kill
+
+    @property
+    def exitcode(self):
+        return self._popen.poll()
+
+    def is_alive(self):
+        return self.exitcode is None
+
+    def join(self, seconds=None):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(seconds)
+
 
 @dataclass
 class Command:
     """One that was started; `status` waits for it."""
 
-    process: BaseProcess
+    process: processes.BaseProcess | _Cold
     output: Path
 
     def status(self, seconds=240):
+        """Its exit status, or the negative number of the signal that ended it."""
         self.process.join(seconds)
         if self.process.is_alive():
             self.process.kill()
@@ -43,6 +77,19 @@ class Command:
                 raise TimeoutError(self.stdout + self.stderr)
             time.sleep(0.002)
 
+    def send(self, number):
+        """Sends a signal."""
+        os.kill(self.process.pid, number)
+
+    def end(self):
+        """Kills it if it is still there."""
+        self.process.kill()
+        self.process.join()
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
     @property
     def stdout(self):
         return Path(f"{self.output}.out").read_text()
@@ -55,30 +102,142 @@ class Command:
     def error(self):
         """The paragraph that the command ended with, on one line."""
         assert "Traceback" not in self.stderr, self.stderr
-        return " ".join(self.stderr[self.stderr.rindex("error: ") :].split())
+        found = f"\n{self.stderr}".rindex("\nerror: ")
+        message = self.stderr[found:].strip()
+        assert "\n\n" not in message, message
+        return " ".join(message.split())
 
 
-def start(output, *words, variables=None, largest_file=None, before=None):
-    """Starts a command, `words` as on the command line; what it prints goes to `output`.out, .err.
+def start(
+    output,
+    *words,
+    variables=None,
+    largest_file=None,
+    cwd=ROOT,
+    text="",
+    cold=False,
+    session=False,
+    before=None,
+):
+    """Starts Python with these words: a script or `-c` and a program, then its arguments.
 
-    `largest_file` bytes stand for a full disk. `before()` is called in the process first.
+    Args:
+        output: What it prints goes to `output`.out and `output`.err; None: to a temporary folder.
+        words: As on the command line.
+        variables: Changes of the environment; None removes one.
+        largest_file: Bytes that stand for a full disk.
+        cwd: The folder to run in.
+        text: What it reads from its standard input.
+        cold: Starts a fresh interpreter.
+        session: Makes it the leader of a session, so that all it starts can be killed at once.
+        before: Called in the process first; not of a cold one.
     """
-    for ending in ("out", "err"):
-        Path(f"{output}.{ending}").write_text("")
-    arguments = (str(output), list(map(str, words)), variables or {}, largest_file, before)
-    process = small_training.context().Process(target=_process, args=arguments, daemon=True)
+    output = output or Path(_folder.name) / str(next(_numbers))
+    for ending, content in (("out", ""), ("err", ""), ("in", text)):
+        Path(f"{output}.{ending}").write_text(content)
+    variables = variables or {}
+    environment = {**os.environ, **variables}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    words = list(map(str, words))
+    set_up = (str(output), environment, str(cwd), largest_file, session)
+    if cold:
+        return Command(_Cold(_popen(words, *set_up)), Path(output))
+    assert not _READ_BY_IMPORTS & set(variables), "This needs a cold start."
+    arguments = (words, before, *set_up)
+    process = warm_processes.context().Process(target=_process, args=arguments, daemon=True)
     process.start()
     return Command(process, Path(output))
 
 
-def _process(output, words, variables, largest_file, before):
-    for number, ending in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{output}.{ending}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
-    os.environ.update(variables)
+def run(*words, status=0, seconds=240, **options):
+    """Runs a command to its end, which must have this exit status (None: any)."""
+    command = start(None, *words, **options)
+    received = command.status(seconds)
+    assert status in (received, None), f"status {received}: {command.stdout}{command.stderr}"
+    return command
+
+
+def _popen(words, output, environment, cwd, largest_file, session):
+    with contextlib.ExitStack() as stack:
+        ends = {"in": "r", "out": "w", "err": "w"}
+        files = {
+            f"std{name}": stack.enter_context(open(f"{output}.{name}", mode))
+            for name, mode in ends.items()
+        }
+        return subprocess.Popen(
+            [sys.executable, *words],
+            env=environment,
+            cwd=cwd,
+            start_new_session=session,
+            preexec_fn=(lambda: _limit(largest_file)) if largest_file else None,
+            **files,
+        )
+
+
+def _limit(largest_file):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+
+def _process(words, before, output, environment, cwd, largest_file, session):
+    """What the interpreter does from its start to its end."""
+    for number, ending, flags in (
+        (0, "in", os.O_RDONLY),
+        (1, "out", os.O_WRONLY),
+        (2, "err", os.O_WRONLY),
+    ):
+        os.dup2(os.open(f"{output}.{ending}", flags), number)
+    sys.stdin = open(0, closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    if session:
+        os.setsid()
+    # multiprocessing's children ignore Ctrl-C, and may have no children of their own.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    processes.current_process()._config["daemon"] = False
     if largest_file:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        _limit(largest_file)
     if before:
         before()
-    os.chdir(ROOT)
-    sys.argv = words
-    runpy.run_path(words[0], run_name="__main__")
+    status = _status(words)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if status == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(status)
+
+
+def _status(words):
+    try:
+        _execute(words)
+    except SystemExit as end:
+        if isinstance(end.code, int) or end.code is None:
+            return (end.code or 0) & 0xFF
+        print(end.code, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        return -signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _execute(words):
+    # Here is also what pytest put in.
+    kept = "site-packages", sys.base_prefix
+    rest = [path for path in sys.path if any(part in path for part in kept)]
+    variable = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    first = "" if words[0] == "-c" else os.path.dirname(os.path.abspath(words[0]))
+    sys.path[:] = [first, *filter(None, variable), *rest]
+    if words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(compile(words[1], "<string>", "exec"), main.__dict__)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")

@@ -1,12 +1,10 @@
 """A training of seconds with everything that a real one has: for tests that kill or compare runs.
 
-It runs in processes of its own, forked from a server that has imported TensorFlow and used nothing
-of it, because importing it anew for each run would take most of the tests' time.
+It runs in `warm_processes` of its own.
 """
 
 import dataclasses
 import functools
-import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+import warm_processes
 
 import keras_rms
 from keras_rms.training.batch_norm.synchronized import synchronize_batch_norm
@@ -195,20 +194,9 @@ def _process(options):
 def start(options):
     """Starts a training in a process of its own; `process.exitcode` is its status."""
     Path(options.work_dir).mkdir(parents=True, exist_ok=True)
-    process = context().Process(target=_process, args=(options,), daemon=True)
+    process = warm_processes.context().Process(target=_process, args=(options,), daemon=True)
     process.start()
     return process
-
-
-def context():
-    """The server that processes are forked from."""
-    # The server imports what to preload from here; it ignores this process's sys.path.
-    folders = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    if folders[0] not in folders[1:]:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["small_training"])
-    return server
 
 
 def run(options, seconds=300):
