@@ -1,4 +1,15 @@
-"""Convert splits of a dataset: plan, convert what is missing, write index and manifest."""
+"""Converts splits of a dataset: plan, convert what is missing, write index and manifest.
+
+Words:
+    listing  what a layout finds: the names of the classes, and clips with path and label
+    plan     which clip goes into which shard; see `conversion_plan`
+    report   the .json beside a shard, written after it: what it holds and what it was made from
+    runner   who converts the shards that are missing: processes here, or Apache Beam
+
+A shard depends on its clips and the settings alone, never on the runner or on other shards. So the
+result has the same bytes on one core and on many machines, and a conversion that was stopped goes
+on: a shard is done if its report names the clips and settings that are wanted now.
+"""
 
 import collections
 import contextlib

@@ -1,5 +1,8 @@
 """What a conversion will do, decided beforehand: which video goes into which shard, in which order.
 
+The order is that of the hash of the keys. It mixes the classes, is the same on every machine, and
+a video that is added or missing moves none of the others relative to each other.
+
 The clips of a large dataset are kept in a temporary file; in memory there are 16 bytes a clip.
 """
 

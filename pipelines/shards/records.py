@@ -1,11 +1,18 @@
 """The record format of converted videos, written and parsed here and nowhere else.
 
-A video is a run of consecutive TFRecords of one shard: a header (a `tf.train.Example` with key,
-label, number of frames, size and frame rate), then one record a frame, which is the JPEG itself.
-An index beside the shards says where each video starts and, for every 16th frame, at which byte
-its record lies. A training clip is then one contiguous read from the nearest such frame: frames
-between the wanted ones are skipped without being copied, checked or parsed, and any video can be
-reached at random, which makes the order of training a function of the step.
+Words:
+    record   a piece of a TFRecord file: its length, a checksum of it, the data, a checksum of them
+    header   the first record of a video: a `tf.train.Example` with key, label, number of frames,
+             size and frame rate
+    key      the name of a video, unique within its split
+    shard    one of the files of a split; it holds whole videos, one after the other
+    anchor   the byte at which every 16th frame of a video lies
+    row      what the index of a split says of one video, its anchors included
+
+A video is its header and then one record a frame, which is the JPEG itself. A training clip is one
+contiguous read from the nearest anchor: frames between the wanted ones are skipped without being
+copied, checked or parsed. Any video can be reached at random, which makes the order of training a
+function of the step.
 """
 
 import dataclasses
@@ -107,6 +114,7 @@ def _write_video(
     writer.write(header)
     start = position
     position += len(header) + FRAMING_BYTES
+    # The writer does not tell where it is: bytes are counted.
     anchors = []
     for number, frame in enumerate(video.frames):
         if number % ANCHOR_INTERVAL == 0:

@@ -1,7 +1,14 @@
 """The index of a split: where each video lies, what the classes are, and how it was made.
 
-A converted folder holds shards (`records.py`), a label map, and for each split an index and a
-manifest. The manifest is written last, so that a split that has one is complete.
+Words:
+    split      a part of a dataset with a name, as train or validation
+    label map  labels.txt, the names of the classes; a label is a line's number from 0 on. All
+               splits of a folder share it
+    index      <split>.index.npz, what `records.VideoRow` says of every video, in arrays
+    manifest   <split>.json, counts, settings of the conversion, failures, and a hash of the index
+
+The order of writing is shards, label map, index, manifest. So a split that has a manifest is
+complete, and a reader that finds the hashes right has files that belong together.
 """
 
 import dataclasses

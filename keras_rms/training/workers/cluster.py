@@ -1,4 +1,9 @@
-"""Which machines train together: as listed, from TF_CONFIG, or from SLURM's variables."""
+"""Which machines train together: as listed, from TF_CONFIG, or from SLURM's variables.
+
+TF_CONFIG is an environment variable, TensorFlow's own form of it: {"cluster": {"worker":
+["host:port", ...]}, "task": {"type": "worker", "index": 0}}. The other two ways are brought into
+that form here, and TensorFlow reads it.
+"""
 
 import json
 import os
