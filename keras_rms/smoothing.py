@@ -159,14 +159,14 @@ class Smoothing:
         """The window's size in each of the dimensions of a tensor of this rank."""
         if not 3 <= rank <= 5:
             raise ValueError(
-                "`inputs` should have rank 3, 4 or 5: batch, one to three dimensions of space and "
+                "`inputs` must have rank 3, 4 or 5: batch, one to three dimensions of space and "
                 f"time, channels. Received: rank={rank}"
             )
         if isinstance(self.kernel_size, int):
             return (self.kernel_size,) * (rank - 2)
         if len(self.kernel_size) != rank - 2:
             raise ValueError(
-                f"`kernel_size` should be an integer or have one per dimension, {rank - 2} for "
+                f"`kernel_size` must be an integer or have one per dimension, {rank - 2} for "
                 f"inputs of rank {rank}. Received: kernel_size={self.kernel_size}"
             )
         return self.kernel_size

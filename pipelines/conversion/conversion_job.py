@@ -47,7 +47,7 @@ class Runner:
 
     Attributes:
         name: `"local"`, or one of Apache Beam's runners.
-        workers: shards that the local one converts at the same time.
+        workers: Shards that the local one converts at the same time.
         options: Beam's own options.
     """
 
@@ -70,23 +70,23 @@ def convert_splits(
     """Converts splits of a dataset: shards, index and manifest of each, one label map for all.
 
     Args:
-        source: where the videos and lists are; its `split` is not used.
-        dataset: a name of `layouts.catalog.LAYOUTS`.
-        output: folder of the shards.
-        splits: names of the splits. They may share no video.
-        settings: rate, size and quality.
-        num_shards: number of shards of each; `None` derives it from the number of videos.
-        timeout: seconds after which a video is given up.
-        runner: where to convert.
+        source: Where the videos and lists are; its `split` is not used.
+        dataset: A name of `layouts.catalog.LAYOUTS`.
+        output: Folder of the shards.
+        splits: Names of the splits. They may share no video.
+        settings: Rate, size and quality.
+        num_shards: Number of shards of each; `None` derives it from the number of videos.
+        timeout: Seconds after which a video is given up.
+        runner: Where to convert.
 
     Returns:
         The manifest of each split. Its `failures` lists the videos that are left out, its `notes`
         what a person should look at in others.
 
     Raises:
-        ValueError: the dataset is not as its layout expects, a video is in two splits, or the
+        ValueError: The dataset is not as its layout expects, a video is in two splits, or the
             folder holds another label map.
-        OSError: the output cannot be written.
+        OSError: The output cannot be written.
     """
     output = filesystems.without_file_scheme(output)
     with contextlib.ExitStack() as stack:

@@ -41,12 +41,12 @@ class EncodedVideo:
     """A video as it is stored: JPEG frames at a constant rate.
 
     Args:
-        key: unique name of the video within its split.
-        label: class id.
-        frames: one JPEG a frame.
-        height: height of the frames in pixels.
-        width: width of the frames in pixels.
-        fps: frames per second.
+        key: Unique name of the video within its split.
+        label: Class id.
+        frames: One JPEG a frame.
+        height: Height of the frames in pixels.
+        width: Width of the frames in pixels.
+        fps: Frames per second.
     """
 
     key: str
@@ -84,16 +84,16 @@ def write_shard(path: str, videos: Iterable[EncodedVideo]) -> list[VideoRow]:
     raises. The same videos give the same bytes.
 
     Args:
-        path: where the shard shall be.
-        videos: the videos; a generator keeps memory constant.
+        path: Where the shard shall be.
+        videos: The videos; a generator keeps memory constant.
 
     Returns:
         The index rows of the videos, for `write_split`.
 
     Raises:
-        ValueError: if a video has no frames, a frame is not a JPEG, or size, rate or label make
+        ValueError: If a video has no frames, a frame is not a JPEG, or size, rate or label make
             no sense.
-        OSError: if the shard cannot be written.
+        OSError: If the shard cannot be written.
     """
     rows = []
     with filesystems.temporary_beside(path) as temporary:
@@ -186,7 +186,7 @@ def scan_shard(path: str) -> list[VideoRow]:
     """Rebuild the index rows of a shard by reading all of it, which checks every record.
 
     Raises:
-        DamagedRecordError: at the first damaged record; names shard and offset.
+        DamagedRecordError: At the first damaged record; names shard and offset.
     """
     filesystems.require(path)
     return [row for _, row in read_from(path, 0)]
@@ -196,7 +196,7 @@ def read_from(path: str, offset: int) -> Iterator[tuple[EncodedVideo, VideoRow]]
     """The videos of a shard from a header's byte on, each with its index row.
 
     Raises:
-        DamagedRecordError: at the first damaged record; names shard and offset.
+        DamagedRecordError: At the first damaged record; names shard and offset.
     """
     # TensorFlow cannot iterate over a dataset with offsets itself, only inside another's function.
     where = tf.data.Dataset.from_tensors((path, tf.constant(offset, tf.int64)))

@@ -72,10 +72,10 @@ class TrainStep:
     ) -> None:
         if not 0 <= label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing must be in [0, 1). Received: label_smoothing={label_smoothing}"
+                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
             )
         if accumulation < 1:
-            raise ValueError(f"accumulation must be at least 1. Received: {accumulation=}")
+            raise ValueError(f"`accumulation` must be at least 1. Received: {accumulation=}")
         self.model = model
         self.optimizer = optimizer
         self.global_batch_size = global_batch_size

@@ -92,10 +92,10 @@ class TrainingLoop:
         }
         for name, value in at_least_one.items():
             if value < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
         if steps_per_call < 0:
             raise ValueError(
-                f"steps_per_call must be 0 (automatic) or more. Received: {steps_per_call=}"
+                f"`steps_per_call` must be 0 (automatic) or more. Received: {steps_per_call=}"
             )
         self._strategy = strategy
         self._training_data = training_data

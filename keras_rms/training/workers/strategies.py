@@ -78,7 +78,7 @@ def device_kind() -> str:
 
 def _choose_devices(replicas: int) -> None:
     if replicas < 0:
-        raise ValueError(f"replicas must be 0 (all) or more. Received: replicas={replicas}")
+        raise ValueError(f"`replicas` must be 0 (all) or more. Received: replicas={replicas}")
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         if replicas > len(gpus):
