@@ -10,14 +10,14 @@ import keras
 def validate_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Returns `value`, or raises a `ValueError` unless it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"`{name}` should be one of {choices}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
     return value
 
 
 def validate_positive(name: str, value: Any) -> None:
     """Raises a `ValueError` unless `value` is a positive finite number."""
     if not _is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"`{name}` should be a positive number. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
 
 
 def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
@@ -27,7 +27,7 @@ def standardize_kernel_size(kernel_size: Any) -> int | tuple[int, ...]:
     valid = isinstance(sizes, (list, tuple)) and 1 <= len(sizes) <= 3
     if not valid or not all(_is_odd_positive(size) for size in sizes):
         raise ValueError(
-            "`kernel_size` should be an odd positive integer, or one per dimension. "
+            "`kernel_size` must be an odd positive integer, or one per dimension. "
             f"Received: kernel_size={kernel_size!r}"
         )
     return int(kernel_size) if single else tuple(map(int, sizes))
@@ -53,7 +53,7 @@ def standardize_data_format(data_format: str | None) -> str:
 def validate_finite(name: str, value: Any) -> None:
     """Raises a `ValueError` unless `value` is a finite number."""
     if not _is_number(value) or not math.isfinite(value):
-        raise ValueError(f"`{name}` should be a finite number. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
 
 
 def validate_smoothing(smoothing: Any, smoothing_stddev: Any) -> None:
@@ -66,7 +66,7 @@ def validate_floating(inputs: Any) -> None:
     """Raises a `ValueError` unless `inputs` has a floating type."""
     if not keras.backend.is_float_dtype(inputs.dtype):
         raise ValueError(
-            "`inputs` should have a floating type. "
+            "`inputs` must have a floating type. "
             f"Received: dtype={keras.backend.standardize_dtype(inputs.dtype)!r}"
         )
 
@@ -74,15 +74,13 @@ def validate_floating(inputs: Any) -> None:
 def validate_rate(name: str, value: Any) -> None:
     """Raises a `ValueError` unless `value` is a share that may be dropped."""
     if not _is_number(value) or not 0 <= value < 1:
-        raise ValueError(f"`{name}` should be a number in [0, 1). Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}")
 
 
 def validate_survival(survival: Any) -> None:
     """Raises a `ValueError` unless `survival` is a probability."""
     if not _is_number(survival) or not 0 <= survival <= 1:
-        raise ValueError(
-            f"`survival` should be a number in [0, 1]. Received: survival={survival!r}"
-        )
+        raise ValueError(f"`survival` must be a number in [0, 1]. Received: survival={survival!r}")
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -42,10 +42,10 @@ def insert_before(
     """
     chosen = _as_predicate(layer_type_or_predicate)
     if not isinstance(layer, keras.layers.Layer):
-        raise ValueError(f"`layer` should be a Keras layer. Received: layer={layer!r}")
+        raise ValueError(f"`layer` must be a Keras layer. Received: layer={layer!r}")
     if not _is_graph(model):
         raise ValueError(
-            "`model` should be a functional or a built sequential Keras model. "
+            "`model` must be a functional or a built sequential Keras model. "
             f"Received: model={model!r}"
         )
     return _Insertion(chosen, layer).rebuild(model)
@@ -67,7 +67,7 @@ class _Insertion:
         copy = self._copy(model)
         if not self.inserted:
             raise ValueError(
-                "`layer_type_or_predicate` should choose at least one layer of the model. "
+                "`layer_type_or_predicate` must choose at least one layer of the model. "
                 f"Received: a model without such layers, model={model.name!r}"
             )
         for old, new in self.copies.values():
@@ -93,7 +93,7 @@ class _Insertion:
             tensors = [x for x in keras.tree.flatten((args, kwargs)) if _is_tensor(x)]
             if len(tensors) != 1:
                 raise ValueError(
-                    "`layer_type_or_predicate` should choose layers with a single input. "
+                    "`layer_type_or_predicate` must choose layers with a single input. "
                     f"Received: the layer {layer.name!r}"
                 )
             new = self._fresh(layer.name)(tensors[0])
@@ -143,7 +143,7 @@ def _as_predicate(value: Any) -> Callable[[keras.layers.Layer], bool]:
         return lambda layer: isinstance(layer, types)
     if not callable(value):
         raise ValueError(
-            "`layer_type_or_predicate` should be a layer class, a tuple of them or a function. "
+            "`layer_type_or_predicate` must be a layer class, a tuple of them or a function. "
             f"Received: layer_type_or_predicate={value!r}"
         )
     return value

@@ -89,7 +89,7 @@ class RandomMeanScaling(RandomLayer):
         validate_finite("mean", mean)
         validate_finite("spread", spread)
         if spread < 0:
-            raise ValueError(f"`spread` should not be negative. Received: spread={spread!r}")
+            raise ValueError(f"`spread` must not be negative. Received: spread={spread!r}")
         validate_choice("component", component, ("mean", "residual", "input"))
         validate_choice("granularity", granularity, ("batch", "sample", "channel"))
         stddev = smoothing_stddev if smoothing == "gaussian" else None

@@ -55,9 +55,7 @@ def validate_seed(seed: Any) -> None:
     """Raises a `ValueError` unless `seed` is `None` or a non-negative integer."""
     is_integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
     if seed is not None and not (is_integer and seed >= 0):
-        raise ValueError(
-            f"`seed` should be None or a non-negative integer. Received: seed={seed!r}"
-        )
+        raise ValueError(f"`seed` must be None or a non-negative integer. Received: seed={seed!r}")
 
 
 def _spread(seed: int) -> int:

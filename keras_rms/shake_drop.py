@@ -123,9 +123,9 @@ def _scale(x: Any, forward: Any, backward: Any) -> Any:
 
 def _standardize_range(name: str, limits: Any) -> tuple[float, float]:
     if not isinstance(limits, (list, tuple)) or len(limits) != 2:
-        raise ValueError(f"`{name}` should be a pair of numbers. Received: {name}={limits!r}")
+        raise ValueError(f"`{name}` must be a pair of numbers. Received: {name}={limits!r}")
     for limit in limits:
         validate_finite(name, limit)
     if limits[0] > limits[1]:
-        raise ValueError(f"`{name}` should be (lowest, highest). Received: {name}={limits!r}")
+        raise ValueError(f"`{name}` must be (lowest, highest). Received: {name}={limits!r}")
     return float(limits[0]), float(limits[1])

@@ -1,4 +1,23 @@
-"""Low-pass filters: the mean and the Gaussian over a local window (paper, eq. 1)."""
+"""Low-pass filters: the mean and the Gaussian over a local window (paper, eq. 1).
+
+Words:
+    window   the positions around one, as 3x3x3 of time, height and width
+    border   the positions whose window is not whole; "renormalize" divides by the weights of the
+             neighbours that exist, "zeros" counts the others as zeros
+    axis     one dimension of time or space
+    blend    `gain * x + change * smooth(x)`, which is all that the layers need
+
+Both filters are separable: the window's weights are products of weights along each axis. So three
+passes along the axes give what one over the whole window would, with 9 instead of 27 products.
+Along one axis the filter is a banded matrix, with the weights around the diagonal. Its gradient is
+the product with the transposed matrix, so backwards the same steps are taken in reverse order, and
+nothing has to be kept from the forward pass.
+
+There are two formulations, because the time goes into passes over the memory and not into sums. A
+compiler that fuses operations (JAX; XLA under TensorFlow) makes one pass of a sum of shifted
+tensors. Where nothing fuses, a depthwise convolution over space and a product with the matrix over
+time take the fewest passes.
+"""
 
 import math
 import sys
@@ -140,14 +159,14 @@ class Smoothing:
         """The window's size in each of the dimensions of a tensor of this rank."""
         if not 3 <= rank <= 5:
             raise ValueError(
-                "`inputs` should have rank 3, 4 or 5: batch, one to three dimensions of space and "
+                "`inputs` must have rank 3, 4 or 5: batch, one to three dimensions of space and "
                 f"time, channels. Received: rank={rank}"
             )
         if isinstance(self.kernel_size, int):
             return (self.kernel_size,) * (rank - 2)
         if len(self.kernel_size) != rank - 2:
             raise ValueError(
-                f"`kernel_size` should be an integer or have one per dimension, {rank - 2} for "
+                f"`kernel_size` must be an integer or have one per dimension, {rank - 2} for "
                 f"inputs of rank {rank}. Received: kernel_size={self.kernel_size}"
             )
         return self.kernel_size
@@ -170,6 +189,7 @@ class Smoothing:
         """`change * smooth(x)` and its transpose, as sums of shifted tensors along each axis."""
         steps = []
         for axis, weights in self._axes(x):
+            # Weights relative to the centre's: the centre itself then takes no product.
             scale = center = weights[len(weights) // 2]
             if self._renormalizes:
                 scale = _over_weight_inside(center, x, axis, weights)
@@ -267,7 +287,7 @@ def _as_matrices(change: Any) -> Any:
 
 
 def _sum_of_shifts(x: Any, axis: int, ratios: list[float]) -> Any:
-    """The neighbours along an axis, each times its weight's ratio to the center's."""
+    """The neighbours along an axis, each times its weight's ratio to the centre's."""
     radius = len(ratios) // 2
     rank = len(x.shape)
     padded = ops.pad(x, [[radius, radius] if i == axis else [0, 0] for i in range(rank)])
@@ -276,6 +296,7 @@ def _sum_of_shifts(x: Any, axis: int, ratios: list[float]) -> Any:
         window = slice(offset, offset - 2 * radius or None)
         return padded[tuple(window if i == axis else slice(None) for i in range(rank))]
 
+    # Filters are symmetric: a pair at the same distance shares its product.
     total = x
     for offset in range(radius):
         pair = shifted(offset) + shifted(2 * radius - offset)

@@ -40,17 +40,17 @@ def verify(
     """Checks splits of a converted folder, prints what is wrong and draws contact sheets.
 
     Args:
-        data_dir: the folder.
-        splits: names of splits; none stands for all that are finished.
-        frame_step: every how manieth image is decoded.
-        workers: shards read at the same time.
-        sheets: folder for `<split>.png`; `None` draws none.
+        data_dir: The folder.
+        splits: Names of splits; none stands for all that are finished.
+        frame_step: Every how manieth image is decoded.
+        workers: Shards read at the same time.
+        sheets: Folder for `<split>.png`; `None` draws none.
 
     Returns:
         The number of problems.
 
     Raises:
-        ValueError: the folder holds no finished split, or not one of these.
+        ValueError: The folder holds no finished split, or not one of these.
     """
     split_index.read_class_names(data_dir)
     present = split_index.list_splits(data_dir, finished=False)

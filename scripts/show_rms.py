@@ -66,7 +66,7 @@ def _parsed_alphas() -> list[float]:
     try:
         return [float(alpha) for alpha in _ALPHAS.value]
     except ValueError:
-        raise ValueError(f"--alphas should be numbers. Received: {_ALPHAS.value}") from None
+        raise ValueError(f"--alphas must be numbers. Received: {_ALPHAS.value}") from None
 
 
 def _video_frames() -> np.ndarray:

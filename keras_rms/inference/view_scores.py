@@ -146,10 +146,10 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
         ValueError: If k is below 1 or the shapes do not fit.
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1. Received: k={k}")
+        raise ValueError(f"`k` must be at least 1. Received: k={k}")
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         raise ValueError(
-            "scores must be (videos, classes) and labels (videos,). "
+            "`scores` must be (videos, classes) and labels (videos,). "
             f"Received: shapes {scores.shape} and {labels.shape}"
         )
     of_label = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)

@@ -1,7 +1,20 @@
 """The residual blocks that every network is made of.
 
+Words:
+    stem        the first convolution and max pool
+    stage       res2 to res5: blocks of one size; the first block of a stage may halve the size
+    block       a residual branch and a shortcut around it, added up
+    basic       a block of two convolutions
+    bottleneck  a block of three: to fewer channels, over space (and time), to four times as many
+    unit        a convolution, batch normalisation (BN) and ReLU
+    position    where in a block `RandomMeanScaling` goes, as before_bn3 (paper, Table 1 (a))
+    template    a layer whose settings each place copies, with a name and a seed of its own
+
 This file alone decides how convolutions are padded and initialised, how batch normalisation is set,
-and where `RandomMeanScaling` goes. Layers are named stage_block_role: `res4_block0_conv2`.
+and where `RandomMeanScaling` goes. Layers are named stage_block_role: `res4_block0_conv2`. Two
+things follow from the names. Each layer's seed does, so that a network starts from the same weights
+with RMS and without. And weights files fit both, because RMS has no weights and moves no other
+layer's place in them.
 """
 
 import math
@@ -340,6 +353,8 @@ class BlockBuilder:
     def _padded(
         self, x: Any, kernel_size: Sequence[int], strides: Sequence[int], name: str
     ) -> tuple[Any, str]:
+        # There "same" pads alike on both sides. With a stride it does not on even sizes, which
+        # leaves the shapes right and moves the windows by one position.
         if all(k % 2 == 1 and (k == 1 or s == 1) for k, s in zip(kernel_size, strides)):
             return x, "same"
         pad = [(k // 2, k // 2) for k in kernel_size]
@@ -348,6 +363,7 @@ class BlockBuilder:
         return x, "valid"
 
     def _kernel_initializer(self, name: str) -> keras.initializers.Initializer:
+        # He's normal initialisation over the outputs, as in the reference networks.
         return keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal", seed=self.seed_of(name)
         )
@@ -356,8 +372,9 @@ class BlockBuilder:
 def _derived_seed(seed: int | None, name: str) -> int | None:
     if seed is None:
         return None
+    # Python's own hash of a name differs from process to process.
     state = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)
-    return int(state[0]) & 0x7FFFFFFF
+    return int(state[0]) & 0x7FFFFFFF  # Backends take seeds of 32 bits with a sign.
 
 
 def _per_axis(strides: Strides, rank: int) -> tuple[int, ...]:

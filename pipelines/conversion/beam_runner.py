@@ -14,8 +14,8 @@ def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[s
     """Converts shards and waits for the end; their reports lie beside them.
 
     Args:
-        tasks: numbered tasks. Their videos and output must be reachable from every worker.
-        runner: name of a Beam runner, e.g. `"DirectRunner"` or `"FlinkRunner"`.
+        tasks: Numbered tasks. Their videos and output must be reachable from every worker.
+        runner: Name of a Beam runner, e.g. `"DirectRunner"` or `"FlinkRunner"`.
         options: Beam's own options, e.g. `["--direct_num_workers=2"]`.
 
     Raises:

@@ -1,4 +1,15 @@
-"""Convert splits of a dataset: plan, convert what is missing, write index and manifest."""
+"""Converts splits of a dataset: plan, convert what is missing, write index and manifest.
+
+Words:
+    listing  what a layout finds: the names of the classes, and clips with path and label
+    plan     which clip goes into which shard; see `conversion_plan`
+    report   the .json beside a shard, written after it: what it holds and what it was made from
+    runner   who converts the shards that are missing: processes here, or Apache Beam
+
+A shard depends on its clips and the settings alone, never on the runner or on other shards. So the
+result has the same bytes on one core and on many machines, and a conversion that was stopped goes
+on: a shard is done if its report names the clips and settings that are wanted now.
+"""
 
 import collections
 import contextlib
@@ -36,7 +47,7 @@ class Runner:
 
     Attributes:
         name: `"local"`, or one of Apache Beam's runners.
-        workers: shards that the local one converts at the same time.
+        workers: Shards that the local one converts at the same time.
         options: Beam's own options.
     """
 
@@ -59,23 +70,23 @@ def convert_splits(
     """Converts splits of a dataset: shards, index and manifest of each, one label map for all.
 
     Args:
-        source: where the videos and lists are; its `split` is not used.
-        dataset: a name of `layouts.catalog.LAYOUTS`.
-        output: folder of the shards.
-        splits: names of the splits. They may share no video.
-        settings: rate, size and quality.
-        num_shards: number of shards of each; `None` derives it from the number of videos.
-        timeout: seconds after which a video is given up.
-        runner: where to convert.
+        source: Where the videos and lists are; its `split` is not used.
+        dataset: A name of `layouts.catalog.LAYOUTS`.
+        output: Folder of the shards.
+        splits: Names of the splits. They may share no video.
+        settings: Rate, size and quality.
+        num_shards: Number of shards of each; `None` derives it from the number of videos.
+        timeout: Seconds after which a video is given up.
+        runner: Where to convert.
 
     Returns:
         The manifest of each split. Its `failures` lists the videos that are left out, its `notes`
         what a person should look at in others.
 
     Raises:
-        ValueError: the dataset is not as its layout expects, a video is in two splits, or the
+        ValueError: The dataset is not as its layout expects, a video is in two splits, or the
             folder holds another label map.
-        OSError: the output cannot be written.
+        OSError: The output cannot be written.
     """
     output = filesystems.without_file_scheme(output)
     with contextlib.ExitStack() as stack:

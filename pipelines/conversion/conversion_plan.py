@@ -1,5 +1,8 @@
 """What a conversion will do, decided beforehand: which video goes into which shard, in which order.
 
+The order is that of the hash of the keys. It mixes the classes, is the same on every machine, and
+a video that is added or missing moves none of the others relative to each other.
+
 The clips of a large dataset are kept in a temporary file; in memory there are 16 bytes a clip.
 """
 
@@ -42,12 +45,12 @@ class ShardTask:
     """One shard to convert: all that the conversion of a shard depends on.
 
     Attributes:
-        path: where the shard goes.
-        videos: folder of the videos.
-        clips: its clips, in order.
-        fingerprint: a hash of the settings, of the clips and of their files' sizes and times.
-        settings: the settings.
-        timeout: seconds after which a video is given up.
+        path: Where the shard goes.
+        videos: Folder of the videos.
+        clips: Its clips, in order.
+        fingerprint: A hash of the settings, of the clips and of their files' sizes and times.
+        settings: The settings.
+        timeout: Seconds after which a video is given up.
     """
 
     path: str
@@ -66,17 +69,17 @@ class Plan:
     them later changes their own shards only.
 
     Args:
-        clips: the clips of the split, in any order; consumed once.
-        videos: folder of the videos.
-        shard_path: gives the path of a shard from its number and the number of shards.
-        settings: the settings of the conversion.
-        num_shards: number of shards; `None` for one per `clips_per_shard`, and at least 16 if
+        clips: The clips of the split, in any order; consumed once.
+        videos: Folder of the videos.
+        shard_path: Gives the path of a shard from its number and the number of shards.
+        settings: The settings of the conversion.
+        num_shards: Number of shards; `None` for one per `clips_per_shard`, and at least 16 if
             there are as many clips.
-        timeout: seconds after which a video is given up.
-        clips_per_shard: see `annotations.Listing`.
+        timeout: Seconds after which a video is given up.
+        clips_per_shard: See `annotations.Listing`.
 
     Raises:
-        ValueError: there is no clip, or a key occurs twice.
+        ValueError: There is no clip, or a key occurs twice.
     """
 
     def __init__(

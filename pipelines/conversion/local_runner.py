@@ -18,9 +18,9 @@ def run(
     """Converts shards in threads; each waits for a decoding process of its own.
 
     Args:
-        tasks: numbered tasks; at most `workers` are taken ahead.
-        workers: shards converted at the same time.
-        after_video: called after each video, from one thread at a time.
+        tasks: Numbered tasks; at most `workers` are taken ahead.
+        workers: Shards converted at the same time.
+        after_video: Called after each video, from one thread at a time.
 
     Yields:
         The number of a shard and its report, as they get finished.

@@ -20,9 +20,9 @@ class Failure:
     """A video that could not be converted.
 
     Attributes:
-        key, path: the clip's.
-        cause: why.
-        lasting: whether the file itself is the cause, so that trying again is of no use.
+        key, path: The clip's.
+        cause: Why.
+        lasting: Whether the file itself is the cause, so that trying again is of no use.
     """
 
     key: str
@@ -36,8 +36,8 @@ class Note:
     """What a person should look at in a video that was converted.
 
     Attributes:
-        key, path: the clip's.
-        notes: sentences, such as one about a gap that was filled.
+        key, path: The clip's.
+        notes: Sentences, such as one about a gap that was filled.
     """
 
     key: str
@@ -71,11 +71,11 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
     the decoder costs itself only.
 
     Args:
-        task: what to convert; the shard's bytes depend on nothing else.
-        after_video: called after each video. What it raises ends the conversion of the shard.
+        task: What to convert; the shard's bytes depend on nothing else.
+        after_video: Called after each video. What it raises ends the conversion of the shard.
 
     Raises:
-        OSError: the shard cannot be written.
+        OSError: The shard cannot be written.
     """
     failures: list[Failure] = []
     notes: list[Note] = []

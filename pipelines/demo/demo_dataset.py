@@ -103,18 +103,18 @@ def make_dataset(
     >>> make_dataset("demo", FORMS["quick"])
 
     Args:
-        output: folder to make or to complete.
-        form: classes and numbers of videos.
-        seed: non-negative integer; another seed gives other videos.
-        width, height: even size in pixels, at least 32.
-        seconds: length of each video, at 25 frames a second.
-        workers: number of processes; all cores by default.
+        output: Folder to make or to complete.
+        form: Classes and numbers of videos.
+        seed: Non-negative integer; another seed gives other videos.
+        width, height: Even size in pixels, at least 32.
+        seconds: Length of each video, at 25 frames a second.
+        workers: Number of processes; all cores by default.
 
     Returns:
         The number of videos written by this call.
 
     Raises:
-        ValueError: on arguments out of range, and where `output` holds other videos.
+        ValueError: On arguments out of range, and where `output` holds other videos.
     """
     _check(form, seed, width, height, seconds, workers)
     output = pathlib.Path(output)

@@ -279,19 +279,19 @@ def render_video(
     (75, 72, 96, 3)
 
     Args:
-        class_name: one of `CLASSES`.
-        split: name of the split; videos of two splits are drawn independently.
-        index: number of the video within its class and split.
-        seed: non-negative seed of the whole dataset.
-        width, height: size in pixels, at least 32.
-        num_frames: number of frames, at 25 a second.
-        typical_shape, typical_texture: probability that the class's own shape or texture is shown.
+        class_name: One of `CLASSES`.
+        split: Name of the split; videos of two splits are drawn independently.
+        index: Number of the video within its class and split.
+        seed: Non-negative seed of the whole dataset.
+        width, height: Size in pixels, at least 32.
+        num_frames: Number of frames, at 25 a second.
+        typical_shape, typical_texture: Probability that the class's own shape or texture is shown.
 
     Returns:
         uint8 RGB frames of shape (num_frames, height, width, 3).
 
     Raises:
-        ValueError: on an unknown class or a size or length out of range.
+        ValueError: On an unknown class or a size or length out of range.
     """
     if class_name not in CLASSES:
         raise ValueError(

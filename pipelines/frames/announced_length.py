@@ -19,7 +19,7 @@ class AnnouncedLength:
     last one.
 
     Args:
-        source: the file.
+        source: The file.
     """
 
     def __init__(self, source: VideoSource):
@@ -53,10 +53,10 @@ class AnnouncedLength:
         """Seconds that are missing at the end, if it is little.
 
         Args:
-            seen: seconds that the frames last.
+            seen: Seconds that the frames last.
 
         Raises:
-            VideoError: more than a second and a tenth of the length is missing.
+            VideoError: More than a second and a tenth of the length is missing.
         """
         covered = self._covered(seen)
         if self._announced - covered > max(Fraction(_SHORTEST), self._announced / 10):

@@ -18,16 +18,16 @@ def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
     An image becomes a video of one frame.
 
     Args:
-        path: the file.
-        **settings: arguments of `video_file.read_frames`; `start` is the number of the image in a
+        path: The file.
+        **settings: Arguments of `video_file.read_frames`; `start` is the number of the image in a
             file of CIFAR's.
 
     Returns:
         An `EncodedFrames`.
 
     Raises:
-        VideoError: the file cannot be converted.
-        ValueError: an argument is out of its range.
+        VideoError: The file cannot be converted.
+        ValueError: An argument is out of its range.
     """
     beginning = _beginning(path)
     if _is_image(path, beginning):

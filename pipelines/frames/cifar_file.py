@@ -32,9 +32,9 @@ class Batch(NamedTuple):
     """The images of one of the two files.
 
     Attributes:
-        path: the file they are in, below the folder that was searched.
-        first: number of the first image in that file.
-        labels: the fine label of each.
+        path: The file they are in, below the folder that was searched.
+        first: Number of the first image in that file.
+        labels: The fine label of each.
     """
 
     path: str
@@ -46,11 +46,11 @@ def read(folder: str, name: str) -> tuple[list[str], Batch]:
     """The names of the 100 classes, and the images of one of the files.
 
     Args:
-        folder: of `cifar-100-python.tar.gz`, of what it unpacks to, or Keras's `~/.keras/datasets`.
+        folder: Of `cifar-100-python.tar.gz`, of what it unpacks to, or Keras's `~/.keras/datasets`.
         name: `"train"` or `"test"`.
 
     Raises:
-        ValueError: the files are not there or damaged.
+        ValueError: The files are not there or damaged.
     """
     for inner in _FOLDERS:
         files = {file: os.path.join(folder, inner, file) for file in (*_BATCHES, "meta")}
@@ -85,12 +85,12 @@ def read_frames(
     """Encodes one image of a file as a video of one frame.
 
     Args:
-        path: one of the two files, or the archive, whose images are counted through both.
-        number: of the image.
-        fps, short_side, quality, upscale: as for `image_file.read_frames`.
+        path: One of the two files, or the archive, whose images are counted through both.
+        number: Of the image.
+        fps, short_side, quality, upscale: As for `image_file.read_frames`.
 
     Raises:
-        VideoError: the file cannot be read or has no such image.
+        VideoError: The file cannot be read or has no such image.
     """
     try:
         pixels = _pixels(path)
@@ -119,7 +119,7 @@ def _contents(path: str) -> list[Any]:
     """What is pickled in a file; of the archive, that of train, test and meta.
 
     Raises:
-        ValueError: the file is damaged, or holds what has no place in it.
+        ValueError: The file is damaged, or holds what has no place in it.
     """
     try:
         with open(path, "rb") as file:

@@ -32,7 +32,7 @@ class Heard:
     """What libav says while it reads one file.
 
     Args:
-        logs: libav's messages so far: level, name of who says it, text. It grows.
+        logs: Libav's messages so far: level, name of who says it, text. It grows.
     """
 
     def __init__(self, logs: list[tuple[int, str, str]]):
@@ -65,9 +65,9 @@ class Heard:
         """Raises VideoError if the decoder said that a picture lacks something.
 
         Args:
-            source: the file.
-            number: of frames decoded so far.
-            seconds: the time of the last one.
+            source: The file.
+            number: Of frames decoded so far.
+            seconds: The time of the last one.
         """
         self._listen(source)
         # Some cameras leave the end mark out of every picture.

@@ -16,13 +16,13 @@ def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> It
     """The frames from a key frame before `start` on; their times count from the first frame.
 
     Args:
-        source: the file, opened and not yet read.
-        start: seconds; `None` or 0 for all frames, of which it is then checked that none is cut
+        source: The file, opened and not yet read.
+        start: Seconds; `None` or 0 for all frames, of which it is then checked that none is cut
             off at the end.
-        heard: what libav says while it reads.
+        heard: What libav says while it reads.
 
     Raises:
-        VideoError: frames are damaged, or the file is cut short.
+        VideoError: Frames are damaged, or the file is cut short.
     """
     length = None if start else announced_length.AnnouncedLength(source)
     frames = _timed(source, _packets(source, length), heard, length)
@@ -120,7 +120,7 @@ class _Reader:
     """Decodes packets, and notices what libav lets pass.
 
     Attributes:
-        repeated_until: until when the last frame is shown by the empty packets after it.
+        repeated_until: Until when the last frame is shown by the empty packets after it.
     """
 
     def __init__(

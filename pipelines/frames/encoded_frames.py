@@ -8,8 +8,8 @@ class VideoError(ValueError):
     """A video cannot be converted; says which one and why.
 
     Attributes:
-        path, cause: which one and why.
-        lasting: whether the file itself is the cause; not so if time, memory or a permission was
+        path, cause: Which one and why.
+        lasting: Whether the file itself is the cause; not so if time, memory or a permission was
             missing.
     """
 
@@ -27,10 +27,10 @@ class EncodedFrames(NamedTuple):
     """One clip as JPEG images.
 
     Attributes:
-        frames: the images, one a frame; repeated frames are one object.
-        height, width: pixels of each.
-        fps: frames a second.
-        notes: sentences about what a person should look at, such as a gap that was filled.
+        frames: The images, one a frame; repeated frames are one object.
+        height, width: Pixels of each.
+        fps: Frames a second.
+        notes: Sentences about what a person should look at, such as a gap that was filled.
     """
 
     frames: list[bytes]

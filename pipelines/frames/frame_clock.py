@@ -24,7 +24,7 @@ class Timestamps:
     the rule of libav's programs.
 
     Attributes:
-        step: ticks from one frame to the next, where the frames themselves do not say it.
+        step: Ticks from one frame to the next, where the frames themselves do not say it.
     """
 
     def __init__(self, container_format: str):
@@ -70,10 +70,10 @@ class FrameClock:
     [(0, 3), (1, 2), (2, 3)]
 
     Args:
-        fps: slots a second.
-        tick: seconds that one unit of the frames' times lasts.
-        start: seconds at which the first slot begins; `None` for the first frame.
-        end: seconds at which the last slot ends; `None` for the end of the last frame.
+        fps: Slots a second.
+        tick: Seconds that one unit of the frames' times lasts.
+        start: Seconds at which the first slot begins; `None` for the first frame.
+        end: Seconds at which the last slot ends; `None` for the end of the last frame.
     """
 
     def __init__(

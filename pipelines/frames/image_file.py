@@ -1,7 +1,7 @@
 """Turn an image into a JPEG of its own, which is a video of one frame.
 
 Images are read by Pillow and not by the decoder of videos: it reads the same JPEG files as the
-training's input pipeline does, among them the gray and CMYK ones that ImageNet has.
+training's input pipeline does, among them the grey and CMYK ones that ImageNet has.
 """
 
 import contextlib
@@ -37,16 +37,16 @@ def read_frames(
     (1, 375, 500)
 
     Args:
-        path: the file.
-        fps: frames a second that the video claims to have.
-        short_side, quality, upscale: as for `video_file.read_frames`.
+        path: The file.
+        fps: Frames a second that the video claims to have.
+        short_side, quality, upscale: As for `video_file.read_frames`.
 
     Returns:
         An `EncodedFrames`.
 
     Raises:
-        VideoError: the file cannot be read or is damaged.
-        ValueError: an argument is out of its range.
+        VideoError: The file cannot be read or is damaged.
+        ValueError: An argument is out of its range.
     """
     encoded_frames.check_settings(fps, short_side, quality)
     try:
@@ -81,7 +81,7 @@ def read_frames(
 
 
 def _check_jpeg(content: bytes) -> None:
-    """Raises ValueError for pixels that are lost, which Pillow shows as gray without a word."""
+    """Raises ValueError for pixels that are lost, which Pillow shows as grey without a word."""
     with damage.listening() as heard, contextlib.suppress(av.error.FFmpegError):
         decoder = av.CodecContext.create("mjpeg", "r")
         decoder.thread_count = 1
@@ -101,10 +101,10 @@ def encode_pixels(
     parts.
 
     Args:
-        image: of mode RGB.
-        size: width and height of the result.
-        quality: quantiser, from 1 to 31, as for `video_file.read_frames`.
-        fps: frames a second that the video claims to have.
+        image: Of mode RGB.
+        size: Width and height of the result.
+        quality: Quantiser, from 1 to 31, as for `video_file.read_frames`.
+        fps: Frames a second that the video claims to have.
     """
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)

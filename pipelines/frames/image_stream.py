@@ -17,7 +17,7 @@ def has_several(path: str) -> bool:
     """Whether another image follows on the one with which a file begins.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[: len(_START)] != _START:

@@ -36,7 +36,7 @@ class IsolatedReader:
     ```
 
     Args:
-        timeout: seconds after which a video is given up.
+        timeout: Seconds after which a video is given up.
     """
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT):
@@ -64,7 +64,7 @@ class IsolatedReader:
         Raises:
             video_file.VideoError: the video cannot be converted, took longer than the timeout, or
                 made the process crash; then with the last lines that the process printed.
-            ReaderError: the process died before it could take the video.
+            ReaderError: The process died before it could take the video.
         """
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it died between two videos, for lack of memory it may be: blame none

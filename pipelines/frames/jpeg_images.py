@@ -18,13 +18,13 @@ class JpegImages:
     """Brings frames to one size, upright, and collects them as JPEG images.
 
     Args:
-        path: the video's, for messages.
-        short_side, upscale, quality: as for `video_file.read_frames`.
+        path: The video's, for messages.
+        short_side, upscale, quality: As for `video_file.read_frames`.
 
     Attributes:
-        frames: the images.
-        height, width: pixels of each.
-        notes: how colours were guessed or changed.
+        frames: The images.
+        height, width: Pixels of each.
+        notes: How colours were guessed or changed.
     """
 
     def __init__(self, path: str, short_side: int | None, upscale: bool, quality: int):
@@ -43,7 +43,7 @@ class JpegImages:
         """Adds a frame, which is shown a number of times.
 
         Raises:
-            VideoError: the frames are too large or too many.
+            VideoError: The frames are too large or too many.
         """
         if self._codec is None:
             self._begin(frame)

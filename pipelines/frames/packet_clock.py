@@ -15,12 +15,12 @@ class PacketClock:
     dropped in others.
 
     Args:
-        second: ticks of one second.
-        usual_ticks: how long a packet lasts that does not say so.
-        may_jump: whether the format allows clocks to jump.
+        second: Ticks of one second.
+        usual_ticks: How long a packet lasts that does not say so.
+        may_jump: Whether the format allows clocks to jump.
 
     Attributes:
-        jumps: how often the clock was set.
+        jumps: How often the clock was set.
     """
 
     def __init__(self, second: int, usual_ticks: int, may_jump: bool):
@@ -61,7 +61,7 @@ class GifClock:
     Such files are made without a thought for their speed. Delays of 0 are libav's work already.
 
     Attributes:
-        jumps: always 0.
+        jumps: Always 0.
     """
 
     jumps = 0

@@ -46,23 +46,23 @@ def read_frames(
     (250, 256, 340)
 
     Args:
-        path: the video file.
-        fps: frames a second of the result.
-        short_side: pixels of the shorter side of the result; `None` keeps the size of the file.
-        quality: quantiser of the JPEG encoder, from 1 (largest) to 31 (smallest files).
-        upscale: whether smaller videos are scaled up to `short_side`.
-        start: seconds from the beginning of the video at which the clip begins; `None` for the
+        path: The video file.
+        fps: Frames a second of the result.
+        short_side: Pixels of the shorter side of the result; `None` keeps the size of the file.
+        quality: Quantiser of the JPEG encoder, from 1 (largest) to 31 (smallest files).
+        upscale: Whether smaller videos are scaled up to `short_side`.
+        start: Seconds from the beginning of the video at which the clip begins; `None` for the
             beginning.
-        end: seconds at which it ends; `None` for the end. A video that ends earlier gives a shorter
+        end: Seconds at which it ends; `None` for the end. A video that ends earlier gives a shorter
             clip.
 
     Returns:
         An `EncodedFrames`. Its notes name what was filled, joined or guessed.
 
     Raises:
-        VideoError: the file cannot be read, is damaged or cut short, or has no frame between
+        VideoError: The file cannot be read, is damaged or cut short, or has no frame between
             `start` and `end`.
-        ValueError: an argument is out of its range.
+        ValueError: An argument is out of its range.
     """
     check_settings(fps, short_side, quality)
     _check_times(start, end)

@@ -39,15 +39,15 @@ class VideoSource:
     """A video file that is read from its beginning, and from any other place.
 
     Args:
-        path: the file.
+        path: The file.
 
     Attributes:
-        path: the file.
-        container, stream: libav's, new after each `reopen`.
-        clock: mends the times of the packets that are read.
+        path: The file.
+        container, stream: Libav's, new after each `reopen`.
+        clock: Mends the times of the packets that are read.
 
     Raises:
-        VideoError: it holds no video, or one too large.
+        VideoError: It holds no video, or one too large.
         av.error.FFmpegError: libav cannot read it.
     """
 
@@ -114,7 +114,7 @@ class VideoSource:
         """The packets from here on, with mended times.
 
         Args:
-            others: whether to give those of the other streams too, with times as they are.
+            others: Whether to give those of the other streams too, with times as they are.
         """
         wanted = [self.stream]
         if others:

@@ -28,13 +28,13 @@ def random_crop(
     again, ten times; then the largest centred box of an allowed aspect is taken.
 
     Args:
-        seed: stateless seed of shape `(2,)`.
-        height: height of the frame.
-        width: width of the frame.
-        min_area: smallest area as a share of the frame's.
-        max_area: largest area as a share of the frame's.
-        min_aspect: smallest ratio of width to height.
-        max_aspect: largest ratio of width to height.
+        seed: Stateless seed of shape `(2,)`.
+        height: Height of the frame.
+        width: Width of the frame.
+        min_area: Smallest area as a share of the frame's.
+        max_area: Largest area as a share of the frame's.
+        min_aspect: Smallest ratio of width to height.
+        max_aspect: Largest ratio of width to height.
 
     Returns:
         int32 tensor `[top, left, height, width]`.
@@ -69,7 +69,7 @@ def decode_frames(encoded: tf.Tensor, box: tf.Tensor, ratio: int = 1) -> tf.Tens
     """Decode one box of every JPEG of a clip.
 
     Args:
-        encoded: string tensor of shape `(T,)`, T known when the graph is built.
+        encoded: String tensor of shape `(T,)`, T known when the graph is built.
         box: int32 `[top, left, height, width]`, in pixels after the reduction by `ratio`.
         ratio: 1, 2, 4 or 8; the JPEGs are decoded at this fraction of their size, which takes
             less time than decoding and scaling them.
@@ -101,11 +101,11 @@ def decode_and_scale(
     the result.
 
     Args:
-        encoded: string tensor of shape `(T,)`.
+        encoded: String tensor of shape `(T,)`.
         box: int32 `[top, left, height, width]`.
-        height: height of the result.
-        width: width of the result.
-        max_ratio: largest reduction that the frames of the data can call for (`largest_ratio`).
+        height: Height of the result.
+        width: Width of the result.
+        max_ratio: Largest reduction that the frames of the data can call for (`largest_ratio`).
 
     Returns:
         uint8 tensor of shape `(T, height, width, 3)`.
@@ -156,10 +156,10 @@ def padded_crop(seed: tf.Tensor, frames: tf.Tensor, size: int, padding: int) -> 
     All places are equally likely; what was outside of the frames is black.
 
     Args:
-        seed: stateless seed of shape `(2,)`.
+        seed: Stateless seed of shape `(2,)`.
         frames: uint8 `(T, H, W, 3)`, whose sides with the padding are at least `size`.
-        size: height and width of the crop.
-        padding: width of the black border.
+        size: Height and width of the crop.
+        padding: Width of the black border.
 
     Returns:
         uint8 `(T, size, size, 3)`.

@@ -44,7 +44,7 @@ class ClipReader:
     ```
 
     Args:
-        index: the split's index.
+        index: The split's index.
     """
 
     def __init__(self, index: Index):

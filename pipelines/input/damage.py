@@ -13,15 +13,17 @@ POLICIES = ("stop", "skip")
 def check_policy(on_damage: str) -> None:
     """Raises ValueError if `on_damage` is neither `"stop"` nor `"skip"`."""
     if on_damage not in POLICIES:
-        raise ValueError(f"on_damage must be one of {POLICIES}. Received: on_damage={on_damage!r}")
+        raise ValueError(
+            f"`on_damage` must be one of {POLICIES}. Received: on_damage={on_damage!r}"
+        )
 
 
 def first_without_error(make: Callable[[tf.Tensor], Any], tries: int) -> Any:
     """The first of `make(0)`, `make(1)`, ... that raises no error, as graph operations.
 
     Args:
-        make: function of an int64 scalar that gives a structure of tensors.
-        tries: how many there are; if all fail, an error is raised.
+        make: Function of an int64 scalar that gives a structure of tensors.
+        tries: How many there are; if all fail, an error is raised.
     """
     results = tf.data.Dataset.range(tries).map(make).ignore_errors()
     return results.take(1).get_single_element()

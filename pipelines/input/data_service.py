@@ -15,18 +15,18 @@ def distribute(batches: tf.data.Dataset, address: str | None) -> tf.data.Dataset
     Which of them is ready first decides the order in which they arrive.
 
     Args:
-        batches: a dataset that needs no Python and no variable.
-        address: the dispatcher, `grpc://host:port`.
+        batches: A dataset that needs no Python and no variable.
+        address: The dispatcher, `grpc://host:port`.
 
     Raises:
-        ValueError: if the address is of another form or nobody answers at it.
+        ValueError: If the address is of another form or nobody answers at it.
     """
     if address is None:
         return batches
     match = re.fullmatch(r"grpc://([^:/]+):(\d+)", address)
     if not match:
         raise ValueError(
-            "data_service must be the dispatcher's address, e.g. grpc://10.0.0.5:5050. Received: "
+            "`data_service` must be the dispatcher's address, e.g. grpc://10.0.0.5:5050. Received: "
             f"data_service={address}"
         )
     host, port = match.groups()

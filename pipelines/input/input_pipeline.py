@@ -34,16 +34,16 @@ def open_split(data_dir: str, split: str, format: str = "records") -> Index | Se
     """The videos of a split: `keys`, `class_names` and `len()` of the result tell of them.
 
     Args:
-        data_dir: a folder of shards, local or e.g. `gs://`.
-        split: name of the split.
+        data_dir: A folder of shards, local or e.g. `gs://`.
+        split: Name of the split.
         format: `"records"`, which `pipelines/convert.py` writes, or `"sequence_example"`, the
             shards of DMVR and the TensorFlow Model Garden.
 
     Raises:
-        ValueError: if the format is unknown or the data cannot be read.
+        ValueError: If the format is unknown or the data cannot be read.
     """
     if format not in FORMATS:
-        raise ValueError(f"format must be one of {sorted(FORMATS)}. Received: format={format!r}")
+        raise ValueError(f"`format` must be one of {sorted(FORMATS)}. Received: format={format!r}")
     return FORMATS[format][0](data_dir, split)
 
 
@@ -84,31 +84,31 @@ def training_dataset(
     ```
 
     Args:
-        data_dir: a folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
-        split: name of the split.
-        batch_size: clips of a step over all workers.
-        num_frames: frames of a clip (T).
-        span: consecutive frames that a clip stretches over, a multiple of `num_frames`. In a
+        data_dir: A folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
+        split: Name of the split.
+        batch_size: Clips of a step over all workers.
+        num_frames: Frames of a clip (T).
+        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`. In a
             shorter video the last frame is held.
-        crop_size: height and width of the clips.
-        min_area: smallest area of a crop as a share of the frame's.
-        padding: cut the crops unscaled, out of frames with so many black pixels around them and a
+        crop_size: Height and width of the clips.
+        min_area: Smallest area of a crop as a share of the frame's.
+        padding: Cut the crops unscaled, out of frames with so many black pixels around them and a
             short side of `crop_size`, in the place of crops of random area.
-        flip: whether to flip half of the clips left to right; or, where left and right carry
+        flip: Whether to flip half of the clips left to right; or, where left and right carry
             meaning, the classes that a flip turns into each other, e.g. `{86: 87, 87: 86}`.
-        seed: the order and all augmentation follow from it.
-        start_step: the step whose batch comes first.
-        num_workers: number of training workers, which must divide `batch_size`.
-        worker_index: which of them this is.
-        data_workers: number of threads that read and decode; all cores if None. More than the
+        seed: The order and all augmentation follow from it.
+        start_step: The step whose batch comes first.
+        num_workers: Number of training workers, which must divide `batch_size`.
+        worker_index: Which of them this is.
+        data_workers: Number of threads that read and decode; all cores if None. More than the
             cores make sense where reading waits for a network.
         format: `"records"` or `"sequence_example"` (see `open_split`).
-        on_damage: what to do when a video cannot be read or decoded: `"stop"` raises
+        on_damage: What to do when a video cannot be read or decoded: `"stop"` raises
             `tf.errors.DataLossError` or `tf.errors.InvalidArgumentError` from the iterator;
             `"skip"` names it on standard error and takes a random other video in its place, so
             that the batches before and after stay what they are.
-        damaged: an int64 variable that counts the skipped ones; not with `data_service`.
-        data_service: address of a tf.data service's dispatcher, `grpc://host:port`, whose workers
+        damaged: An int64 variable that counts the skipped ones; not with `data_service`.
+        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`, whose workers
             shall do the work. The batches are the same, in the order in which they get ready.
 
     Returns:
@@ -117,20 +117,20 @@ def training_dataset(
         `(batch_size / num_workers,)`.
 
     Raises:
-        ValueError: if an argument is out of range or the data cannot be read.
+        ValueError: If an argument is out of range or the data cannot be read.
     """
     index = open_split(data_dir, split, format)
     local_batch = _local_batch(batch_size, num_workers, worker_index)
     _check_positive(crop_size=crop_size)
     _check_data_workers(data_workers)
     if not 0 < min_area <= 1:
-        raise ValueError(f"min_area must be in (0, 1]. Received: min_area={min_area}")
+        raise ValueError(f"`min_area` must be in (0, 1]. Received: min_area={min_area}")
     if padding is not None and padding < 0:
-        raise ValueError(f"padding must be None or 0 or more. Received: padding={padding}")
+        raise ValueError(f"`padding` must be None or 0 or more. Received: padding={padding}")
     if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed must fit into 64 bits. Received: seed={seed}")
+        raise ValueError(f"`seed` must fit into 64 bits. Received: seed={seed}")
     if start_step < 0:
-        raise ValueError(f"start_step must be 0 or more. Received: start_step={start_step}")
+        raise ValueError(f"`start_step` must be 0 or more. Received: start_step={start_step}")
     damage.check_policy(on_damage)
     if damaged is not None and data_service:
         raise ValueError("damaged cannot be counted by a tf.data service: leave out one of both.")
@@ -197,22 +197,22 @@ def evaluation_dataset(
     number of batches, the last ones filled up with rows whose `mask` is False.
 
     Args:
-        data_dir: a folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
-        split: name of the split.
-        batch_size: videos of a step over all workers.
-        num_clips: clips of a video.
+        data_dir: A folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
+        split: Name of the split.
+        batch_size: Videos of a step over all workers.
+        num_clips: Clips of a video.
         num_crops: 1 or 3 crops of a clip.
-        num_frames: frames of a clip (T).
-        span: consecutive frames that a clip stretches over, a multiple of `num_frames`.
-        crop_size: height and width of the crops.
-        short_side: what the frames' short side is scaled to; `crop_size` if None.
-        num_workers: number of workers, which must divide `batch_size`.
-        worker_index: which of them this is.
-        data_workers: number of threads that read and decode; all cores if None.
+        num_frames: Frames of a clip (T).
+        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`.
+        crop_size: Height and width of the crops.
+        short_side: What the frames' short side is scaled to; `crop_size` if None.
+        num_workers: Number of workers, which must divide `batch_size`.
+        worker_index: Which of them this is.
+        data_workers: Number of threads that read and decode; all cores if None.
         format: `"records"` or `"sequence_example"` (see `open_split`).
         on_damage: `"stop"` or, with `"skip"`, a video that cannot be read or decoded becomes a row
             whose `mask` is False and whose `index` names it.
-        data_service: address of a tf.data service's dispatcher, `grpc://host:port`.
+        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`.
 
     Returns:
         A `tf.data.Dataset` of dicts: `views` uint8 `(B, V, T, crop_size, crop_size, 3)` with the
@@ -220,7 +220,7 @@ def evaluation_dataset(
         `load_index(data_dir, split).keys`, and `mask` bool `(B,)`.
 
     Raises:
-        ValueError: if an argument is out of range or the data cannot be read.
+        ValueError: If an argument is out of range or the data cannot be read.
     """
     index = open_split(data_dir, split, format)
     local_batch = _local_batch(batch_size, num_workers, worker_index)
@@ -283,17 +283,17 @@ def views_of_frames(
     """The views that `evaluation_dataset` gives of a video, for one that is in memory.
 
     Args:
-        encoded_frames: the JPEGs of all frames of the video.
-        num_clips, num_crops, num_frames, span, crop_size, short_side: as for `evaluation_dataset`.
+        encoded_frames: The JPEGs of all frames of the video.
+        num_clips, num_crops, num_frames, span, crop_size, short_side: As for `evaluation_dataset`.
 
     Returns:
         uint8 tensor `(num_clips * num_crops, num_frames, crop_size, crop_size, 3)`.
 
     Raises:
-        ValueError: if there are no frames or an argument is out of range.
+        ValueError: If there are no frames or an argument is out of range.
     """
     if not encoded_frames:
-        raise ValueError("encoded_frames must hold at least one frame. Received: 0 frames")
+        raise ValueError("`encoded_frames` must hold at least one frame. Received: 0 frames")
     _check_positive(num_clips=num_clips, crop_size=crop_size)
     _check_num_crops(num_crops)
     short_side = _checked_short_side(short_side, crop_size)
@@ -373,12 +373,12 @@ def _local_batch(batch_size: int, num_workers: int, worker_index: int) -> int:
     _check_positive(batch_size=batch_size, num_workers=num_workers)
     if not 0 <= worker_index < num_workers:
         raise ValueError(
-            f"worker_index must be in [0, num_workers). Received: worker_index={worker_index}, "
+            f"`worker_index` must be in [0, num_workers). Received: worker_index={worker_index}, "
             f"num_workers={num_workers}"
         )
     if batch_size % num_workers:
         raise ValueError(
-            f"num_workers must divide batch_size. Received: batch_size={batch_size}, "
+            f"`num_workers` must divide batch_size. Received: batch_size={batch_size}, "
             f"num_workers={num_workers}"
         )
     return batch_size // num_workers
@@ -387,19 +387,19 @@ def _local_batch(batch_size: int, num_workers: int, worker_index: int) -> int:
 def _check_positive(**arguments: int) -> None:
     for name, value in arguments.items():
         if value < 1:
-            raise ValueError(f"{name} must be 1 or more. Received: {name}={value}")
+            raise ValueError(f"`{name}` must be 1 or more. Received: {name}={value}")
 
 
 def _check_data_workers(data_workers: int | None) -> None:
     if data_workers is not None and data_workers < 1:
         raise ValueError(
-            f"data_workers must be 1 or more, or None. Received: data_workers={data_workers}"
+            f"`data_workers` must be 1 or more, or None. Received: data_workers={data_workers}"
         )
 
 
 def _check_num_crops(num_crops: int) -> None:
     if num_crops not in (1, 3):
-        raise ValueError(f"num_crops must be 1 or 3. Received: num_crops={num_crops}")
+        raise ValueError(f"`num_crops` must be 1 or 3. Received: num_crops={num_crops}")
 
 
 def _checked_short_side(short_side: int | None, crop_size: int) -> int:
@@ -407,7 +407,7 @@ def _checked_short_side(short_side: int | None, crop_size: int) -> int:
         return crop_size
     if short_side < crop_size:
         raise ValueError(
-            f"short_side must be None or at least crop_size. Received: short_side={short_side}, "
+            f"`short_side` must be None or at least crop_size. Received: short_side={short_side}, "
             f"crop_size={crop_size}"
         )
     return short_side
@@ -421,7 +421,7 @@ def _flipped_labels(flip: bool | Mapping[int, int], num_classes: int) -> np.ndar
     for label, flipped in ({} if flip is True else flip).items():
         if not 0 <= label < num_classes or flip.get(flipped) != label:
             raise ValueError(
-                "flip must be True, False, or a map of class ids in both directions, e.g. "
+                "`flip` must be True, False, or a map of class ids in both directions, e.g. "
                 f"{{86: 87, 87: 86}}, below the {num_classes} classes of the data. Received: "
                 f"flip={flip}"
             )

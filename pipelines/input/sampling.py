@@ -18,8 +18,8 @@ def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
 
     Args:
         position: int64 scalar, the number of clips before this one.
-        num_videos: number of videos, so that one epoch is `num_videos` positions.
-        seed: the run's seed.
+        num_videos: Number of videos, so that one epoch is `num_videos` positions.
+        seed: The run's seed.
 
     Returns:
         int64 scalar in `[0, num_videos)`.
@@ -44,8 +44,8 @@ def replacement_at(
     Args:
         position: int64 scalar, the number of clips before this one.
         attempt: int64 scalar, the number of videos tried before.
-        num_videos: number of videos.
-        seed: the run's seed.
+        num_videos: Number of videos.
+        seed: The run's seed.
 
     Returns:
         int64 scalar in `[0, num_videos)`.
@@ -63,11 +63,11 @@ def frame_stride(span: int, num_frames: int) -> int:
     """Distance of `num_frames` frames at equal intervals over `span` consecutive ones.
 
     Raises:
-        ValueError: if `span` is not a positive multiple of `num_frames`.
+        ValueError: If `span` is not a positive multiple of `num_frames`.
     """
     if num_frames < 1 or span < 1 or span % num_frames:
         raise ValueError(
-            "span must be a positive multiple of num_frames, so that the frames lie at equal "
+            "`span` must be a positive multiple of num_frames, so that the frames lie at equal "
             f"intervals. Received: span={span}, num_frames={num_frames}"
         )
     return span // num_frames
@@ -77,9 +77,9 @@ def training_start(seed: tf.Tensor, length: tf.Tensor, span: int) -> tf.Tensor:
     """First frame of a clip of `span` frames at a random place; 0 in a shorter video.
 
     Args:
-        seed: stateless seed of shape `(2,)`.
-        length: number of frames of the video.
-        span: number of consecutive frames that a clip stretches over.
+        seed: Stateless seed of shape `(2,)`.
+        length: Number of frames of the video.
+        span: Number of consecutive frames that a clip stretches over.
 
     Returns:
         int64 scalar, uniform over the `length - span + 1` places.
@@ -94,9 +94,9 @@ def evaluation_starts(length: tf.Tensor, num_clips: int, span: int) -> tf.Tensor
     One clip is taken from the middle. In a video shorter than `span` all start at 0.
 
     Args:
-        length: number of frames of the video.
-        num_clips: number of clips.
-        span: number of consecutive frames that a clip stretches over.
+        length: Number of frames of the video.
+        num_clips: Number of clips.
+        span: Number of consecutive frames that a clip stretches over.
 
     Returns:
         int64 tensor of shape `(num_clips,)`.

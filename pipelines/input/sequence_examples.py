@@ -32,12 +32,12 @@ class SequenceIndex:
     """Where every video of a split of SequenceExample shards lies.
 
     Attributes:
-        data_dir, split: what was loaded.
-        keys: names of the videos, `<shard's name>:<number in the shard>`.
-        shard_paths: paths of the shards.
+        data_dir, split: What was loaded.
+        keys: Names of the videos, `<shard's name>:<number in the shard>`.
+        shard_paths: Paths of the shards.
         shards: int32 array, the shard number of each video.
         offsets: int64 array, the byte at which its record lies.
-        class_names: list of class names; a label is a place in it.
+        class_names: List of class names; a label is a place in it.
     """
 
     data_dir: str
@@ -61,13 +61,13 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
     """Find the videos of a split of SequenceExample shards.
 
     Args:
-        data_dir: a folder of shards named `<split>-00000-of-00010` or `<split>*.tfrecord`, and a
+        data_dir: A folder of shards named `<split>-00000-of-00010` or `<split>*.tfrecord`, and a
             `labels.txt` with one class name a line in the order of the class ids.
-        split: name of the split.
+        split: Name of the split.
 
     Raises:
-        ValueError: if there are no shards, no `labels.txt`, or a shard is compressed or cut.
-        OSError: if the folder cannot be read.
+        ValueError: If there are no shards, no `labels.txt`, or a shard is compressed or cut.
+        OSError: If the folder cannot be read.
     """
     filesystems.require(data_dir)
     with filesystems.explained(data_dir):
@@ -137,7 +137,7 @@ class SequenceReader:
     """Reads clips of SequenceExample shards inside a tf.data function; see `ClipReader`.
 
     Args:
-        index: the split's index.
+        index: The split's index.
     """
 
     def __init__(self, index: SequenceIndex):

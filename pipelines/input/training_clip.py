@@ -22,16 +22,16 @@ def training_clip(
     """Frames at equal intervals from a random place, cropped and flipped alike.
 
     Args:
-        video: the video.
-        seed: stateless seed of shape `(2,)`.
-        num_frames: frames of the clip (T).
-        stride: distance of its frames in the video.
-        crop_size: height and width of the clip.
-        min_area: smallest area of the crop as a share of the frame's.
-        padding: black pixels around the frames, whose short side is then scaled to `crop_size`
+        video: The video.
+        seed: Stateless seed of shape `(2,)`.
+        num_frames: Frames of the clip (T).
+        stride: Distance of its frames in the video.
+        crop_size: Height and width of the clip.
+        min_area: Smallest area of the crop as a share of the frame's.
+        padding: Black pixels around the frames, whose short side is then scaled to `crop_size`
             and out of which the crop is cut unscaled; None for crops of random area.
-        flipped_labels: the class that a flip makes of each class; None for no flips.
-        max_ratio: largest reduction while decoding (`augmentation.largest_ratio`).
+        flipped_labels: The class that a flip makes of each class; None for no flips.
+        max_ratio: Largest reduction while decoding (`augmentation.largest_ratio`).
 
     Returns:
         uint8 `(T, crop_size, crop_size, 3)` and the label, an int32 scalar.

@@ -20,14 +20,14 @@ def video_views(
     """Clips uniformly over a video, each cut along its longer side.
 
     Args:
-        video: the video.
-        num_clips: number of clips.
+        video: The video.
+        num_clips: Number of clips.
         num_crops: 1 for the centre, 3 for both ends and the centre of the longer side.
-        num_frames: frames of a clip (T).
-        stride: distance of a clip's frames in the video.
-        crop_size: height and width of the crops.
-        short_side: what the frames' short side is scaled to before, at least `crop_size`.
-        max_ratio: largest reduction while decoding (`augmentation.largest_ratio`).
+        num_frames: Frames of a clip (T).
+        stride: Distance of a clip's frames in the video.
+        crop_size: Height and width of the crops.
+        short_side: What the frames' short side is scaled to before, at least `crop_size`.
+        max_ratio: Largest reduction while decoding (`augmentation.largest_ratio`).
 
     Returns:
         uint8 `(num_clips * num_crops, T, crop_size, crop_size, 3)`, the first clip's crops first.

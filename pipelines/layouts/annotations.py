@@ -23,12 +23,12 @@ class Clip(NamedTuple):
     """One clip as a dataset lists it.
 
     Attributes:
-        key: unique name of the clip within its split.
-        path: its file, below the folder of the videos or absolute; it need not exist.
-        label: class id.
-        start: seconds at which the clip begins in the file; `None` for the beginning. Of a file
+        key: Unique name of the clip within its split.
+        path: Its file, below the folder of the videos or absolute; it need not exist.
+        label: Class id.
+        start: Seconds at which the clip begins in the file; `None` for the beginning. Of a file
             that holds many images, the number of the image.
-        end: seconds at which it ends; `None` for the end of the file.
+        end: Seconds at which it ends; `None` for the end of the file.
     """
 
     key: str
@@ -43,13 +43,13 @@ class Source:
     """What a user says about a dataset: the arguments of every layout.
 
     Attributes:
-        videos: folder of the videos.
-        annotations: file or folder of the lists; `None` for layouts that need none.
-        split: name of the split.
-        split_number: which of the published splits, for datasets that have several.
-        validation_share: part of each class that `train` leaves to `validation`, for datasets
+        videos: Folder of the videos.
+        annotations: File or folder of the lists; `None` for layouts that need none.
+        split: Name of the split.
+        split_number: Which of the published splits, for datasets that have several.
+        validation_share: Part of each class that `train` leaves to `validation`, for datasets
             that come without splits.
-        class_names: the label map of the output folder, if it has one.
+        class_names: The label map of the output folder, if it has one.
     """
 
     videos: str
@@ -63,12 +63,12 @@ class Source:
         """The path of one of the dataset's lists.
 
         Args:
-            names: names that the file has where `annotations` is a folder, `{split}` standing for
+            names: Names that the file has where `annotations` is a folder, `{split}` standing for
                 the split under any of its usual names.
-            what: the value of --annotations that an error asks for.
+            what: The value of --annotations that an error asks for.
 
         Raises:
-            ValueError: there is no such file.
+            ValueError: There is no such file.
         """
         if self.annotations is None:
             raise ValueError(f"This dataset needs --annotations={what}. Received: none")
@@ -92,11 +92,11 @@ class Listing:
     """The clips of one split, as a layout returns them.
 
     Attributes:
-        class_names: the class names; a label is a place in it.
-        clips: gives an iterator over the clips, anew at each call, so that no list of a large
+        class_names: The class names; a label is a place in it.
+        clips: Gives an iterator over the clips, anew at each call, so that no list of a large
             dataset has to be held.
-        notes: sentences for the user, e.g. what was left out.
-        clips_per_shard: what makes a shard of some hundred megabytes.
+        notes: Sentences for the user, e.g. what was left out.
+        clips_per_shard: What makes a shard of some hundred megabytes.
     """
 
     class_names: list[str]
@@ -139,7 +139,7 @@ def merge_class_names(listed: list[str], present: list[str], where: str) -> list
     """For each listed class its id in a label map that exists already.
 
     Raises:
-        ValueError: the label map lacks a listed class.
+        ValueError: The label map lacks a listed class.
     """
     ids = {name: number for number, name in enumerate(present)}
     missing = [name for name in listed if name not in ids]

@@ -44,7 +44,7 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
             label map of the output folder if it has one, gives ids their names.
 
     Raises:
-        ValueError: a line cannot be read, some labels are numbers and others are not, or an id is
+        ValueError: A line cannot be read, some labels are numbers and others are not, or an id is
             below 0 or beyond the label map.
     """
     path = source.list_file(["{split}.csv", "{split}.txt"], "FILE (lines of path,label)")

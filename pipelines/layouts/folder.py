@@ -34,12 +34,12 @@ def split_folders(
     """Lists `DIR/<split>/<class>/<file>`, or else `DIR/<class>/<file>`, for files of one kind.
 
     Args:
-        source: as for `folder`.
-        kind: what the files are called in messages.
-        suffixes: their endings.
+        source: As for `folder`.
+        kind: What the files are called in messages.
+        suffixes: Their endings.
 
     Raises:
-        ValueError: there is no such file, or the split's folder holds files and another's classes.
+        ValueError: There is no such file, or the split's folder holds files and another's classes.
     """
     names = annotations.SPLIT_NAMES.get(annotations.canonical_split(source.split), (source.split,))
     present = [name for name in names if _holds_folders(os.path.join(source.videos, name))]

@@ -19,7 +19,7 @@ def image_folder(source: annotations.Source) -> annotations.Listing:
         source: `videos`, `split` and `validation_share` are used.
 
     Raises:
-        ValueError: there is no image, or the split's folder holds images and another's classes.
+        ValueError: There is no image, or the split's folder holds images and another's classes.
     """
     listing = split_folders(source, "image", IMAGE_SUFFIXES)
     return dataclasses.replace(listing, clips_per_shard=_IMAGES_PER_SHARD)

@@ -21,9 +21,9 @@ def contact_sheet(
     """Draws a row a class: frames at equal distances of its first clips in hash order.
 
     Args:
-        index: the split's index.
-        max_classes: rows; of more classes, as many at equal distances are shown.
-        clips_per_class: clips in a row; five times as many of images.
+        index: The split's index.
+        max_classes: Rows; of more classes, as many at equal distances are shown.
+        clips_per_class: Clips in a row; five times as many of images.
 
     Returns:
         The image, uint8 of shape (height, width, 3).

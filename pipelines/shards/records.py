@@ -1,11 +1,18 @@
 """The record format of converted videos, written and parsed here and nowhere else.
 
-A video is a run of consecutive TFRecords of one shard: a header (a `tf.train.Example` with key,
-label, number of frames, size and frame rate), then one record a frame, which is the JPEG itself.
-An index beside the shards says where each video starts and, for every 16th frame, at which byte
-its record lies. A training clip is then one contiguous read from the nearest such frame: frames
-between the wanted ones are skipped without being copied, checked or parsed, and any video can be
-reached at random, which makes the order of training a function of the step.
+Words:
+    record   a piece of a TFRecord file: its length, a checksum of it, the data, a checksum of them
+    header   the first record of a video: a `tf.train.Example` with key, label, number of frames,
+             size and frame rate
+    key      the name of a video, unique within its split
+    shard    one of the files of a split; it holds whole videos, one after the other
+    anchor   the byte at which every 16th frame of a video lies
+    row      what the index of a split says of one video, its anchors included
+
+A video is its header and then one record a frame, which is the JPEG itself. A training clip is one
+contiguous read from the nearest anchor: frames between the wanted ones are skipped without being
+copied, checked or parsed. Any video can be reached at random, which makes the order of training a
+function of the step.
 """
 
 import dataclasses
@@ -34,12 +41,12 @@ class EncodedVideo:
     """A video as it is stored: JPEG frames at a constant rate.
 
     Args:
-        key: unique name of the video within its split.
-        label: class id.
-        frames: one JPEG a frame.
-        height: height of the frames in pixels.
-        width: width of the frames in pixels.
-        fps: frames per second.
+        key: Unique name of the video within its split.
+        label: Class id.
+        frames: One JPEG a frame.
+        height: Height of the frames in pixels.
+        width: Width of the frames in pixels.
+        fps: Frames per second.
     """
 
     key: str
@@ -77,16 +84,16 @@ def write_shard(path: str, videos: Iterable[EncodedVideo]) -> list[VideoRow]:
     raises. The same videos give the same bytes.
 
     Args:
-        path: where the shard shall be.
-        videos: the videos; a generator keeps memory constant.
+        path: Where the shard shall be.
+        videos: The videos; a generator keeps memory constant.
 
     Returns:
         The index rows of the videos, for `write_split`.
 
     Raises:
-        ValueError: if a video has no frames, a frame is not a JPEG, or size, rate or label make
+        ValueError: If a video has no frames, a frame is not a JPEG, or size, rate or label make
             no sense.
-        OSError: if the shard cannot be written.
+        OSError: If the shard cannot be written.
     """
     rows = []
     with filesystems.temporary_beside(path) as temporary:
@@ -107,6 +114,7 @@ def _write_video(
     writer.write(header)
     start = position
     position += len(header) + FRAMING_BYTES
+    # The writer does not tell where it is: bytes are counted.
     anchors = []
     for number, frame in enumerate(video.frames):
         if number % ANCHOR_INTERVAL == 0:
@@ -178,7 +186,7 @@ def scan_shard(path: str) -> list[VideoRow]:
     """Rebuild the index rows of a shard by reading all of it, which checks every record.
 
     Raises:
-        DamagedRecordError: at the first damaged record; names shard and offset.
+        DamagedRecordError: At the first damaged record; names shard and offset.
     """
     filesystems.require(path)
     return [row for _, row in read_from(path, 0)]
@@ -188,7 +196,7 @@ def read_from(path: str, offset: int) -> Iterator[tuple[EncodedVideo, VideoRow]]
     """The videos of a shard from a header's byte on, each with its index row.
 
     Raises:
-        DamagedRecordError: at the first damaged record; names shard and offset.
+        DamagedRecordError: At the first damaged record; names shard and offset.
     """
     # TensorFlow cannot iterate over a dataset with offsets itself, only inside another's function.
     where = tf.data.Dataset.from_tensors((path, tf.constant(offset, tf.int64)))

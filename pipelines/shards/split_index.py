@@ -1,7 +1,14 @@
 """The index of a split: where each video lies, what the classes are, and how it was made.
 
-A converted folder holds shards (`records.py`), a label map, and for each split an index and a
-manifest. The manifest is written last, so that a split that has one is complete.
+Words:
+    split      a part of a dataset with a name, as train or validation
+    label map  labels.txt, the names of the classes; a label is a line's number from 0 on. All
+               splits of a folder share it
+    index      <split>.index.npz, what `records.VideoRow` says of every video, in arrays
+    manifest   <split>.json, counts, settings of the conversion, failures, and a hash of the index
+
+The order of writing is shards, label map, index, manifest. So a split that has a manifest is
+complete, and a reader that finds the hashes right has files that belong together.
 """
 
 import dataclasses
@@ -27,15 +34,15 @@ class Index:
     """Where every video of a split lies. Arrays have one entry a video unless said otherwise.
 
     Attributes:
-        data_dir, split: what was loaded.
-        keys: list of names.
+        data_dir, split: What was loaded.
+        keys: List of names.
         labels, num_frames, heights, widths, shards: int32 arrays; `shards` are shard numbers.
         fps: float32 array.
         offsets: int64 array, the byte at which a video's header lies in its shard.
         anchor_starts: int64 array, place of a video's first entry in `anchors`.
         anchors: int64 array, the bytes at which frames 0, 16, 32, ... of every video lie.
-        class_names: list of class names; a label is a place in it.
-        manifest: the split's manifest as a dict.
+        class_names: List of class names; a label is a place in it.
+        manifest: The split's manifest as a dict.
         digests: uint8 array (videos, 16), see `digest`; `None` where an older version wrote none.
     """
 
@@ -106,11 +113,11 @@ def write_split(
     """Write the label map, the index and last the manifest of a split whose shards are written.
 
     Args:
-        data_dir: the folder of the shards.
-        split: name of the split.
-        shards: for each shard, by number, the rows that `write_shard` returned.
-        class_names: the class names; a label is a place in it.
-        extra: what else the manifest shall carry, e.g. settings and failures.
+        data_dir: The folder of the shards.
+        split: Name of the split.
+        shards: For each shard, by number, the rows that `write_shard` returned.
+        class_names: The class names; a label is a place in it.
+        extra: What else the manifest shall carry, e.g. settings and failures.
 
     Returns:
         The manifest: `version`, `split`, `num_videos`, `num_frames`, `num_classes`,
@@ -118,7 +125,7 @@ def write_split(
         `index_sha256` and the entries of `extra`.
 
     Raises:
-        ValueError: if there is no video, a key occurs twice, a label has no class name, a shard is
+        ValueError: If there is no video, a key occurs twice, a label has no class name, a shard is
             missing, or the folder holds another label map.
     """
     filesystems.require(data_dir)
@@ -145,7 +152,7 @@ def write_split(
     }
     clash = sorted(set(manifest) & set(extra))
     if clash:
-        raise ValueError(f"extra must not redefine entries of the manifest. Received: {clash}")
+        raise ValueError(f"`extra` must not redefine entries of the manifest. Received: {clash}")
     manifest.update(extra)
     filesystems.write_file(index_path(data_dir, split), index)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -174,12 +181,12 @@ def write_class_names(
     """Write the label map of a folder, or check that it is the one that is there.
 
     Args:
-        data_dir: the folder.
-        class_names: the class names, by class id.
-        replaced: splits that are about to be written anew, whatever classes they had.
+        data_dir: The folder.
+        class_names: The class names, by class id.
+        replaced: Splits that are about to be written anew, whatever classes they had.
 
     Raises:
-        ValueError: if the folder holds another one, a finished split was written with another one,
+        ValueError: If the folder holds another one, a finished split was written with another one,
             or a name is not a line.
     """
     filesystems.require(data_dir)
@@ -268,8 +275,8 @@ def read_class_names(data_dir: str) -> list[str]:
     """Class names of a folder, by class id.
 
     Raises:
-        ValueError: if the folder has no label map.
-        OSError: if the folder cannot be read.
+        ValueError: If the folder has no label map.
+        OSError: If the folder cannot be read.
     """
     filesystems.require(data_dir)
     path = labels_path(data_dir)
@@ -303,17 +310,17 @@ def load_index(data_dir: str, split: str, *, check_shards: bool = True) -> Index
     ```
 
     Args:
-        data_dir: a converted folder, local or with a scheme that TensorFlow can open.
-        split: name of the split.
-        check_shards: whether all shards must be there and have their size.
+        data_dir: A converted folder, local or with a scheme that TensorFlow can open.
+        split: Name of the split.
+        check_shards: Whether all shards must be there and have their size.
 
     Returns:
         An `Index`.
 
     Raises:
-        ValueError: if the folder or split is missing, was not finished, was written by a newer
+        ValueError: If the folder or split is missing, was not finished, was written by a newer
             version, or its files do not belong together.
-        OSError: if the folder cannot be read.
+        OSError: If the folder cannot be read.
     """
     class_names = read_class_names(data_dir)
     with filesystems.explained(data_dir):
@@ -423,11 +430,11 @@ def read_video(index: Index, number: int) -> EncodedVideo:
     """Read one whole video and check it: checksums, header against index, JPEG marks.
 
     Args:
-        index: the split's index.
-        number: place of the video in the index.
+        index: The split's index.
+        number: Place of the video in the index.
 
     Raises:
-        DamagedRecordError: if a record is damaged or another video's; names shard and offset.
+        DamagedRecordError: If a record is damaged or another video's; names shard and offset.
     """
     path, offset = index.shard_paths[index.shards[number]], int(index.offsets[number])
     videos = read_from(path, offset)

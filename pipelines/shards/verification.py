@@ -43,10 +43,10 @@ def check_split(
     """Reads all records of a split: checksums, headers, images, labels and counts.
 
     Args:
-        index: the split's index.
-        frame_step: every how manieth image is decoded; all are read and their checksums checked.
-        workers: shards that are read at the same time.
-        after_shard: called after each shard.
+        index: The split's index.
+        frame_step: Every how manieth image is decoded; all are read and their checksums checked.
+        workers: Shards that are read at the same time.
+        after_shard: Called after each shard.
 
     Returns:
         The videos that are whole, in order, and the problems.
@@ -161,7 +161,7 @@ def _check_counts(index: split_index.Index) -> Iterator[Problem]:
     }
     for name, count in seen.items():
         if manifest.get(name) != count:
-            yield Problem(path, 0, f"{name} is {manifest.get(name)} and should be {count}")
+            yield Problem(path, 0, f"{name} is {manifest.get(name)} and must be {count}")
     repeated = len(index.keys) - len(set(index.keys))
     if repeated:
         yield Problem(path, 0, f"{repeated} keys occur more than once")

@@ -45,10 +45,10 @@ def require(path: str) -> None:
     when it exits (see `used_plugin`).
 
     Args:
-        path: a file or folder, with or without a scheme.
+        path: A file or folder, with or without a scheme.
 
     Raises:
-        ValueError: if tensorflow-io is missing or does not load on this TensorFlow, or the scheme
+        ValueError: If tensorflow-io is missing or does not load on this TensorFlow, or the scheme
             is one that neither of them knows.
     """
     name = scheme(path)
@@ -104,7 +104,7 @@ def temporary_beside(path: str) -> Iterator[str]:
     """A name for a file that is written and then `publish`ed; after an error nothing stays there.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     require(path)
     # Processes on different machines can have the same number.
@@ -122,7 +122,7 @@ def write_file(path: str, content: bytes) -> None:
     """Write a small file so that a file under `path` is always a whole one.
 
     Raises:
-        OSError: it cannot be written; says what to do.
+        OSError: It cannot be written; says what to do.
     """
     with temporary_beside(path) as temporary:
         with tf.io.gfile.GFile(temporary, "wb") as file:

@@ -214,7 +214,7 @@ def rows(table: str, model: str | None = None) -> tuple[Row, ...]:
         ValueError: If there is no such table.
     """
     if table not in TABLES:
-        raise ValueError(f"table must be one of {', '.join(TABLES)}. Received: table={table}")
+        raise ValueError(f"`table` must be one of {', '.join(TABLES)}. Received: table={table}")
     lines = TABLES[table]
     if model is None:
         return lines

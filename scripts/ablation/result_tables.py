@@ -45,7 +45,7 @@ def summary(values: Sequence[float]) -> dict[str, float | None]:
         ValueError: If there is no value.
     """
     if not values:
-        raise ValueError("values must hold at least one number. Received: values=[]")
+        raise ValueError("`values` must hold at least one number. Received: values=[]")
     mean = statistics.fmean(values)
     if len(values) == 1:
         return {"mean": mean, "deviation": None, "interval": None}

@@ -25,7 +25,7 @@ def test_draws_a_frame_of_a_video(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--alphas=0,x"], "--alphas should be numbers. Received: ['0', 'x']"),
+        (["--alphas=0,x"], "--alphas must be numbers. Received: ['0', 'x']"),
         (["--video=absent.mp4"], "absent.mp4"),
     ],
 )

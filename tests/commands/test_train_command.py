@@ -226,7 +226,7 @@ MISTAKES = {
     ),
     "damaged settings": (["--work_dir={damaged}"], {}, ["{damaged}/settings.json", "not valid"]),
     "all damaged": (["--work_dir={cut}", *WITH_STATE], {}, ["All 3 checkpoints", "backup"]),
-    "no rate": (["--learning_rate=0"], {}, ["base_rate must be above 0"]),
+    "no rate": (["--learning_rate=0"], {}, ["`base_rate` must be above 0"]),
     "bad steps": (["--schedule=steps", "--decay_epochs=a"], {}, ["--decay_epochs", "Received: a"]),
     "float16": (["--precision=mixed_float16"], {}, ["float16 on CPUs", "--precision=float32"]),
     "bfloat16": (["--precision=mixed_bfloat16"], {}, ["NaN", "TF_ENABLE_ONEDNN_OPTS=1"]),

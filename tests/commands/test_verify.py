@@ -183,9 +183,9 @@ def test_a_split_that_is_not_whole_hides_no_other(data, capsys, lost):
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"num_videos": 5}, "num_videos is 5 and should be 4"),
-        ({"num_frames": 1}, "num_frames is 1 and should be 24"),
-        ({"videos_per_class": [1, 3]}, "videos_per_class is [1, 3] and should be [2, 2]"),
+        ({"num_videos": 5}, "num_videos is 5 and must be 4"),
+        ({"num_frames": 1}, "num_frames is 1 and must be 24"),
+        ({"videos_per_class": [1, 3]}, "videos_per_class is [1, 3] and must be [2, 2]"),
     ],
 )
 def test_counts_against_the_manifest(data, change, text):

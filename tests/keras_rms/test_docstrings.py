@@ -1,14 +1,17 @@
-"""The examples in docstrings run and print what they say; sections have Keras's order."""
+"""The examples in docstrings run and print what they say; all text has one form."""
 
+import ast
 import doctest
 import importlib
 import io
 import pkgutil
 import re
+import tokenize
 
 import keras
 import numpy as np
 import pytest
+from paths import ROOT
 
 import keras_rms
 
@@ -69,3 +72,78 @@ def test_public_docstrings_have_an_example_and_keras_s_order(public):
     if isinstance(public, type) and issubclass(public, keras.layers.Layer):
         for section in ("Input shape:", "Output shape:", "Reference:"):
             assert f"    {section}\n" in text, section
+
+
+SOURCES = sorted(
+    path
+    for folder in ("keras_rms", "pipelines", "scripts")
+    for path in (ROOT / folder).rglob("*.py")
+)
+of_each_source = pytest.mark.parametrize(
+    "path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES]
+)
+# A description may begin with a type as NumPy writes it.
+DESCRIPTION = re.compile(r"[^a-z]|u?int\d*\b|float\d*\b|bool\b|host:port")
+AMERICAN = re.compile(
+    r"\b(un|re|de)?(normaliz|initializ|regulariz|optimiz(?!er)|synchroniz|recogniz|organiz|analyz|summariz"
+    r"|randomiz|minimiz|maximiz|quantiz|utiliz|serializ|behavior|color|gray|center|favor|neighbor"
+    r"|labeled|modeling|canceled)",
+    re.IGNORECASE,
+)
+
+
+def docstrings(path):
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text()))
+    found = (ast.get_docstring(node) for node in nodes if isinstance(node, holders))
+    return [text for text in found if text]
+
+
+def descriptions(text):
+    """What the sections of a docstring say of each argument, attribute, error and result."""
+    headings = r"^(Args|Call arguments|Attributes|Raises|Returns|Yields):\n((?:(?: .*)?\n)+)"
+    for heading, body in re.findall(headings, text + "\n", re.MULTILINE):
+        if heading in ("Returns", "Yields"):
+            yield body.strip()
+        else:
+            names = r"^    (?:\*{0,2}\w+(?:, )?)+(?: \([^)]*\))?: (.+)"
+            yield from re.findall(names, body, re.MULTILINE)
+
+
+@of_each_source
+def test_descriptions_begin_with_a_capital(path):
+    found = [words for text in docstrings(path) for words in descriptions(text)]
+    assert [words for words in found if not DESCRIPTION.match(words)] == []
+
+
+def test_descriptions_are_found():
+    text = "It.\n\nArgs:\n    a, b: One.\n        more: of it.\n    *c (x): two.\n\nRaises:\n"
+    text += "    ValueError: Never.\n\nReturns:\n    three.\n"
+    assert list(descriptions(text)) == ["One.", "two.", "Never.", "three."]
+    assert [bool(DESCRIPTION.match(words)) for words in descriptions(text)] == [1, 0, 1, 0]
+
+
+@of_each_source
+def test_messages_have_one_form(path):
+    """`x` must be ..., Received: ..."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            words = ast.unparse(node.exc.args[0])
+            assert not re.search(r"\bshould\b", words), words
+            assert not re.match(r"f?['\"]([a-z]\w*|\{name\}) must\b", words), words
+
+
+def prose(path):
+    """Docstrings and comments, without code, quotations and names."""
+    with tokenize.open(path) as file:
+        tokens = list(tokenize.generate_tokens(file.readline))
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    for text in docstrings(path) + comments:
+        text = re.sub(r'```.*?```|`[^`]*`|"[^"]*"', "", text, flags=re.DOTALL)
+        text = re.sub(r"^ *(>>>.*|\w+: )", "", text, flags=re.MULTILINE)
+        yield re.sub(r"\S*[_.(=]\S*\w\S*", "", text)
+
+
+@of_each_source
+def test_prose_is_british(path):
+    assert [text for text in prose(path) if AMERICAN.search(text)] == []

@@ -273,7 +273,7 @@ def test_bad_arguments(model, choice, layer, message):
 
 def test_an_unbuilt_sequential_model_is_refused():
     model = keras.Sequential([keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match=r"`model` should be a functional"):
+    with pytest.raises(ValueError, match=r"`model` must be a functional"):
         keras_rms.insert_before(model, keras.layers.Dense, keras.layers.ReLU())
 
 
@@ -281,5 +281,5 @@ def test_a_subclassed_model_is_refused():
     class Own(keras.Model):
         pass
 
-    with pytest.raises(ValueError, match=r"`model` should be a functional"):
+    with pytest.raises(ValueError, match=r"`model` must be a functional"):
         keras_rms.insert_before(Own(), keras.layers.Dense, keras.layers.ReLU())

@@ -53,7 +53,7 @@ def test_a_schedule_survives_serialisation(schedule):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: WarmupCosine(0.0, 10), "base_rate must be above 0. Received: base_rate=0.0"),
+        (lambda: WarmupCosine(0.0, 10), "`base_rate` must be above 0. Received: base_rate=0.0"),
         (lambda: WarmupCosine(0.1, 10, -1), "warmup_steps=-1"),
         (lambda: WarmupCosine(0.1, 10, 11), "total_steps=10, warmup_steps=11"),
         (lambda: WarmupCosine(0.1, 0), "total_steps=0"),

@@ -265,8 +265,8 @@ def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size must be 1 or more. Received: batch_size=0"),
-        ({"num_workers": 0}, "num_workers must be 1 or more. Received: num_workers=0"),
-        ({"num_workers": 3}, "num_workers must divide batch_size.*num_workers=3"),
+        ({"num_workers": 0}, "`num_workers` must be 1 or more. Received: num_workers=0"),
+        ({"num_workers": 3}, "`num_workers` must divide batch_size.*num_workers=3"),
         ({"num_workers": 2, "worker_index": 2}, "Received: worker_index=2, num_workers=2"),
         ({"worker_index": -1}, "Received: worker_index=-1"),
         ({"crop_size": 0}, "crop_size must be 1 or more. Received: crop_size=0"),
@@ -288,7 +288,7 @@ def test_bad_arguments_are_refused(folder, options, message):
     [
         ({"min_area": 0}, "Received: min_area=0"),
         ({"min_area": 1.5}, "Received: min_area=1.5"),
-        ({"seed": 2**63}, "seed must fit into 64 bits"),
+        ({"seed": 2**63}, "`seed` must fit into 64 bits"),
         ({"start_step": -1}, "Received: start_step=-1"),
         ({"flip": {1: 2}}, "both directions"),
         ({"flip": {1: 99, 99: 1}}, "both directions"),
@@ -302,7 +302,7 @@ def test_bad_training_arguments_are_refused(folder, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_crops": 2}, "num_crops must be 1 or 3. Received: num_crops=2"),
+        ({"num_crops": 2}, "`num_crops` must be 1 or 3. Received: num_crops=2"),
         ({"num_clips": 0}, "num_clips must be 1 or more. Received: num_clips=0"),
     ],
 )

@@ -32,17 +32,17 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
     (2, 4, 14, 14, 64)
 
     Args:
-        filters: channels of theta, phi and g. Half of the input's by default.
-        groups: groups of channels, each with an affinity of its own. They also divide `W_z` and
+        filters: Channels of theta, phi and g. Half of the input's by default.
+        groups: Groups of channels, each with an affinity of its own. They also divide `W_z` and
             the group normalisation.
         kernel: `"dot_product"` (the one term `theta phi^T`) or `"gaussian_rbf"` (the Taylor
             expansion of the Gaussian radial basis function).
-        order: the last power of the Taylor expansion, for `"gaussian_rbf"`.
-        gamma: width of the radial basis function, for `"gaussian_rbf"`.
-        scale: whether `(phi^p)^T g` is divided by the square root of its number of terms. Group
+        order: The last power of the Taylor expansion, for `"gaussian_rbf"`.
+        gamma: Width of the radial basis function, for `"gaussian_rbf"`.
+        scale: Whether `(phi^p)^T g` is divided by the square root of its number of terms. Group
             normalisation takes a common factor out again.
-        epsilon: of the group normalisation.
-        seed: non-negative integer or `None`, of the initial weights.
+        epsilon: Of the group normalisation.
+        seed: Non-negative integer or `None`, of the initial weights.
 
     Input shape:
         `(batch, ..., channels)` with one axis or more between. Their sizes may be `None`.
@@ -51,7 +51,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         As the input.
 
     Raises:
-        ValueError: when an argument is out of its range, the input has less than three axes, or
+        ValueError: If an argument is out of its range, the input has less than three axes, or
             `groups` does not divide the channels of the input and of theta.
 
     Reference:

@@ -29,7 +29,7 @@ class CompactGlobalDescriptor(keras.layers.Layer):
     384
 
     Args:
-        seed: non-negative integer or `None`, of the initial weights.
+        seed: Non-negative integer or `None`, of the initial weights.
 
     Input shape:
         `(batch, ..., channels)` with one axis or more between. Their sizes may be `None`.
@@ -38,7 +38,7 @@ class CompactGlobalDescriptor(keras.layers.Layer):
         As the input.
 
     Raises:
-        ValueError: when `seed` is out of its range or the input has less than three axes.
+        ValueError: If `seed` is out of its range or the input has less than three axes.
 
     Reference:
         He et al., Compact Global Descriptor for Neural Networks, arXiv:1907.09665, 2019 (the

@@ -32,16 +32,16 @@ class NonLocal(keras.layers.Layer):
     (2, 4, 14, 14, 64)
 
     Args:
-        filters: channels of theta, phi and g. Half of the input's by default.
+        filters: Channels of theta, phi and g. Half of the input's by default.
         kernel: `f`, one of `"embedded_gaussian"` (softmax of theta . phi), `"gaussian"` (softmax
             of x . x, without theta and phi) and `"dot_product"` (theta . phi / positions).
-        scale: whether the softmax's argument is divided by the square root of its channels, as
+        scale: Whether the softmax's argument is divided by the square root of its channels, as
             in the code published with the paper (the paper's equations leave it out).
-        pool_size: window and stride of a max pooling of the positions `j` ("subsampling
+        pool_size: Window and stride of a max pooling of the positions `j` ("subsampling
             trick"), one integer per axis, or `None`.
-        epsilon: of the batch normalisation.
-        momentum: of the batch normalisation's moving statistics.
-        seed: non-negative integer or `None`, of the initial weights.
+        epsilon: Of the batch normalisation.
+        momentum: Of the batch normalisation's moving statistics.
+        seed: Non-negative integer or `None`, of the initial weights.
 
     Input shape:
         `(batch, ..., channels)` with one axis or more between, such as
@@ -51,7 +51,7 @@ class NonLocal(keras.layers.Layer):
         As the input.
 
     Raises:
-        ValueError: when an argument is out of its range, or the input has less than three axes.
+        ValueError: If an argument is out of its range, or the input has less than three axes.
 
     Reference:
         Wang et al., Non-local Neural Networks, CVPR 2018, equations 1 to 6.

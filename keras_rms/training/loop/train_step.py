@@ -1,5 +1,16 @@
 """One step on one replica, and several of them in one call.
 
+Words:
+    replica      a device with its copy of the network and its share of the batch
+    global batch the clips of all replicas together; the loss is the mean over them
+    part         one of the pieces that a replica's share is taken in, to save memory
+    sums         what a step adds up over its clips, see `SUMS`
+    healthy      all gradients are finite; if not, no weight moves
+    statistics   moving mean and variance of batch normalisation, which no gradient changes
+
+Each replica divides its loss by the size of the global batch. The sum of the replicas' gradients is
+then that of the whole batch, whatever the number of replicas and parts.
+
 What differs between the backends is who differentiates and compiles: TensorFlow here, over all
 replicas of a strategy, and JAX in `jax_steps`, on one device.
 """
@@ -61,10 +72,10 @@ class TrainStep:
     ) -> None:
         if not 0 <= label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing must be in [0, 1). Received: label_smoothing={label_smoothing}"
+                f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
             )
         if accumulation < 1:
-            raise ValueError(f"accumulation must be at least 1. Received: {accumulation=}")
+            raise ValueError(f"`accumulation` must be at least 1. Received: {accumulation=}")
         self.model = model
         self.optimizer = optimizer
         self.global_batch_size = global_batch_size
@@ -74,6 +85,7 @@ class TrainStep:
         self.seed = seed
         self.loss_scale = loss_scale
         self.average = average
+        # By name: the seeds of random layers are not trained either, and have to differ.
         self._statistics = [
             variable
             for variable in model.non_trainable_variables
@@ -117,6 +129,7 @@ class TrainStep:
         if not self.mixing:
             return clips, targets
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
+        # Each replica mixes its own clips, with shares of its own.
         seed = tf.random.fold_in(seed, tf.cast(replica, tf.int64))
         return self.mixing(clips, targets, seed)
 
@@ -128,6 +141,7 @@ class TrainStep:
         correct = ops.equal(ops.argmax(logits, -1), ops.argmax(targets, -1))
         loss, clips = ops.sum(losses), ops.cast(ops.shape(targets)[0], "float32")
         sums = ops.stack([loss, ops.sum(ops.cast(correct, "float32")), clips])
+        # Not over the clips here: the replicas' gradients are added up, not averaged.
         mean = loss / self.global_batch_size
         return self.loss_scale.scale(mean) if self.loss_scale else mean, sums
 

@@ -1,4 +1,18 @@
-"""The training loop: the same on one device, on several, and on several machines."""
+"""The training loop: the same on one device, on several, and on several machines.
+
+Words:
+    step      one batch forward and backward, and one update of the weights
+    call      several steps in one compiled function, about a second's worth; between calls Python
+              logs, saves, and hears a request to stop
+    epoch     `steps_per_epoch` steps
+    position  how far the run is: steps, finished epochs, sums of the epoch, the best accuracy; it
+              is saved with every checkpoint
+    worker    one process of several that train together, usually one a machine
+
+The data of step i is a function of the seed and i, so that a position says all that is needed to go
+on. Workers must take the same decisions, or they wait for each other forever: each call therefore
+also returns the mean of what the workers ask for, and all of them act on that number.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,10 +92,10 @@ class TrainingLoop:
         }
         for name, value in at_least_one.items():
             if value < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
         if steps_per_call < 0:
             raise ValueError(
-                f"steps_per_call must be 0 (automatic) or more. Received: {steps_per_call=}"
+                f"`steps_per_call` must be 0 (automatic) or more. Received: {steps_per_call=}"
             )
         self._strategy = strategy
         self._training_data = training_data
@@ -149,9 +163,11 @@ class TrainingLoop:
 
     def _train_until(self, end: int, position: Position, iterator: Iterator) -> None:
         """Trains to step `end`, saving on the way."""
+        # The first call is of one step: nothing is known of the speed, and it compiles.
         count, seconds_per_step = 1, 0.0
         while position.step < end:
             every = self._checkpoint_every
+            # No call goes over a checkpoint or an epoch's end, where Python has something to do.
             boundary = min(end, (position.step // every + 1) * every)
             count = min(count, boundary - position.step)
             started = time.monotonic()

@@ -34,9 +34,9 @@ class LossScale:
 
     def __init__(self, initial: float = 2.0**15, growth_steps: int = 2000) -> None:
         if not initial >= 1:
-            raise ValueError(f"initial must be at least 1. Received: initial={initial}")
+            raise ValueError(f"`initial` must be at least 1. Received: initial={initial}")
         if growth_steps < 1:
-            raise ValueError(f"growth_steps must be at least 1. Received: {growth_steps=}")
+            raise ValueError(f"`growth_steps` must be at least 1. Received: {growth_steps=}")
         self.growth_steps = growth_steps
         self.value = keras.Variable(initial, dtype="float32", trainable=False)
         self.finite_steps = keras.Variable(0, dtype="int32", trainable=False)

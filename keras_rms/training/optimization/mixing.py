@@ -24,9 +24,11 @@ class Mixing:
 
     def __init__(self, alpha: float = 1.0, probability: float = 1.0) -> None:
         if not alpha > 0:
-            raise ValueError(f"alpha must be above 0. Received: alpha={alpha}")
+            raise ValueError(f"`alpha` must be above 0. Received: alpha={alpha}")
         if not 0 <= probability <= 1:
-            raise ValueError(f"probability must be in [0, 1]. Received: probability={probability}")
+            raise ValueError(
+                f"`probability` must be in [0, 1]. Received: probability={probability}"
+            )
         self.alpha = alpha
         self.probability = probability
 

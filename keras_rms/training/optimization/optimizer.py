@@ -46,13 +46,13 @@ class MomentumSGD:
         clip_norm: float | None = None,
     ) -> None:
         if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1). Received: momentum={momentum}")
+            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
         if weight_decay < 0:
             raise ValueError(
-                f"weight_decay must be 0 or more. Received: weight_decay={weight_decay}"
+                f"`weight_decay` must be 0 or more. Received: weight_decay={weight_decay}"
             )
         if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0. Received: clip_norm={clip_norm}")
+            raise ValueError(f"`clip_norm` must be above 0. Received: clip_norm={clip_norm}")
         self.trained = list(variables)
         self.schedule = schedule
         self.momentum = momentum

@@ -25,14 +25,14 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, base_rate: float, warmup_steps: int = 0, warmup_start: float = 0.1) -> None:
         super().__init__()
         if not base_rate > 0:
-            raise ValueError(f"base_rate must be above 0. Received: base_rate={base_rate}")
+            raise ValueError(f"`base_rate` must be above 0. Received: base_rate={base_rate}")
         if warmup_steps < 0:
             raise ValueError(
-                f"warmup_steps must be 0 or more. Received: warmup_steps={warmup_steps}"
+                f"`warmup_steps` must be 0 or more. Received: warmup_steps={warmup_steps}"
             )
         if not 0 <= warmup_start <= 1:
             raise ValueError(
-                f"warmup_start must be between 0 and 1. Received: warmup_start={warmup_start}"
+                f"`warmup_start` must be between 0 and 1. Received: warmup_start={warmup_start}"
             )
         self.base_rate = base_rate
         self.warmup_steps = warmup_steps
@@ -86,7 +86,7 @@ class WarmupCosine(WarmupSchedule):
         super().__init__(base_rate, warmup_steps, warmup_start)
         if total_steps < 1 or warmup_steps > total_steps:
             raise ValueError(
-                "total_steps must be at least 1 and at least warmup_steps. "
+                "`total_steps` must be at least 1 and at least warmup_steps. "
                 f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}"
             )
         self.total_steps = total_steps
@@ -131,10 +131,10 @@ class WarmupSteps(WarmupSchedule):
         boundaries = [int(boundary) for boundary in boundaries]
         if not boundaries or sorted(set(boundaries)) != boundaries or boundaries[0] < 1:
             raise ValueError(
-                f"boundaries must be steps in ascending order. Received: boundaries={boundaries}"
+                f"`boundaries` must be steps in ascending order. Received: boundaries={boundaries}"
             )
         if not 0 < factor < 1:
-            raise ValueError(f"factor must be between 0 and 1. Received: factor={factor}")
+            raise ValueError(f"`factor` must be between 0 and 1. Received: factor={factor}")
         self.boundaries = boundaries
         self.factor = factor
 

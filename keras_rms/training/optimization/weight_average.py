@@ -30,7 +30,7 @@ class WeightAverage:
 
     def __init__(self, variables: Sequence[keras.Variable], decay: float) -> None:
         if not 0 < decay < 1:
-            raise ValueError(f"decay must be in (0, 1). Received: decay={decay}")
+            raise ValueError(f"`decay` must be in (0, 1). Received: decay={decay}")
         self.trained = list(variables)
         self.decay = decay
         self.averages = [

@@ -74,7 +74,7 @@ class Checkpoints:
         keep: int = 3,
     ) -> None:
         if keep < 1:
-            raise ValueError(f"keep must be at least 1. Received: keep={keep}")
+            raise ValueError(f"`keep` must be at least 1. Received: keep={keep}")
         self.folder = Path(folder)
         self.state = dict(state)
         self.keep = keep

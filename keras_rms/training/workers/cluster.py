@@ -1,4 +1,9 @@
-"""Which machines train together: as listed, from TF_CONFIG, or from SLURM's variables."""
+"""Which machines train together: as listed, from TF_CONFIG, or from SLURM's variables.
+
+TF_CONFIG is an environment variable, TensorFlow's own form of it: {"cluster": {"worker":
+["host:port", ...]}, "task": {"type": "worker", "index": 0}}. The other two ways are brought into
+that form here, and TensorFlow reads it.
+"""
 
 import json
 import os
@@ -68,14 +73,14 @@ def _from_list(cluster: list[str], task: int | None) -> dict:
         port = re.fullmatch(r".+:(\d+)", str(address))
         if not port or not 0 < int(port[1]) < 65536:
             raise ValueError(
-                "cluster must be host:port,host:port,... with a port for each, 1 to 65535. "
+                "`cluster` must be host:port,host:port,... with a port for each, 1 to 65535. "
                 f"Received: {address}"
             )
     if len(set(cluster)) != len(cluster):
         raise ValueError(f"cluster names an address twice. Received: cluster={','.join(cluster)}")
     if task is None or not 0 <= task < len(cluster):
         raise ValueError(
-            f"task must be this worker's position in the cluster, 0 to {len(cluster) - 1}. "
+            f"`task` must be this worker's position in the cluster, 0 to {len(cluster) - 1}. "
             f"Received: task={task}"
         )
     return {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": task}}
@@ -89,7 +94,7 @@ def _from_variable(text: str) -> dict | None:
             return None
         index, kind = int(config["task"]["index"]), config["task"]["type"]
         if not isinstance(workers, list):
-            raise TypeError("worker must be a list")
+            raise TypeError("`worker` must be a list")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             'The variable TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port", ...]}, '

@@ -36,7 +36,7 @@ class Deadline:
         end: Callable[[str, int], None] | None = None,
     ) -> None:
         if not seconds > 0:
-            raise ValueError(f"seconds must be above 0. Received: seconds={seconds}")
+            raise ValueError(f"`seconds` must be above 0. Received: seconds={seconds}")
         self._seconds = seconds
         self._message = message
         self._end = end or end_process

@@ -29,7 +29,7 @@ def meet(addresses: Sequence[str], task: int, seconds: float) -> None:
             started with different lists.
     """
     if not seconds > 0:
-        raise ValueError(f"worker_timeout must be above 0. Received: worker_timeout={seconds}")
+        raise ValueError(f"`worker_timeout` must be above 0. Received: worker_timeout={seconds}")
     end = time.monotonic() + seconds
     if task == 0:
         _receive(list(addresses), end, seconds)

@@ -1,4 +1,14 @@
-"""Which devices a run uses: one, several of this machine, or those of several machines."""
+"""Which devices a run uses: one, several of this machine, or those of several machines.
+
+Words:
+    replica   a device with its copy of the network
+    worker    a process of a training on several machines, with all replicas of its machine
+    cluster   the workers of a training, as "host:port" of each
+    strategy  TensorFlow's object that runs a function on every replica and adds up their results
+
+The strategy is chosen once, before TensorFlow's first operation, because devices can be made and
+hidden only until then. All else asks the strategy.
+"""
 
 from collections.abc import Sequence
 
@@ -68,7 +78,7 @@ def device_kind() -> str:
 
 def _choose_devices(replicas: int) -> None:
     if replicas < 0:
-        raise ValueError(f"replicas must be 0 (all) or more. Received: replicas={replicas}")
+        raise ValueError(f"`replicas` must be 0 (all) or more. Received: replicas={replicas}")
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         if replicas > len(gpus):
