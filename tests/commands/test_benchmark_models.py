@@ -121,7 +121,6 @@ def test_depthwise_convolution_beside_its_rivals(tmp_path):
     ],
 )
 def test_a_processor_is_named_with_what_it_can_do(monkeypatch, cpuinfo, expected):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
     from benchmarks import common
 
     assert common.describe_processor(cpuinfo) == expected

@@ -142,6 +142,5 @@ def test_a_missing_flag_is_named():
         flags.DEFINE_string("data", None, "The data.", required=True)
         command_line.run(lambda arguments: 0)
     """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = command_runner.run("-c", textwrap.dedent(program), status=None)
     assert (result.returncode, result.stderr) == (1, "error: --data is missing. See --help.\n")
