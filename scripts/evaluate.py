@@ -25,8 +25,8 @@ from absl import flags
 
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.view_scores import Scores, ViewScorer
-from pipelines.input import damage
-from pipelines.input.input_pipeline import FORMATS, evaluation_dataset, open_split
+from pipelines.input import damage, evaluation_dataset, open_split
+from pipelines.input.splits import FORMATS
 from pipelines.system import command_help, command_line, filesystems, gpus
 from pipelines.system.progress import Progress
 

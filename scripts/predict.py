@@ -23,7 +23,7 @@ from keras_rms.inference.finished_run import load_finished_run
 from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
-from pipelines.input.input_pipeline import views_of_frames
+from pipelines.input import views_of_frames
 from pipelines.system import command_help, command_line, gpus, progress
 from pipelines.system.text import printable
 

@@ -71,7 +71,8 @@ from keras_rms.training.work_dir.run_log import RunLog
 from keras_rms.training.work_dir.whole_files import save_model, saving, write_whole
 from keras_rms.training.workers import strategies
 from keras_rms.training.workers.cluster_watch import answered_within, with_exit_status
-from pipelines.input import damage, input_pipeline
+from pipelines.input import damage, evaluation_dataset, open_split, training_stream
+from pipelines.input.splits import FORMATS
 from pipelines.system import command_help, command_line, gpus, onednn
 
 command_help.section("Data")
@@ -132,7 +133,7 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "format",
     "records",
-    sorted(input_pipeline.FORMATS),
+    sorted(FORMATS),
     "Read shards of this format: that of pipelines/convert.py, or that of DMVR and Model Garden "
     "(sequence_example).",
 )
@@ -409,9 +410,9 @@ def main(argv: Sequence[str]) -> None:
     keras.utils.set_random_seed(FLAGS.seed)
 
     # Data
-    index = input_pipeline.open_split(FLAGS.data, FLAGS.train_split, FLAGS.format)
+    index = open_split(FLAGS.data, FLAGS.train_split, FLAGS.format)
     if FLAGS.validation_split:
-        input_pipeline.open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
+        open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
     steps_per_epoch = FLAGS.steps_per_epoch or -(-len(index.keys) // FLAGS.batch_size)
     total_steps = FLAGS.epochs * steps_per_epoch
     enlarged = FLAGS.crop_size if FLAGS.padding is not None else round(FLAGS.crop_size * 256 / 224)
@@ -436,7 +437,7 @@ def main(argv: Sequence[str]) -> None:
             damaged = tf.Variable(0, dtype=tf.int64)
 
     def training_data(start_step: int) -> tf.data.Dataset:
-        return input_pipeline.training_dataset(
+        return training_stream(
             FLAGS.data,
             FLAGS.train_split,
             crop_size=FLAGS.crop_size,
@@ -450,7 +451,7 @@ def main(argv: Sequence[str]) -> None:
         )
 
     def validation_data() -> tf.data.Dataset:
-        return input_pipeline.evaluation_dataset(
+        return evaluation_dataset(
             FLAGS.data,
             FLAGS.validation_split,
             num_clips=3 if FLAGS.span > 1 else 1,

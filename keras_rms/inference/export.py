@@ -31,7 +31,7 @@ def export_network(
     Example:
 
     ```python
-    from keras_rms.training.export import export_network
+    from keras_rms.inference import export_network
     network = keras_rms.models.SlowOnly(depth=18, include_preprocessing=True)
     export_network(network, "slow_only.onnx", "onnx")
     ```

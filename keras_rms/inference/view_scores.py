@@ -38,6 +38,8 @@ class ViewScorer:
     Args:
         model: Takes (videos, time, height, width, channels), or images where views have one frame,
             and gives logits (videos, classes).
+        from_logits: Whether it does; False for a model that gives probabilities, which then are
+            averaged as they are.
         strategy: The `tf.distribute.Strategy` whose replicas share each batch; None for the current
             device alone. Under `MultiWorkerMirroredStrategy` each worker scores the dataset that it
             is given on its first device, with no exchange between workers: their datasets may
@@ -45,11 +47,25 @@ class ViewScorer:
 
     Example:
 
-    >>> scores = ViewScorer(model).scores(evaluation_dataset("data", "validation", batch_size=8))
-    >>> scores.top_k(1)
+    >>> views = evaluation_dataset("data", "validation", batch_size=8, num_clips=10, num_crops=3)
+    >>> ViewScorer(model).scores(views).top_k(1)
+
+    Raises:
+        ValueError: If the model ends in a softmax and `from_logits` says that it does not.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy | None = None,
+        from_logits: bool = True,
+    ) -> None:
+        if from_logits and _ends_in_softmax(model):
+            raise ValueError(
+                f"The model {model.name!r} ends in a softmax and so gives probabilities: scores "
+                "would be wrong with a second one. Give from_logits=False. "
+                f"Received: from_logits={from_logits}"
+            )
         several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         one_device = strategy is None or several_workers
         self._strategy: tf.distribute.Strategy = (
@@ -57,7 +73,7 @@ class ViewScorer:
         )
 
         def score(views: tf.Tensor) -> tf.Tensor:
-            return self._strategy.run(_mean_probabilities, args=(model, views))
+            return self._strategy.run(_mean_probabilities, args=(model, views, from_logits))
 
         self._score = compiled(score)
 
@@ -98,9 +114,16 @@ class ViewScorer:
         return np.concatenate([part.numpy() for part in parts])
 
 
-def _mean_probabilities(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
+def _ends_in_softmax(model: keras.Model) -> bool:
+    last = model.layers[-1] if model.layers else None
+    softmax = keras.activations.softmax
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is softmax
+
+
+def _mean_probabilities(model: keras.Model, views: tf.Tensor, from_logits: bool) -> tf.Tensor:
     """(videos, views, time, height, width, channels) -> (videos, classes) float32."""
-    return tf.reduce_mean(tf.nn.softmax(view_outputs(model, views)), axis=1)
+    outputs = view_outputs(model, views)
+    return tf.reduce_mean(tf.nn.softmax(outputs) if from_logits else outputs, axis=1)
 
 
 def compiled(function: Callable) -> Callable:

@@ -1,10 +1,85 @@
-"""One augmented training clip of a video: a pure function of the video and a seed."""
+"""Training clips: one augmented clip of a video, and the endless order that it stands in."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.input import augmentation, sampling
+from pipelines.input import augmentation, batching, damage, sampling
 from pipelines.input.clip_reader import StoredVideo
+from pipelines.input.sequence_examples import SequenceIndex
+from pipelines.input.splits import largest_ratio, reader_of
+from pipelines.shards.split_index import Index
+
+# A position -> a clip and its label.
+ClipAt = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+# Videos tried in the place of a damaged one before the data is given up.
+_TRIES = 8
+
+
+def clip_maker(
+    index: Index | SequenceIndex,
+    *,
+    num_frames: int,
+    span: int,
+    crop_size: int,
+    min_area: float,
+    padding: int | None,
+    flip: bool | Mapping[int, int],
+    seed: int,
+    on_damage: str,
+    damaged: tf.Variable | None = None,
+) -> ClipAt:
+    """Gives the clip and the label at a position of the endless order of a split's clips.
+
+    Args:
+        index: The split's index.
+        num_frames, span, crop_size, min_area, padding, flip, seed, on_damage, damaged: As for
+            `training_stream`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    batching.check_positive(crop_size=crop_size)
+    if not 0 < min_area <= 1:
+        raise ValueError(f"`min_area` must be in (0, 1]. Received: min_area={min_area}")
+    if padding is not None and padding < 0:
+        raise ValueError(f"`padding` must be None or 0 or more. Received: padding={padding}")
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"`seed` must fit into 64 bits. Received: seed={seed}")
+    damage.check_policy(on_damage)
+    options: dict[str, Any] = {
+        "num_frames": num_frames,
+        "stride": sampling.frame_stride(span, num_frames),
+        "crop_size": crop_size,
+        "min_area": min_area,
+        "padding": padding,
+        "flipped_labels": _flipped_labels(flip, len(index.class_names)),
+        "max_ratio": largest_ratio(index, crop_size),
+    }
+    reader = reader_of(index)
+
+    def clip_of(number: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return training_clip(reader.open(number), sampling.clip_seed(position, seed), **options)
+
+    def clip_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        number = sampling.video_at(position, len(index), seed)
+        if on_damage == "stop":
+            return clip_of(number, position)
+
+        def attempt_at(attempt: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+            other = sampling.replacement_at(position, attempt, len(index), seed)
+            return clip_of(tf.where(attempt == 0, number, other), position), attempt
+
+        clip, attempt = damage.first_without_error(attempt_at, _TRIES)
+        damage.report(attempt, number, index.keys)
+        if damaged is not None:
+            damaged.assign_add(attempt)
+        return clip
+
+    return clip_at
 
 
 def training_clip(
@@ -53,3 +128,19 @@ def training_clip(
     flipped = tf.random.stateless_uniform([], seeds[2]) < 0.5
     label = tf.where(flipped, tf.gather(flipped_labels, video.label), video.label)
     return augmentation.flip(clip, flipped), label
+
+
+def _flipped_labels(flip: bool | Mapping[int, int], num_classes: int) -> np.ndarray | None:
+    """The class of a flipped clip, by the class of the clip; None for no flips."""
+    if flip is False:
+        return None
+    labels = np.arange(num_classes, dtype=np.int32)
+    for label, flipped in ({} if flip is True else flip).items():
+        if not 0 <= label < num_classes or flip.get(flipped) != label:
+            raise ValueError(
+                "`flip` must be True, False, or a map of class ids in both directions, e.g. "
+                f"{{86: 87, 87: 86}}, below the {num_classes} classes of the data. Received: "
+                f"flip={flip}"
+            )
+        labels[label] = flipped
+    return labels

@@ -1,9 +1,73 @@
 """The views of a video that its prediction is averaged over."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from pipelines.input import augmentation, sampling
+from pipelines.input.batching import check_positive
 from pipelines.input.clip_reader import StoredVideo
+
+
+def views_of_frames(
+    encoded_frames: Sequence[bytes],
+    *,
+    num_clips: int = 10,
+    num_crops: int = 3,
+    num_frames: int = 8,
+    span: int = 64,
+    crop_size: int = 256,
+    short_side: int | None = None,
+) -> tf.Tensor:
+    """The views that `evaluation_dataset` gives of a video, for one that is in memory.
+
+    Args:
+        encoded_frames: The JPEGs of all frames of the video.
+        num_clips, num_crops, num_frames, span, crop_size, short_side: As for `evaluation_dataset`.
+
+    Returns:
+        uint8 tensor `(num_clips * num_crops, num_frames, crop_size, crop_size, 3)`.
+
+    Raises:
+        ValueError: If there are no frames or an argument is out of range.
+    """
+    if not encoded_frames:
+        raise ValueError("`encoded_frames` must hold at least one frame. Received: 0 frames")
+    views = checked_views(num_clips, num_crops, num_frames, span, crop_size, short_side)
+    # Where the pipelines work: an accelerator would round otherwise.
+    with tf.device("CPU:0"):
+        return video_views(_video_in_memory(encoded_frames), **views, max_ratio=8)
+
+
+def checked_views(
+    num_clips: int,
+    num_crops: int,
+    num_frames: int,
+    span: int,
+    crop_size: int,
+    short_side: int | None,
+) -> dict[str, int]:
+    """What a user says of views as arguments of `video_views`; all but `max_ratio`.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+    check_positive(num_clips=num_clips, crop_size=crop_size)
+    if num_crops not in (1, 3):
+        raise ValueError(f"`num_crops` must be 1 or 3. Received: num_crops={num_crops}")
+    if short_side is not None and short_side < crop_size:
+        raise ValueError(
+            f"`short_side` must be None or at least crop_size. Received: short_side={short_side}, "
+            f"crop_size={crop_size}"
+        )
+    return {
+        "num_clips": num_clips,
+        "num_crops": num_crops,
+        "num_frames": num_frames,
+        "stride": sampling.frame_stride(span, num_frames),
+        "crop_size": crop_size,
+        "short_side": crop_size if short_side is None else short_side,
+    }
 
 
 def video_views(
@@ -90,3 +154,20 @@ def _decode_scaled(
     frames = augmentation.decode_and_scale(encoded, whole, height, width, max_ratio)
     top, left, part_height, part_width = tf.unstack(part)
     return frames[:, top : top + part_height, left : left + part_width]
+
+
+def _video_in_memory(encoded_frames: Sequence[bytes]) -> StoredVideo:
+    frames = tf.constant(list(encoded_frames))
+    height, width = tf.unstack(tf.io.extract_jpeg_shape(frames[0])[:2])
+
+    def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
+        wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
+        return tf.gather(frames, tf.minimum(wanted, len(encoded_frames) - 1))
+
+    return StoredVideo(
+        label=tf.constant(0),
+        num_frames=tf.constant(len(encoded_frames), tf.int64),
+        height=height,
+        width=width,
+        read=read,
+    )

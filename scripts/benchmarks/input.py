@@ -22,7 +22,7 @@ import tensorflow as tf  # isort: skip
 
 from benchmarks import common
 from pipelines.frames import video_file
-from pipelines.input import augmentation, input_pipeline, sampling
+from pipelines.input import augmentation, sampling, training_stream
 from pipelines.input.clip_reader import StoredVideo
 from pipelines.input.training_clip import training_clip
 from pipelines.shards import records, split_index
@@ -163,7 +163,7 @@ def _sequence_example(frames: list[bytes]) -> bytes:
 
 
 def _this_pipeline(folder: str) -> Callable[[], None]:
-    dataset = input_pipeline.training_dataset(folder, batch_size=BATCH, data_workers=1)
+    dataset = training_stream(folder, batch_size=BATCH, data_workers=1)
     return lambda: _drain(dataset)
 
 

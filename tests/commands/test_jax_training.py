@@ -20,7 +20,7 @@ from small_training import Options
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.loop.validation import validate
 from keras_rms.training.work_dir import checkpoints
-from pipelines.input import input_pipeline
+from pipelines.input import evaluation_dataset
 
 pytestmark = [
     pytest.mark.slow,
@@ -93,7 +93,7 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     refused = start_on_jax("scripts/train.py", *flags, "--sync_bn")
     output = finish(start_on_jax("scripts/train.py", *flags, "--residual_drop=shake_drop"))
     assert "1 replica(s) on CPU; step 0 of 3" in output
-    videos = input_pipeline.evaluation_dataset(
+    videos = evaluation_dataset(
         str(data), "validation", batch_size=3, num_frames=2, span=8, crop_size=round(32 * 256 / 224)
     )
     network = keras.saving.load_model(folder / "model.keras")

@@ -166,7 +166,7 @@ def test_clips_are_the_same_from_s3_and_from_the_disk(store, tmp_path):
 import sys; sys.path.insert(0, {str(ROOT / "tests" / "support")!r})
 import numpy as np
 from coded_videos import coded_video, write_folder
-from pipelines.input import input_pipeline
+from pipelines.input import training_stream
 from pipelines.shards import split_index
 from pipelines.system import command_line
 
@@ -175,7 +175,7 @@ def main(arguments):
     batches = []
     for folder in ("s3://bucket/coded", {str(tmp_path)!r}):
         write_folder(folder, videos)
-        dataset = input_pipeline.training_dataset(folder, batch_size=3, crop_size=16, span=16)
+        dataset = training_stream(folder, batch_size=3, crop_size=16, span=16)
         batches.append(list(dataset.take(3).as_numpy_iterator()))
     for remote, local in zip(*batches):
         np.testing.assert_array_equal(remote[0], local[0])

@@ -14,7 +14,7 @@ import video_files
 from keras_rms import models
 from keras_rms.training.networks import build_network
 from pipelines.frames.video_file import read_frames
-from pipelines.input.input_pipeline import views_of_frames
+from pipelines.input import views_of_frames
 
 CONVERSION = {"fps": 25, "short_side": 64, "quality": 4}
 # Beside a plain one: dense layers before the classifier, and images, which are clips of one frame.

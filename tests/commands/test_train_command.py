@@ -14,7 +14,7 @@ import small_dataset
 import small_training
 
 from keras_rms.training.work_dir import checkpoints
-from pipelines.input.input_pipeline import training_dataset
+from pipelines.input import training_stream
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_finite_saves_its_batch(tmp_path, data):
     with np.load(saved) as batch:
         step, clips, labels = (batch[name] for name in ("step", "clips", "labels"))
     options = {"batch_size": 8, "num_frames": 2, "span": 8, "crop_size": 32, "flip": False}
-    batches = training_dataset(str(data), start_step=int(step), **options)
+    batches = training_stream(str(data), start_step=int(step), **options)
     same_clips, same_labels = next(iter(batches))
     np.testing.assert_array_equal(clips, same_clips)
     np.testing.assert_array_equal(labels, same_labels)

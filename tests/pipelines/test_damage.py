@@ -7,7 +7,12 @@ import pytest
 import tensorflow as tf
 from coded_videos import coded_video, write_folder
 
-from pipelines.input import input_pipeline
+from pipelines.input import (
+    evaluation_dataset,
+    training_dataset,
+    training_stream,
+    validation_dataset,
+)
 from pipelines.shards import split_index
 
 NUM_VIDEOS = 8
@@ -39,7 +44,7 @@ def folder(request, tmp_path):
 
 
 def training(folder, **options):
-    return input_pipeline.training_dataset(folder, batch_size=2, crop_size=16, **options)
+    return training_stream(folder, batch_size=2, crop_size=16, **options)
 
 
 def test_damage_stops_the_run_by_default(folder):
@@ -47,7 +52,7 @@ def test_damage_stops_the_run_by_default(folder):
     with pytest.raises(errors):
         list(training(folder).take(NUM_VIDEOS // 2))
     with pytest.raises(errors):
-        list(input_pipeline.evaluation_dataset(folder, "train", batch_size=4, crop_size=16))
+        list(evaluation_dataset(folder, "train", batch_size=4, crop_size=16))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -74,9 +79,7 @@ def test_skipped_clips_are_replaced_named_and_counted(folder, tmp_path_factory, 
 
 
 def test_skipped_videos_are_masked_in_evaluation(folder, capfd):
-    dataset = input_pipeline.evaluation_dataset(
-        folder, "train", batch_size=3, crop_size=16, on_damage="skip"
-    )
+    dataset = evaluation_dataset(folder, "train", batch_size=3, crop_size=16, on_damage="skip")
     masks = {}
     for batch in dataset.as_numpy_iterator():
         for row in range(3):
@@ -85,6 +88,25 @@ def test_skipped_videos_are_masked_in_evaluation(folder, capfd):
             assert batch["views"][row].any() == batch["mask"][row]
     assert masks == {number: number != BAD for number in range(NUM_VIDEOS)}
     assert "video 3" in capfd.readouterr().err
+
+
+def test_skipped_videos_are_left_out_of_validation(folder, capfd):
+    dataset = validation_dataset(folder, "train", batch_size=3, crop_size=16, on_damage="skip")
+    batches = list(dataset.as_numpy_iterator())
+    assert [len(labels) for _, labels in batches] == [3, 3, 1]
+    labels = np.concatenate([labels for _, labels in batches])
+    assert labels.tolist() == [number for number in range(NUM_VIDEOS) if number != BAD]
+    assert all(clip.any() for clips, _ in batches for clip in clips)
+    assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    assert "video 3" in capfd.readouterr().err
+    with pytest.raises((tf.errors.DataLossError, tf.errors.InvalidArgumentError)):
+        list(validation_dataset(folder, "train", batch_size=3, crop_size=16))
+
+
+def test_epochs_are_whole_where_videos_are_skipped(folder):
+    dataset = training_dataset(folder, batch_size=2, crop_size=16, on_damage="skip")
+    labels = [label for _ in range(2) for _, of in dataset.as_numpy_iterator() for label in of]
+    assert len(labels) == 2 * NUM_VIDEOS and BAD not in labels
 
 
 def test_data_that_is_damaged_throughout_stops_the_run(tmp_path):
@@ -100,4 +122,4 @@ def test_an_unknown_policy_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Received: on_damage='ignore'"):
         training(folder, on_damage="ignore")
     with pytest.raises(ValueError, match="Received: on_damage='ignore'"):
-        input_pipeline.evaluation_dataset(folder, "train", batch_size=1, on_damage="ignore")
+        evaluation_dataset(folder, "train", batch_size=1, on_damage="ignore")

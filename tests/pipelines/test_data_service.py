@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from coded_videos import coded_video, write_folder
 
-from pipelines.input import input_pipeline
+from pipelines.input import evaluation_dataset, training_stream
 
 NUM_VIDEOS = 10
 
@@ -40,10 +40,10 @@ def fingerprint(batch):
 @pytest.mark.parametrize("start_step", [0, 7])
 def test_training_batches_are_the_same_and_come_once(folder, address, start_step):
     options = {"batch_size": 2, "crop_size": 16, "seed": 0, "start_step": start_step}
-    alone = input_pipeline.training_dataset(folder, **options).take(200)
+    alone = training_stream(folder, **options).take(200)
     places = {fingerprint(batch): n for n, batch in enumerate(alone.as_numpy_iterator())}
     assert len(places) == 200
-    shared = input_pipeline.training_dataset(folder, data_service=address, **options).take(20)
+    shared = training_stream(folder, data_service=address, **options).take(20)
     found = [places[fingerprint(batch)] for batch in shared.as_numpy_iterator()]
     assert len(set(found)) == 20
     # In about their order: neither worker runs far ahead of what is asked for.
@@ -52,8 +52,8 @@ def test_training_batches_are_the_same_and_come_once(folder, address, start_step
 
 def test_every_video_is_evaluated_once(folder, address):
     options = {"batch_size": 4, "crop_size": 16, "num_clips": 2}
-    shared = input_pipeline.evaluation_dataset(folder, "train", data_service=address, **options)
-    alone = input_pipeline.evaluation_dataset(folder, "train", **options)
+    shared = evaluation_dataset(folder, "train", data_service=address, **options)
+    alone = evaluation_dataset(folder, "train", **options)
 
     def rows(dataset):
         return sorted(
@@ -71,17 +71,17 @@ def test_every_video_is_evaluated_once(folder, address):
 def test_bad_addresses_are_explained(folder):
     for address in ("localhost:5050", "grpc://host", "http://a:1"):
         with pytest.raises(ValueError, match=f"Received: data_service={address}"):
-            input_pipeline.training_dataset(folder, batch_size=1, data_service=address)
+            training_stream(folder, batch_size=1, data_service=address)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"grpc://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(ValueError, match="No dispatcher"):
-            input_pipeline.training_dataset(folder, batch_size=1, data_service=address)
+            training_stream(folder, batch_size=1, data_service=address)
 
 
 def test_a_service_cannot_count_damage(folder, address):
     with pytest.raises(ValueError, match="damaged cannot be counted"):
-        input_pipeline.training_dataset(
+        training_stream(
             folder,
             batch_size=1,
             on_damage="skip",
@@ -107,7 +107,7 @@ def test_the_script_runs_dispatcher_and_workers(folder):
         for _ in range(2):
             worker, _ = start("--role=worker", host, "--host=localhost")
             processes.append(worker)
-        dataset = input_pipeline.evaluation_dataset(
+        dataset = evaluation_dataset(
             folder, "train", batch_size=2, crop_size=16, num_clips=1, data_service=address
         )
         seen = np.concatenate([b["index"][b["mask"]] for b in dataset.as_numpy_iterator()])

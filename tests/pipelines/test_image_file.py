@@ -7,7 +7,7 @@ import video_files
 from PIL import Image
 
 from pipelines.frames import any_file, image_file, video_file
-from pipelines.input import augmentation, input_pipeline
+from pipelines.input import augmentation, views_of_frames
 from pipelines.system import limits
 
 
@@ -180,7 +180,7 @@ def test_bad_arguments(tmp_path):
 
 def test_views_of_an_image_in_memory_are_its_centre(tmp_path):
     path = saved(tmp_path / "x.jpg", coded(), quality=100)
-    views = input_pipeline.views_of_frames(
+    views = views_of_frames(
         image_file.read_frames(path).frames,
         num_clips=1, num_crops=1, num_frames=1, span=1, crop_size=20, short_side=30,
     )  # fmt: skip

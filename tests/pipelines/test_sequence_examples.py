@@ -9,7 +9,13 @@ import pytest
 import tensorflow as tf
 from coded_videos import CLASS_NAMES, coded_video, write_folder
 
-from pipelines.input import damage, input_pipeline, sequence_examples
+from pipelines.input import (
+    damage,
+    evaluation_dataset,
+    open_split,
+    sequence_examples,
+    training_stream,
+)
 
 NAMES = ["train-00000-of-00002", "train-00001-of-00002"]
 
@@ -47,7 +53,7 @@ def assert_equal(first, second):
 
 
 def test_all_videos_are_found(folder):
-    index = input_pipeline.open_split(str(folder), "train", "sequence_example")
+    index = open_split(str(folder), "train", "sequence_example")
     assert index.class_names == CLASS_NAMES
     assert len(index) == 5
     assert index.keys == [f"{NAMES[0]}:{n}" for n in range(3)] + [f"{NAMES[1]}:{n}" for n in (0, 1)]
@@ -59,9 +65,7 @@ def test_clips_are_those_of_converted_videos(folder, videos, tmp_path_factory, s
     write_folder(converted, videos, num_shards=1)
 
     def batches(path, **options):
-        dataset = input_pipeline.training_dataset(
-            str(path), batch_size=3, crop_size=24, seed=seed, **options
-        )
+        dataset = training_stream(str(path), batch_size=3, crop_size=24, seed=seed, **options)
         return list(dataset.take(4).as_numpy_iterator())
 
     assert_equal(batches(folder, format="sequence_example"), batches(converted))
@@ -73,7 +77,7 @@ def test_views_are_those_of_converted_videos(folder, videos, tmp_path_factory, c
     write_folder(converted, videos, num_shards=1)
 
     def batches(path, **options):
-        dataset = input_pipeline.evaluation_dataset(
+        dataset = evaluation_dataset(
             str(path), "train", batch_size=2, num_crops=3, crop_size=crop_size, **options
         )
         return list(dataset.as_numpy_iterator())
@@ -118,9 +122,7 @@ def test_labels_without_a_name_stop_the_run(folder, videos, label):
     bad = dataclasses.replace(videos[1], label=label)
     write_shard(folder / NAMES[0], [bad])
     write_shard(folder / NAMES[1], [bad])
-    dataset = input_pipeline.training_dataset(
-        str(folder), batch_size=1, crop_size=8, format="sequence_example"
-    )
+    dataset = training_stream(str(folder), batch_size=1, crop_size=8, format="sequence_example")
     with pytest.raises(tf.errors.InvalidArgumentError, match="label"):
         next(iter(dataset))
 
@@ -144,8 +146,8 @@ def test_frames_that_would_fill_the_memory_are_refused(folder, size):
         write_shard(folder / name, [video])
     options = {"batch_size": 1, "format": "sequence_example"}
     datasets = [
-        input_pipeline.training_dataset(str(folder), crop_size=8, **options).take(1),
-        input_pipeline.evaluation_dataset(str(folder), "train", crop_size=256, **options),
+        training_stream(str(folder), crop_size=8, **options).take(1),
+        evaluation_dataset(str(folder), "train", crop_size=256, **options),
     ]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for dataset in datasets:
@@ -160,4 +162,4 @@ def test_frames_that_would_fill_the_memory_are_refused(folder, size):
 
 def test_an_unknown_format_is_refused(folder):
     with pytest.raises(ValueError, match="Received: format='tfds'"):
-        input_pipeline.training_dataset(str(folder), batch_size=1, format="tfds")
+        training_stream(str(folder), batch_size=1, format="tfds")

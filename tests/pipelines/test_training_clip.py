@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.input import augmentation, input_pipeline
+from pipelines.input import (
+    augmentation,
+    evaluation_dataset,
+    open_split,
+    training_stream,
+    views_of_frames,
+)
 
 
 def coded_frames(height, width, frames=2):
@@ -52,7 +58,7 @@ def folder(tmp_path_factory):
 
 
 def test_training_on_padded_images(folder):
-    batches = input_pipeline.training_dataset(
+    batches = training_stream(
         folder, batch_size=8, num_frames=1, span=1, crop_size=32, padding=4, seed=3
     )
     flipped, borders = 0, 0
@@ -72,7 +78,7 @@ def test_training_on_padded_images(folder):
 
 
 def test_frames_of_another_size_are_scaled_first(folder):
-    batches = input_pipeline.training_dataset(
+    batches = training_stream(
         folder, batch_size=4, num_frames=1, span=1, crop_size=16, padding=0, flip=False
     )
     clips = next(iter(batches))[0].numpy()[:, 0].astype(int)
@@ -82,25 +88,25 @@ def test_frames_of_another_size_are_scaled_first(folder):
 
 def test_a_crop_out_of_a_larger_short_side(folder):
     """ImageNet's protocol at a seventh of its size: 32 of a short side of 32, 28 of it taken."""
-    batches = input_pipeline.evaluation_dataset(
+    batches = evaluation_dataset(
         folder, "train", batch_size=4, num_clips=1, num_frames=1, span=1,
         crop_size=28, short_side=32,
     )  # fmt: skip
     batch = next(batches.as_numpy_iterator())
     for views, number in zip(batch["views"], batch["index"]):
-        width = 48 if input_pipeline.open_split(folder, "train").keys[number] == "3" else 32
+        width = 48 if open_split(folder, "train").keys[number] == "3" else 32
         frame = coded_videos.coded_frame(0, 32, width).astype(int)
         left = (width - 28) // 2
         assert abs(views[0, 0].astype(int) - frame[2:30, left : left + 28]).max() <= 4
 
 
 def test_three_crops_of_a_larger_short_side_lie_along_the_longer_one(folder):
-    batches = input_pipeline.evaluation_dataset(
+    batches = evaluation_dataset(
         folder, "train", batch_size=4, num_clips=1, num_crops=3, num_frames=1, span=1,
         crop_size=28, short_side=32,
     )  # fmt: skip
     batch = next(batches.as_numpy_iterator())
-    keys = input_pipeline.open_split(folder, "train").keys
+    keys = open_split(folder, "train").keys
     (wide,) = (views for views, n in zip(batch["views"], batch["index"]) if keys[n] == "3")
     frame = coded_videos.coded_frame(0, 32, 48).astype(int)
     for view, left in zip(wide[:, 0].astype(int), (0, 10, 20)):
@@ -109,10 +115,10 @@ def test_three_crops_of_a_larger_short_side_lie_along_the_longer_one(folder):
 
 def test_bad_arguments_are_refused(folder):
     with pytest.raises(ValueError, match="Received: padding=-1"):
-        input_pipeline.training_dataset(folder, batch_size=4, padding=-1)
+        training_stream(folder, batch_size=4, padding=-1)
     for call in (
-        lambda **sizes: input_pipeline.evaluation_dataset(folder, "train", batch_size=4, **sizes),
-        lambda **sizes: input_pipeline.views_of_frames([b"x"], **sizes),
+        lambda **sizes: evaluation_dataset(folder, "train", batch_size=4, **sizes),
+        lambda **sizes: views_of_frames([b"x"], **sizes),
     ):
         with pytest.raises(ValueError, match="Received: short_side=19, crop_size=20"):
             call(short_side=19, crop_size=20)

@@ -6,6 +6,9 @@ import tensorflow as tf
 from pipelines.shards import records, split_index
 
 CLASS_NAMES = ["fall", "jump", "läuft"]
+# Of `write_all_sizes`; one frame is the shortest there can be.
+LENGTHS = [1, 2, 63, 64, 65, 70, 84]
+SIZES = [(36, 52), (52, 36), (36, 36), (40, 45), (36, 100), (36, 52), (36, 52)]
 
 
 def coded_frame(number, height, width):
@@ -38,3 +41,13 @@ def write_folder(path, videos, split="train", num_shards=2, class_names=CLASS_NA
         shard = split_index.shard_path(str(path), split, number, num_shards)
         shards.append(records.write_shard(shard, iter(videos[number::num_shards])))
     return split_index.write_split(str(path), split, shards, class_names, {"failures": []})
+
+
+def write_all_sizes(path):
+    """Writes "train", a video of each length and size; one class each, so labels name videos."""
+    videos = [
+        coded_video(f"video {n}", n, length, *size)
+        for n, (length, size) in enumerate(zip(LENGTHS, SIZES))
+    ]
+    write_folder(path, videos, class_names=[f"class {n}" for n in range(len(videos))])
+    return str(path)

@@ -5,31 +5,28 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from coded_videos import coded_frame, coded_video, frame_numbers, write_folder
+from coded_videos import (
+    LENGTHS,
+    SIZES,
+    coded_frame,
+    coded_video,
+    frame_numbers,
+    write_all_sizes,
+    write_folder,
+)
 
-from pipelines.input import input_pipeline
+from pipelines.input import evaluation_dataset, training_stream, views_of_frames
 from pipelines.shards import split_index
-
-# One class a video, so that a label names the video; one frame is the shortest there can be.
-LENGTHS = [1, 2, 63, 64, 65, 70, 84]
-SIZES = [(36, 52), (52, 36), (36, 36), (40, 45), (36, 100), (36, 52), (36, 52)]
-CLASSES = [f"class {number}" for number in range(len(LENGTHS))]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data")
-    videos = [
-        coded_video(f"video {n}", n, length, *size)
-        for n, (length, size) in enumerate(zip(LENGTHS, SIZES))
-    ]
-    write_folder(path, videos, class_names=CLASSES)
-    return str(path)
+    return write_all_sizes(tmp_path_factory.mktemp("data"))
 
 
 def training_batches(folder, count, **options):
     options = {"batch_size": 4, "crop_size": 24, **options}
-    dataset = input_pipeline.training_dataset(folder, **options)
+    dataset = training_stream(folder, **options)
     return list(dataset.take(count).as_numpy_iterator())
 
 
@@ -53,13 +50,13 @@ def crop_of(clip, height, width):
 
 
 def test_batches_have_static_shapes_and_stay_uint8(folder):
-    dataset = input_pipeline.training_dataset(
+    dataset = training_stream(
         folder, batch_size=6, num_workers=2, worker_index=1, crop_size=20, num_frames=4, span=8
     )
     clips, labels = dataset.element_spec
     assert clips == tf.TensorSpec((3, 4, 20, 20, 3), tf.uint8)
     assert labels == tf.TensorSpec((3,), tf.int32)
-    dataset = input_pipeline.evaluation_dataset(
+    dataset = evaluation_dataset(
         folder, "train", batch_size=4, num_workers=2, num_clips=5, num_crops=3, crop_size=36
     )
     assert dataset.element_spec == {
@@ -93,7 +90,7 @@ def test_only_the_frames_of_a_clip_are_decoded(tmp_path):
     write_folder(tmp_path, [dataclasses.replace(whole, frames=frames)])
     ((clips, _),) = training_batches(str(tmp_path), 1, batch_size=1)
     assert frame_numbers(clips[0]).tolist() == list(range(0, 64, 8))
-    dataset = input_pipeline.evaluation_dataset(str(tmp_path), "train", batch_size=1, num_crops=3)
+    dataset = evaluation_dataset(str(tmp_path), "train", batch_size=1, num_crops=3)
     (batch,) = dataset.as_numpy_iterator()
     assert batch["views"].shape[1] == 9
 
@@ -178,7 +175,7 @@ def test_flips_are_off_on_or_change_the_class(folder):
 
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(3, 1), (10, 3), (1, 3)])
 def test_views_are_exact(folder, num_clips, num_crops):
-    dataset = input_pipeline.evaluation_dataset(
+    dataset = evaluation_dataset(
         folder, "train", batch_size=7, num_clips=num_clips, num_crops=num_crops, crop_size=36
     )
     (batch,) = dataset.as_numpy_iterator()
@@ -201,7 +198,7 @@ def test_views_are_exact(folder, num_clips, num_crops):
 @pytest.mark.parametrize("crop_size", [36, 54, 20, 9])
 @pytest.mark.parametrize("num_crops", [1, 3])
 def test_other_sizes_are_scaled_by_their_short_side(folder, crop_size, num_crops):
-    dataset = input_pipeline.evaluation_dataset(
+    dataset = evaluation_dataset(
         folder, "train", batch_size=7, num_clips=1, num_crops=num_crops, crop_size=crop_size
     )
     (batch,) = dataset.as_numpy_iterator()
@@ -224,13 +221,11 @@ def test_prediction_sees_what_evaluation_sees(folder):
     index = split_index.load_index(folder, "train")
     options = {"num_clips": 4, "num_crops": 3, "num_frames": 4, "span": 16}
     for crop_size in (36, 20):
-        dataset = input_pipeline.evaluation_dataset(
-            folder, "train", batch_size=3, crop_size=crop_size, **options
-        )
+        dataset = evaluation_dataset(folder, "train", batch_size=3, crop_size=crop_size, **options)
         for batch in dataset.as_numpy_iterator():
             for number, views in zip(batch["index"], batch["views"]):
                 frames = split_index.read_video(index, number).frames
-                seen = input_pipeline.views_of_frames(frames, crop_size=crop_size, **options)
+                seen = views_of_frames(frames, crop_size=crop_size, **options)
                 if batch["mask"].all():
                     np.testing.assert_array_equal(seen, views)
 
@@ -240,7 +235,7 @@ def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_
     index = split_index.load_index(folder, "train")
     seen, lengths = [], set()
     for worker in range(num_workers):
-        dataset = input_pipeline.evaluation_dataset(
+        dataset = evaluation_dataset(
             folder,
             "train",
             batch_size=batch_size,
@@ -278,9 +273,9 @@ def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_
 def test_bad_arguments_are_refused(folder, options, message):
     options = {"batch_size": 4, "split": "train", **options}
     with pytest.raises(ValueError, match=message):
-        input_pipeline.training_dataset(folder, **options)
+        training_stream(folder, **options)
     with pytest.raises(ValueError, match=message):
-        input_pipeline.evaluation_dataset(folder, **options)
+        evaluation_dataset(folder, **options)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +291,7 @@ def test_bad_arguments_are_refused(folder, options, message):
 )
 def test_bad_training_arguments_are_refused(folder, options, message):
     with pytest.raises(ValueError, match=message):
-        input_pipeline.training_dataset(folder, batch_size=4, **options)
+        training_stream(folder, batch_size=4, **options)
 
 
 @pytest.mark.parametrize(
@@ -308,11 +303,11 @@ def test_bad_training_arguments_are_refused(folder, options, message):
 )
 def test_bad_views_are_refused(folder, options, message):
     with pytest.raises(ValueError, match=message):
-        input_pipeline.evaluation_dataset(folder, "train", batch_size=4, **options)
+        evaluation_dataset(folder, "train", batch_size=4, **options)
     with pytest.raises(ValueError, match=message):
-        input_pipeline.views_of_frames([b"x"], **options)
+        views_of_frames([b"x"], **options)
 
 
 def test_a_video_without_frames_has_no_views():
     with pytest.raises(ValueError, match="at least one frame"):
-        input_pipeline.views_of_frames([])
+        views_of_frames([])
