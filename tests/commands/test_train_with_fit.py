@@ -1,16 +1,12 @@
 """The example of Keras's own `fit` learns, with both networks and on the three backends."""
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 
 import command_runner
 import keras
 import pytest
 import small_dataset
-from paths import ROOT
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="starts the other backends itself"
@@ -35,16 +31,12 @@ def check(output):
     assert all(abs(9 * share - round(9 * share)) < 0.01 for share in shares) and min(shares) > 0.7
 
 
-def test_own_network_on_tensorflow(flags, tmp_path):
-    command = command_runner.start(tmp_path / "run", SCRIPT, *flags, "--network=own")
-    assert command.status() == 0, command.stderr
-    check(command.stdout)
+def test_own_network_on_tensorflow(flags):
+    check(command_runner.run(SCRIPT, *flags, "--network=own").stdout)
 
 
-def test_words_are_refused(flags, tmp_path):
-    command = command_runner.start(tmp_path / "run", SCRIPT, *flags, "more")
-    assert command.status() == 1
-    assert "Unknown arguments: more" in command.error
+def test_words_are_refused(flags):
+    assert "Unknown arguments: more" in command_runner.run(SCRIPT, *flags, "more", status=1).error
 
 
 @pytest.mark.slow
@@ -52,22 +44,11 @@ def test_words_are_refused(flags, tmp_path):
 def test_other_backends(flags, backend, network):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed.")
-    environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *flags, f"--network={network}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr
-    check(done.stdout)
+    variables = {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    words = [SCRIPT, *flags, f"--network={network}"]
+    check(command_runner.run(*words, variables=variables, cold=True, seconds=500).stdout)
 
 
 @pytest.mark.slow
-def test_a_network_of_the_package_on_tensorflow(flags, tmp_path):
-    command = command_runner.start(tmp_path / "run", SCRIPT, *flags)
-    assert command.status() == 0, command.stderr
-    check(command.stdout)
+def test_a_network_of_the_package_on_tensorflow(flags):
+    check(command_runner.run(SCRIPT, *flags).stdout)
