@@ -119,6 +119,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
         own = METHODS[method].flags.format(setting).split()
         command = [sys.executable, str(TRAINING), *more, *own]
         command += [f"--seed={seed}", f"--output={result}"]
+        command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if status:
         raise ValueError(f"A training ended with status {status}. See {log.name}.")
@@ -154,6 +155,7 @@ def write_table() -> str:
         tests = _tests(method)
         if not tests:
             continue
+        beside = [tests[seed] - plain[seed] for seed in tests if seed in plain]
         tried = [(s, accuracy(method, s, 0, "holdout")) for s in settings]
         cells = [
             title,
@@ -161,7 +163,7 @@ def write_table() -> str:
             ", ".join(f"{s:g}: {100 * v:.1f}" for s, v in tried if v is not None),
             str(len(tests)),
             _cell(list(tests.values())),
-            _cell([tests[seed] - plain[seed] for seed in tests if seed in plain], "+"),
+            "-" if method == "plain" else _cell(beside, "+"),
             _cell([_last_training(method, seed) for seed in tests]),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,4 +1,6 @@
-"""scripts/examples: the batches, and both trainings on every backend without TensorFlow's help."""
+"""scripts/examples: the batches, and both trainings on every backend without TensorFlow's help;
+the comparison of regularisers that is made with them.
+"""
 
 import importlib.util
 import json
@@ -6,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import command_runner
 import numpy as np
 import pytest
 import video_files
@@ -155,6 +158,7 @@ def test_images_train_on(backend, tmp_path):
     data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
     words = [f"--data={data}", "--images_per_class=8", "--holdout_per_class=6", "--padding=1"]
     words += ["--rms=gaussian", "--residual_drop=shake_drop", "--survival=0.9", "--cutmix=0.2"]
+    words.append(f"--save_model={tmp_path / 'model.keras'}")
     run(backend, "image_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["backend"] == backend and result["training_examples"] == 16
@@ -162,6 +166,14 @@ def test_images_train_on(backend, tmp_path):
     assert [result[name]["examples"] for name in ("holdout", "test")] == [12, 10]
     assert result["test"]["accuracy"] == 1.0
     assert len(result["history"]["val_accuracy"]) == 12
+    words = [f"--data={data}", f"--model={tmp_path / 'model.keras'}", "--scales=0,0.5"]
+    if backend == "tensorflow":
+        printed = run(backend, "frequency_probe", *words, "--renew_statistics")
+        lines = [line for line in printed.splitlines() if line.startswith("|")]
+        rows = [line.strip("| ").split(" | ")[1:] for line in lines]
+        assert rows[0] == ["Part", "x 1", "x 0", "x 0.5"]
+        assert [row[:2] for row in rows[2:]] == [["low", "100.0"], ["high", "100.0"]]
+        assert float(rows[2][2]) < 100  # Brightness is a low frequency.
 
 
 @pytest.mark.slow
@@ -191,3 +203,66 @@ def test_a_list_of_videos_is_split_by_fold(tmp_path):
     assert result["training_examples"] == 4 and result["test"]["examples"] == 2
     printed = run("tensorflow", "video_classification", *words, "--fold=4", status=1)
     assert "error: " in printed and "with the fold 4 and another" in printed
+
+
+def write_result(folder, run_name, holdout, test, training=0.75):
+    accuracies = {"holdout": {"accuracy": holdout}, "test": {"accuracy": test}}
+    result = {**accuracies, "history": {"accuracy": [0.1, training]}}
+    folder.mkdir(exist_ok=True)
+    (folder / f"{run_name}.json").write_text(json.dumps(result))
+
+
+def compare(tmp_path, *words):
+    command = command_runner.start(
+        tmp_path / "printed",
+        "scripts/compare_regularisers.py",
+        f"--output={tmp_path / 'runs'}",
+        *words,
+    )
+    return command, command.status()
+
+
+def test_a_table_takes_the_setting_that_is_best_on_the_held_out_images(tmp_path):
+    # On the test images the other setting is better: that must not count.
+    write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.40)
+    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.41, 0.50)
+    write_result(tmp_path / "runs", "plain-0.05-seed_1", 0.1, 0.44)
+    write_result(tmp_path / "runs", "rms-0.3-seed_0", 0.5, 0.43, 0.5)
+    write_result(tmp_path / "runs", "rms-0.3-seed_1", 0.5, 0.49, 0.5)
+    write_result(tmp_path / "runs", "rms-0.3-seed_2", 0.5, 0.46, 0.5)
+    command, status = compare(tmp_path, "--table_only")
+    assert status == 0, command.stderr
+    rows = [line.strip("| ").split(" | ") for line in command.stdout.splitlines() if "|" in line]
+    # Two values 0.04 apart: half of the interval is 12.706 * 0.0283 / sqrt(2).
+    assert rows[2] == [
+        "plain",
+        "0.05",
+        "0.05: 42.0, 0.1: 41.0",
+        "2",
+        "42.0 ± 25.4",
+        "-",
+        "75.0 ± 0.0",
+    ]
+    assert rows[3][:5] == ["RMS", "0.3", "0.3: 50.0", "3", "46.0 ± 7.5"]
+    assert rows[3][5] == "+4.0 ± 12.7" and len(rows) == 4
+    assert (tmp_path / "runs" / "table.md").read_text() in command.stdout + "\n"
+
+
+@pytest.mark.slow
+def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
+    data = arrays(tmp_path / "images.npz", (16, 12, 16, 3), (6, 12, 16, 3))
+    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
+    write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
+    words = ["--methods=plain", "--seeds=1", "--", f"--data={data}", "--holdout_per_class=2", *TINY]
+    command, status = compare(tmp_path, *words)
+    assert status == 0, command.stderr
+    result = json.loads((tmp_path / "runs" / "plain-0.05-seed_0.json").read_text())
+    assert result["settings"]["learning_rate"] == 0.05 and result["settings"]["rms"] == "none"
+    assert "| plain | 0.05 |" in command.stdout
+    command, status = compare(tmp_path, *words, "--padding=0")
+    assert status == 1 and "holds runs with other flags" in command.error
+
+
+def test_an_unknown_method_is_named(tmp_path):
+    command, status = compare(tmp_path, "--methods=plain,mixup")
+    assert status == 1 and "Received: mixup" in command.error
