@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         raise ValueError(
-            f"--methods should be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
+            f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
         # In turns: a grid that is stopped has tried equally many settings of each method.

@@ -36,7 +36,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         if len(examples) < batch_size:
             raise ValueError(
-                f"`batch_size` should be at most the number of training examples, {len(examples)}. "
+                f"`batch_size` must be at most the number of training examples, {len(examples)}. "
                 f"Received: batch_size={batch_size}"
             )
         self.examples = examples

@@ -57,7 +57,7 @@ def load(data: str) -> tuple[Images, Images]:
         names = sorted(path.name for path in Path(data, "train").glob("*") if path.is_dir())
         if not names:
             raise ValueError(
-                "--data should be keras, a file that ends in .npz, or a folder with "
+                "--data must be keras, a file that ends in .npz, or a folder with "
                 f"train/CLASS/*.png. Received: --data={data}"
             )
         train, test = (_from_folder(Path(data, split), names) for split in ("train", "validation"))
@@ -68,13 +68,13 @@ def _from_npz(path: str) -> tuple[Images, Images]:
     with np.load(path) as arrays:
         missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
         if missing:
-            raise ValueError(f"{path} should have the arrays {sorted(missing)}; it has not.")
+            raise ValueError(f"{path} must have the arrays {sorted(missing)}; it has not.")
         train = arrays["x_train"], arrays["y_train"]
         test = arrays["x_test"], arrays["y_test"]
     for name, (images, labels) in (("train", train), ("test", test)):
         if images.dtype != "uint8" or images.ndim != 4 or len(images) != labels.size:
             raise ValueError(
-                f"x_{name} in {path} should be uint8 (images, height, width, 3) with a label for "
+                f"x_{name} in {path} must be uint8 (images, height, width, 3) with a label for "
                 f"each image. Received: {images.dtype} {images.shape} and {labels.size} labels"
             )
     return train, test
@@ -91,7 +91,7 @@ def _from_folder(folder: Path, names: Sequence[str]) -> Images:
     sizes = {image.shape for image in images}
     if len(sizes) != 1:
         raise ValueError(
-            f"{folder} should hold CLASS/*.png of one size, for the classes of train. "
+            f"{folder} must hold CLASS/*.png of one size, for the classes of train. "
             f"Received: {len(images)} images of the sizes {sorted(sizes)}"
         )
     return np.stack(images), np.array(labels)
@@ -108,7 +108,7 @@ def keep_classes(
     classes = np.unique(train[1])
     wanted = _CLASSES.value or len(classes)
     if wanted > len(classes):
-        raise ValueError(f"--num_classes should be at most {len(classes)}. Received: {wanted}")
+        raise ValueError(f"--num_classes must be at most {len(classes)}. Received: {wanted}")
     kept = np.sort(rng.choice(classes, wanted, replace=False))
     train, test = (
         (images[np.isin(labels, kept)], np.searchsorted(kept, labels[np.isin(labels, kept)]))

@@ -41,17 +41,17 @@ def load(data: str) -> tuple[Clips, Clips]:
         ValueError: If `data` is of no such kind, is incomplete, or its frames are too small.
     """
     if not data.endswith((".csv", ".npz")):
-        raise ValueError(f"--data should end in .csv or .npz. Received: --data={data}")
+        raise ValueError(f"--data must end in .csv or .npz. Received: --data={data}")
     train, test = (_from_list if data.endswith(".csv") else _from_npz)(data)
     for clips, labels in (train, test):
         if clips.dtype != "uint8" or clips.ndim != 5 or len(clips) != len(labels):
             raise ValueError(
-                f"The clips of {data} should be uint8 (clips, frames, height, width, 3) with a "
+                f"The clips of {data} must be uint8 (clips, frames, height, width, 3) with a "
                 f"label each. Received: {clips.dtype} {clips.shape} and {len(labels)} labels"
             )
         if min(clips.shape[2:4]) < _CROP.value:
             raise ValueError(
-                f"--crop_size should be at most the frames' short side, {min(clips.shape[2:4])}. "
+                f"--crop_size must be at most the frames' short side, {min(clips.shape[2:4])}. "
                 f"Received: --crop_size={_CROP.value}"
             )
     return train, test
@@ -61,7 +61,7 @@ def _from_npz(path: str) -> tuple[Clips, Clips]:
     with np.load(path) as arrays:
         missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
         if missing:
-            raise ValueError(f"{path} should have the arrays {sorted(missing)}; it has not.")
+            raise ValueError(f"{path} must have the arrays {sorted(missing)}; it has not.")
         return tuple((arrays[f"x_{name}"], arrays[f"y_{name}"]) for name in ("train", "test"))
 
 
@@ -72,7 +72,7 @@ def _from_list(path: str) -> tuple[Clips, Clips]:
     folds = sorted({row["fold"] for row in rows}) if not missing else []
     if _FOLD.value not in folds or len(folds) < 2:
         raise ValueError(
-            f"{path} should have the columns path, label and fold, with the fold {_FOLD.value} and "
+            f"{path} must have the columns path, label and fold, with the fold {_FOLD.value} and "
             f"another. Received: no column {sorted(missing)}, folds {folds}"
         )
     names = sorted({row["label"] for row in rows})

@@ -259,12 +259,12 @@ def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be 1 or more. Received: batch_size=0"),
+        ({"batch_size": 0}, "`batch_size` must be 1 or more. Received: batch_size=0"),
         ({"num_workers": 0}, "`num_workers` must be 1 or more. Received: num_workers=0"),
         ({"num_workers": 3}, "`num_workers` must divide batch_size.*num_workers=3"),
         ({"num_workers": 2, "worker_index": 2}, "Received: worker_index=2, num_workers=2"),
         ({"worker_index": -1}, "Received: worker_index=-1"),
-        ({"crop_size": 0}, "crop_size must be 1 or more. Received: crop_size=0"),
+        ({"crop_size": 0}, "`crop_size` must be 1 or more. Received: crop_size=0"),
         ({"span": 63}, "Received: span=63, num_frames=8"),
         ({"data_workers": 0}, "Received: data_workers=0"),
         ({"split": "test"}, "no finished split 'test'"),
@@ -298,7 +298,7 @@ def test_bad_training_arguments_are_refused(folder, options, message):
     ("options", "message"),
     [
         ({"num_crops": 2}, "`num_crops` must be 1 or 3. Received: num_crops=2"),
-        ({"num_clips": 0}, "num_clips must be 1 or more. Received: num_clips=0"),
+        ({"num_clips": 0}, "`num_clips` must be 1 or more. Received: num_clips=0"),
     ],
 )
 def test_bad_views_are_refused(folder, options, message):
