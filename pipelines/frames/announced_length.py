@@ -9,6 +9,8 @@ from pipelines.frames.encoded_frames import VideoError
 from pipelines.frames.video_source import VideoSource
 
 _COUNTED = "mov"  # whose tables have a line for each frame
+_SMALL = 1 << 16  # bytes
+_INEXACT = 3  # frames by which announced lengths are off
 _SHORTEST = 1  # seconds; and a tenth of the length
 
 
@@ -26,6 +28,7 @@ class AnnouncedLength:
         self._source = source
         self._stream = source.stream
         self._packets = 0
+        self._end = 0
         self._first: Fraction | None = None
         self._last = Fraction(0)
         self._last_of_all = Fraction(0)
@@ -40,6 +43,8 @@ class AnnouncedLength:
         """Takes notice of a packet, of the video or of another stream."""
         is_video = packet.stream_index == self._stream.index
         self._packets += is_video
+        if packet.pos is not None:
+            self._end = max(self._end, packet.pos + packet.size)
         if packet.pts is None:
             return
         begin = packet.pts * packet.time_base
@@ -67,13 +72,31 @@ class AnnouncedLength:
             )
         frame = self._source.usual_ticks * self._stream.time_base
         missing = self._announced - covered
-        return float(missing) if missing > frame / 2 else 0.0
+        return float(missing) if missing > _INEXACT * frame else 0.0
 
     def notes(self) -> list[str]:
-        """A sentence about frames of which the header speaks and that are not there."""
-        if not self._is_counted or self._packets >= self._stream.frames:
-            return []
-        return [f"its header announces {self._stream.frames} frames, it holds {self._packets}"]
+        """Sentences about frames of which the header speaks, and bytes that are no frames."""
+        notes = []
+        if self._counts_all and self._packets < self._stream.frames:
+            notes.append(
+                f"its header announces {self._stream.frames} frames, it holds {self._packets}"
+            )
+        size = self._source.container.size
+        unread = size - self._end
+        # Tables at the end are small; a second file behind the first is not read by libav.
+        if self._end and self._saw_all and unread > max(_SMALL, size / 4):
+            notes.append(f"its last {unread} bytes hold nothing that is read; was it joined?")
+        return notes
+
+    @property
+    def _counts_all(self) -> bool:
+        # Some AVI files count fields.
+        share = self._packets / max(1, self._stream.frames)
+        return self._is_counted or (self._source.format == "avi" and share > 0.6)
+
+    @property
+    def _saw_all(self) -> bool:
+        return self._of_all or len(self._source.container.streams) == 1
 
     def _covered(self, seen: Fraction) -> Fraction:
         if self._is_counted and self._stream.frames:

@@ -23,6 +23,7 @@ _BROKEN = re.compile(
 )
 _ABOUT_PICTURES = re.compile(r"^(?!.*(APP|ICC|[Ee][Xx][Ii][Ff]|comment|metadata))", re.DOTALL)
 _LOST_PIXELS = re.compile("overread|error (count|dc|y=)|bad vlc")
+_BEHIND_THE_END = "Packet mismatch"  # FLV's word for anything that is no packet
 _NO_END = "EOI missing"
 _MOST_CORRUPT_BEFORE_JOIN = 2  # packets
 _MOST_NOTES = 3
@@ -106,7 +107,8 @@ class Heard:
             elif level > av.logging.ERROR:
                 continue
             elif name != codec.name:
-                self._hole = message if name == source.format else self._hole
+                is_hole = name == source.format and _BEHIND_THE_END not in text
+                self._hole = message if is_hole else self._hole
             elif _BROKEN.search(text) or (codec.intra_only and _ABOUT_PICTURES.match(text)):
                 self._broken = self._broken or message
             else:

@@ -139,6 +139,8 @@ class _Reader:
 
     def frames(self) -> Iterator[av.VideoFrame]:
         stream = self._source.stream
+        # From what lies before the first key frame HEVC's decoder makes gray pictures.
+        is_ready = stream.codec_context.name != "hevc"
         for packet in self._packets:
             self._heard.check_packet(self._source)
             if self._length is not None:
@@ -148,9 +150,10 @@ class _Reader:
             self._corrupt.check(packet)
             # An empty packet shows the last frame again. Decoders take it for the end.
             time = packet.dts if packet.pts is None else packet.pts
-            if packet.size:
+            is_ready = is_ready or packet.is_keyframe
+            if packet.size and is_ready:
                 self.repeated_until = None
                 yield from stream.codec_context.decode(packet)
-            elif time is not None:
+            elif time is not None and not packet.size:
                 self.repeated_until = time + (packet.duration or self._source.usual_ticks)
         yield from stream.codec_context.decode(None)

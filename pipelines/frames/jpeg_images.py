@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import av.filter
 
-from pipelines.frames import video_filters
+from pipelines.frames import matroska_crop, video_filters
 from pipelines.frames.encoded_frames import VideoError, scaled_size
 from pipelines.system import limits
 
@@ -20,6 +20,7 @@ class JpegImages:
     Args:
         path: The video's, for messages.
         short_side, upscale, quality: As for `video_file.read_frames`.
+        crop: Pixels that are cut off before anything else.
 
     Attributes:
         frames: The images.
@@ -27,7 +28,14 @@ class JpegImages:
         notes: How colours were guessed or changed.
     """
 
-    def __init__(self, path: str, short_side: int | None, upscale: bool, quality: int):
+    def __init__(
+        self,
+        path: str,
+        short_side: int | None,
+        upscale: bool,
+        quality: int,
+        crop: matroska_crop.Crop = matroska_crop.NOTHING,
+    ):
         self.frames: list[bytes] = []
         self.width = self.height = 0
         self.notes: list[str] = []
@@ -35,6 +43,7 @@ class JpegImages:
         self._short_side = short_side
         self._upscale = upscale
         self._quality = quality
+        self._crop = crop
         self._size = 0
         self._codec = None
         self._graphs: dict[tuple, av.filter.Graph] = {}
@@ -68,7 +77,8 @@ class JpegImages:
 
     def _begin(self, first: av.VideoFrame) -> None:
         self._turns = video_filters.turns(first)
-        self._scaled = scaled_size(first.width, first.height, self._short_side, self._upscale)
+        size = video_filters.cropped_size(first, self._crop)
+        self._scaled = scaled_size(*size, self._short_side, self._upscale)
         width, height = self._scaled
         if max(self._scaled) > _MAX_JPEG_SIDE or width * height > limits.MAX_PIXELS:
             raise VideoError(
@@ -91,7 +101,8 @@ class JpegImages:
         key = video_filters.form(frame)
         if key not in self._graphs:
             scale = video_filters.scale(frame, *self._scaled)
-            filters = [*scale, *self._turns, ("format", "yuvj420p")]
+            crop = video_filters.crop(frame, self._crop)
+            filters = [*crop, *scale, *self._turns, ("format", "yuvj420p")]
             self._graphs[key] = video_filters.graph(frame, filters)
         return self._graphs[key]
 

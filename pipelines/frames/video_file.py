@@ -71,7 +71,7 @@ def read_frames(
     try:
         with damage.listening() as heard, VideoSource(path) as source:
             clock = frame_clock.FrameClock(fps, source.stream.time_base, start, end)
-            images = jpeg_images.JpegImages(path, short_side, upscale, quality)
+            images = jpeg_images.JpegImages(path, short_side, upscale, quality, source.crop())
             frames = video_filters.deinterlaced(decoded_frames.decoded(source, start, heard))
             for frame, copies in itertools.chain.from_iterable(_in_groups(clock.place(frames))):
                 images.add(frame, copies)

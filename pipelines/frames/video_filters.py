@@ -9,6 +9,7 @@ import av.filter
 from av.sidedata.sidedata import Type as SideData
 
 from pipelines.frames.frame_clock import TimedFrame
+from pipelines.frames.matroska_crop import Crop
 
 Filters = list[tuple[str, str | None]]
 
@@ -54,6 +55,20 @@ def prepare_colours(frame: av.VideoFrame) -> str | None:
         return "its colours of BT.2020 with constant luminance were read as those without"
     frame.colorspace = _UNKNOWN
     return f"its colour matrix has the number {given}, which was taken for BT.601"
+
+
+def cropped_size(frame: av.VideoFrame, cut: Crop) -> tuple[int, int]:
+    """Width and height of what is left; those of the frame if nothing would be."""
+    width, height = frame.width - cut.left - cut.right, frame.height - cut.top - cut.bottom
+    return (width, height) if width > 0 and height > 0 else (frame.width, frame.height)
+
+
+def crop(frame: av.VideoFrame, cut: Crop) -> Filters:
+    """The filter that cuts off the borders of frames like this one, if any."""
+    size = cropped_size(frame, cut)
+    if size == (frame.width, frame.height):
+        return []
+    return [("crop", f"{size[0]}:{size[1]}:{cut.left}:{cut.top}:exact=1")]
 
 
 def scale(frame: av.VideoFrame, width: int, height: int) -> Filters:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import av
 import av.container
 
-from pipelines.frames import packet_clock
+from pipelines.frames import matroska_crop, packet_clock
 from pipelines.frames.encoded_frames import VideoError
 from pipelines.system import limits
 
@@ -88,6 +88,12 @@ class VideoSource:
     def usual_ticks(self) -> int:
         """How long a frame usually lasts, in ticks of the stream's time base."""
         return max(1, round(1 / (self.stream.average_rate or 25) / self.stream.time_base))
+
+    def crop(self) -> matroska_crop.Crop:
+        """What the file says is not to be seen."""
+        if not self.format.startswith("matroska"):
+            return matroska_crop.NOTHING
+        return matroska_crop.crop_of(self.path, self.container.streams.video.index(self.stream))
 
     def notes(self) -> list[str]:
         """A sentence about the clock, if it had to be mended."""

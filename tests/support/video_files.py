@@ -119,7 +119,7 @@ def write_video(
             number += 1
         container.mux(stream.encode(None))
         if sound is not None:
-            _write_silence(container, sound)
+            write_silence(container, sound)
     return path
 
 
@@ -132,7 +132,7 @@ def write_numbered(path, count: int = 25, *, height: int = 64, width: int = 96, 
 def write_audio(path) -> str:
     """Writes a file with sound only."""
     with av.open(str(path), "w") as container:
-        _write_silence(container, container.add_stream("aac", rate=8000))
+        write_silence(container, container.add_stream("aac", rate=8000))
     return str(path)
 
 
@@ -160,10 +160,14 @@ def _chain(first: np.ndarray, rest: Iterable[np.ndarray]) -> Iterable[np.ndarray
     yield from rest
 
 
-def _write_silence(container: av.container.OutputContainer, stream: av.AudioStream) -> None:
-    for number in range(8):
+def write_silence(
+    container: av.container.OutputContainer, stream: av.AudioStream, seconds: float = 1
+) -> None:
+    """Writes silence to a stream of sound, and ends it."""
+    rate = stream.codec_context.sample_rate
+    for number in range(int(seconds * rate / 1024)):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.sample_rate = 8000
+        frame.sample_rate = rate
         frame.pts = number * 1024
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
