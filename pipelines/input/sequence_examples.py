@@ -113,7 +113,8 @@ def _record_offsets(path: str) -> list[int]:
     """Bytes at which the records of a shard start, found by their lengths alone."""
     size = tf.io.gfile.stat(path).length
     path = path.removeprefix("file://")
-    offsets, position = [], 0
+    offsets: list[int] = []
+    position = 0
     # TensorFlow's own file object reads ahead by half a megabyte at every step.
     opened = open(path, "rb", buffering=0) if filesystems.is_local(path) else None
     with opened or tf.io.gfile.GFile(path, "rb") as file:

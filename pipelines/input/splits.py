@@ -1,12 +1,14 @@
 """Opening a split: its index, and what reads its videos, by the format of the shards."""
 
+from collections.abc import Callable
+
 from pipelines.input import augmentation
 from pipelines.input.clip_reader import ClipReader
 from pipelines.input.sequence_examples import SequenceIndex, SequenceReader, load_sequence_index
 from pipelines.shards.split_index import Index, load_index
 
 # Formats by name, and how to load the index of a split.
-FORMATS = {
+FORMATS: dict[str, Callable[[str, str], Index | SequenceIndex]] = {
     "records": load_index,
     "sequence_example": load_sequence_index,
 }

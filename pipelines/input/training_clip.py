@@ -135,8 +135,9 @@ def _flipped_labels(flip: bool | Mapping[int, int], num_classes: int) -> np.ndar
     if flip is False:
         return None
     labels = np.arange(num_classes, dtype=np.int32)
-    for label, flipped in ({} if flip is True else flip).items():
-        if not 0 <= label < num_classes or flip.get(flipped) != label:
+    swapped = {} if flip is True else flip
+    for label, flipped in swapped.items():
+        if not 0 <= label < num_classes or swapped.get(flipped) != label:
             raise ValueError(
                 "`flip` must be True, False, or a map of class ids in both directions, e.g. "
                 f"{{86: 87, 87: 86}}, below the {num_classes} classes of the data. Received: "
