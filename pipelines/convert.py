@@ -32,7 +32,6 @@ options follow after `--`, e.g. `-- --direct_num_workers=8 --direct_running_mode
 """
 
 import collections
-import contextlib
 import math
 import os
 import sys
@@ -47,7 +46,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 from absl import flags
 
-from pipelines.conversion import conversion_job, conversion_plan, dry_run
+from pipelines.conversion import conversion_job, conversion_plan, dry_run, split_plans
 from pipelines.frames import isolated_reader
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
@@ -83,31 +82,27 @@ def main(arguments: Sequence[str]) -> int:
     options = flags.FLAGS
     if options.runner == conversion_job.LOCAL and len(arguments) > 1:
         raise ValueError(f"All options begin with --. Received: {' '.join(arguments[1:])}")
-    if options.output is None and not options.dry_run:
-        raise ValueError("The conversion needs a folder to write to. Give it as --output.")
-    source = annotations.Source(
-        videos=options.videos,
-        annotations=options.annotations,
-        split_number=options.split_number,
-        validation_share=options.validation_share,
-    )
-    settings = conversion_plan.Settings(
-        fps=options.fps, upscale=options.upscale, **_size_and_quality(options.dataset)
-    )
-    splits = list(dict.fromkeys(options.split.split(",")))
-    if options.dry_run:
-        return _describe(source, splits, settings)
-    began = time.monotonic()
-    manifests = conversion_job.convert_splits(
-        source,
-        options.dataset,
-        options.output,
-        splits,
-        settings=settings,
+    conversion = split_plans.Conversion(
+        source=annotations.Source(
+            videos=options.videos,
+            annotations=options.annotations,
+            split_number=options.split_number,
+            validation_share=options.validation_share,
+        ),
+        dataset=options.dataset,
+        output=options.output,
+        splits=tuple(dict.fromkeys(options.split.split(","))),
+        settings=conversion_plan.Settings(
+            fps=options.fps, upscale=options.upscale, **_size_and_quality(options.dataset)
+        ),
         num_shards=options.num_shards,
         timeout=options.timeout,
-        runner=conversion_job.Runner(options.runner, options.workers, tuple(arguments[1:])),
     )
+    if options.dry_run:
+        return _describe(conversion)
+    began = time.monotonic()
+    runner = conversion_job.Runner(options.runner, options.workers, tuple(arguments[1:]))
+    manifests = conversion_job.convert_splits(conversion, runner)
     for split, manifest in manifests.items():
         _summarize(manifest, split_index.manifest_path(options.output, split))
     print(f"Done after {time.monotonic() - began:.0f} s.")
@@ -129,25 +124,11 @@ def _size_and_quality(dataset: str) -> dict[str, int | None]:
     return settings
 
 
-def _describe(
-    source: annotations.Source, splits: Sequence[str], settings: conversion_plan.Settings
-) -> int:
-    options = flags.FLAGS
-    with contextlib.ExitStack() as stack:
-        plans, class_names = conversion_job.make_plans(
-            stack,
-            source,
-            options.dataset,
-            options.output,
-            splits,
-            settings,
-            options.num_shards,
-            options.timeout,
-        )
-        print(dry_run.describe(plans, class_names, source.videos, options.workers))
-        dry_run.check_leaks(plans)
-        for plan in plans.values():
-            conversion_job.check_missing(plan, source.videos)
+def _describe(conversion: split_plans.Conversion) -> int:
+    with split_plans.planned(conversion) as splits:
+        print(dry_run.describe(splits, flags.FLAGS.workers))
+        splits.check_leaks()
+        splits.check_missing()
     return 0
 
 

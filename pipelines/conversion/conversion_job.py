@@ -11,32 +11,20 @@ result has the same bytes on one core and on many machines, and a conversion tha
 on: a shard is done if its report names the clips and settings that are wanted now.
 """
 
-import collections
 import contextlib
 import dataclasses
-import functools
-import glob
-import os
-import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from pipelines.conversion import (
-    beam_runner,
-    conversion_plan,
-    dry_run,
-    local_runner,
-    shard_conversion,
-)
-from pipelines.frames import isolated_reader
-from pipelines.layouts import annotations, catalog
+from pipelines.conversion import beam_runner, local_runner, output_folder, shard_conversion
+from pipelines.conversion.conversion_plan import Plan
+from pipelines.conversion.split_plans import Conversion, planned
 from pipelines.shards import split_index
 from pipelines.system import filesystems
 from pipelines.system.progress import Progress
-from pipelines.system.text import printable
 
 LOCAL = "local"
 
@@ -56,27 +44,11 @@ class Runner:
     options: tuple[str, ...] = ()
 
 
-def convert_splits(
-    source: annotations.Source,
-    dataset: str,
-    output: str,
-    splits: Sequence[str],
-    *,
-    settings: conversion_plan.Settings,
-    num_shards: int | None = None,
-    timeout: float = isolated_reader.DEFAULT_TIMEOUT,
-    runner: Runner = Runner(),
-) -> dict[str, dict]:
+def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[str, dict]:
     """Converts splits of a dataset: shards, index and manifest of each, one label map for all.
 
     Args:
-        source: Where the videos and lists are; its `split` is not used.
-        dataset: A name of `layouts.catalog.LAYOUTS`.
-        output: Folder of the shards.
-        splits: Names of the splits. They may share no video.
-        settings: Rate, size and quality.
-        num_shards: Number of shards of each; `None` derives it from the number of videos.
-        timeout: Seconds after which a video is given up.
+        conversion: What to convert, and into which folder.
         runner: Where to convert.
 
     Returns:
@@ -84,154 +56,38 @@ def convert_splits(
         what a person should look at in others.
 
     Raises:
-        ValueError: The dataset is not as its layout expects, a video is in two splits, or the
-            folder holds another label map.
+        ValueError: There is no folder to write to, the dataset is not as its layout expects, a
+            video is in two splits, or the folder holds another label map.
         OSError: The output cannot be written.
     """
-    output = filesystems.without_file_scheme(output)
+    if conversion.output is None:
+        raise ValueError("The conversion needs a folder to write to. Give it as --output.")
+    output = filesystems.without_file_scheme(conversion.output)
+    splits, dataset = conversion.splits, conversion.dataset
     with contextlib.ExitStack() as stack:
         stack.enter_context(filesystems.explained(output, "written"))
-        _make_folder(output)
+        output_folder.make_folder(output)
         for split in splits:
-            stack.enter_context(_sole_writer(output, split))
-        plans, class_names = make_plans(
-            stack, source, dataset, output, splits, settings, num_shards, timeout
+            stack.enter_context(output_folder.sole_writer(output, split))
+        planned_splits = stack.enter_context(
+            planned(dataclasses.replace(conversion, output=output))
         )
-        dry_run.check_leaks(plans)
-        for plan in plans.values():
-            check_missing(plan, source.videos)
+        planned_splits.check_leaks()
+        planned_splits.check_missing()
+        class_names = planned_splits.class_names
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.
         split_index.write_class_names(output, class_names, splits)
         manifests = {}
-        for split, plan in plans.items():
+        for split, plan in planned_splits.plans.items():
             reports = _convert(plan, output, split, runner)
             manifests[split] = _write_manifest(plan, reports, output, split, class_names, dataset)
-            _name_old_shards(output, split, plan.num_shards)
+            output_folder.name_old_shards(output, split, plan.num_shards)
         return manifests
 
 
-def make_plans(
-    stack: contextlib.ExitStack,
-    source: annotations.Source,
-    dataset: str,
-    output: str | None,
-    splits: Sequence[str],
-    settings: conversion_plan.Settings,
-    num_shards: int | None,
-    timeout: float,
-) -> tuple[dict[str, conversion_plan.Plan], list[str]]:
-    """The plan of each split, and the class names."""
-    if not os.path.isdir(source.videos):
-        raise ValueError(
-            f"There is no folder {source.videos}. Give the folder of the videos as --videos."
-        )
-    present = _present_class_names(output)
-    listings = {}
-    for split in splits:
-        _check_split(split)
-        wanted = dataclasses.replace(source, split=split, class_names=present)
-        listings[split] = catalog.LAYOUTS[dataset](wanted)
-        for note in listings[split].notes:
-            print(f"{split}: {note}", file=sys.stderr)
-    class_names = list(present) if present else _all_class_names(listings.values())
-    plans = {}
-    for split, listing in listings.items():
-        clips = _with_shared_ids(listing, class_names, output)
-        path = functools.partial(split_index.shard_path, output or "", split)
-        plan = conversion_plan.Plan(
-            clips, source.videos, path, settings, num_shards, timeout, listing.clips_per_shard
-        )
-        plans[split] = stack.enter_context(plan)
-    return plans, class_names
-
-
-def _check_split(split: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", split):
-        raise ValueError(
-            "A split's name may hold letters, digits, _, . and -, because its files are named "
-            f"after it. Received: split={split!r}"
-        )
-
-
-def _make_folder(output: str) -> None:
-    filesystems.require(output)
-    if not filesystems.is_local(output):
-        return
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"--output={output} cannot be made: {error.strerror}.") from error
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise OSError(f"--output={output} cannot be written to: permission denied.")
-
-
-@contextlib.contextmanager
-def _sole_writer(output: str, split: str) -> Iterator[None]:
-    """Holds a lock on the split, and clears what a killed run has left behind."""
-    _check_split(split)
-    if not filesystems.is_local(output):
-        yield
-        return
-    import fcntl
-
-    with open(os.path.join(output, f".{split}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"Another conversion is writing split {split!r} to {output}. Wait until it has "
-                "ended, or choose another --output."
-            ) from error
-        stem = glob.escape(os.path.join(output, split))
-        for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            for leftover in glob.glob(f"{stem}{ending}.*.tmp"):
-                os.remove(leftover)
-        yield
-
-
-def _present_class_names(output: str | None) -> tuple[str, ...] | None:
-    if output is None:
-        return None
-    filesystems.require(output)
-    with filesystems.explained(output):
-        if not tf.io.gfile.exists(split_index.labels_path(output)):
-            return None
-    return tuple(split_index.read_class_names(output))
-
-
-def _all_class_names(listings: Iterable[annotations.Listing]) -> list[str]:
-    first, *others = (listing.class_names for listing in listings)
-    if all(names == first for names in others):
-        return first
-    names = set(first).union(*others)
-    ids = all(name.isdecimal() for name in names)
-    return sorted(names, key=int if ids else None)
-
-
-def _with_shared_ids(
-    listing: annotations.Listing, class_names: list[str], output: str | None
-) -> Iterator[annotations.Clip]:
-    """The clips with the ids of the label map that all splits share."""
-    if class_names == listing.class_names:
-        return listing.clips()
-    where = split_index.labels_path(output or "")
-    ids = annotations.merge_class_names(listing.class_names, class_names, where)
-    return (clip._replace(label=ids[clip.label]) for clip in listing.clips())
-
-
-def check_missing(plan: conversion_plan.Plan, videos: str) -> None:
-    """Raises ValueError if more than half of the videos are not there: the folder is wrong."""
-    if plan.num_missing > len(plan) / 2:
-        raise ValueError(
-            f"{plan.num_missing} of the {len(plan)} listed videos are not in {videos}, "
-            f"{printable(plan.first_missing)!r} first. Give the folder that the list "
-            "refers to as --videos."
-        )
-
-
 def _convert(
-    plan: conversion_plan.Plan, output: str, split: str, runner: Runner
+    plan: Plan, output: str, split: str, runner: Runner
 ) -> list[shard_conversion.ShardReport]:
     """Converts the shards that are not finished; gives the reports of all."""
     reports = [shard_conversion.finished_report(task) for task in plan.tasks()]
@@ -270,7 +126,7 @@ def _convert(
 
 
 @contextlib.contextmanager
-def _polled(progress: Progress, plan: conversion_plan.Plan) -> Iterator[None]:
+def _polled(progress: Progress, plan: Plan) -> Iterator[None]:
     """Moves the progress by the reports of finished shards, wherever they are converted."""
     ended = threading.Event()
 
@@ -291,21 +147,8 @@ def _polled(progress: Progress, plan: conversion_plan.Plan) -> Iterator[None]:
         thread.join()
 
 
-def _name_old_shards(output: str, split: str, num_shards: int) -> None:
-    """Says which shards another number of shards has left behind: a terabyte, it may be."""
-    shard = re.compile(re.escape(split) + r"-\d{5}-of-(\d{5})\.tfrecord")
-    found = filter(None, map(shard.fullmatch, tf.io.gfile.listdir(output)))
-    old = collections.Counter(match[1] for match in found if int(match[1]) != num_shards)
-    for number, count in sorted(old.items()):
-        print(
-            f"{count} shards of an earlier conversion remain, which nothing reads any more. Remove "
-            f"{os.path.join(output, f'{split}-*-of-{number}.*')} to get their space back.",
-            file=sys.stderr,
-        )
-
-
 def _write_manifest(
-    plan: conversion_plan.Plan,
+    plan: Plan,
     reports: Sequence[shard_conversion.ShardReport],
     output: str,
     split: str,

@@ -1,11 +1,13 @@
-"""What a conversion would do: counts, missing files, leaks between splits, expected size."""
+"""What a conversion would do: counts, missing files, expected size and time."""
 
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from pipelines.conversion import conversion_plan, shard_conversion
+from pipelines.conversion import shard_conversion
+from pipelines.conversion.conversion_plan import Plan
+from pipelines.conversion.split_plans import SplitPlans
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.system.text import printable
@@ -14,43 +16,26 @@ _SAMPLE = 8
 _SHOWN = 10
 
 
-def check_leaks(plans: Mapping[str, conversion_plan.Plan]) -> None:
-    """Raises ValueError if a clip is in two splits, under whatever name."""
-    for first, second in itertools.combinations(plans, 2):
-        shared = plans[first].shared_with(plans[second])
-        if shared:
-            names = ", ".join(
-                f"{here.key!r} ({there.key!r})" if here.key != there.key else f"{here.key!r}"
-                for here, there in shared[:_SHOWN]
-            )
-            raise ValueError(
-                f"{len(shared)} videos are both in {first!r} and in {second!r}, so that results on "
-                f"one would not be honest after training on the other: {names}"
-                f"{', ...' if len(shared) > _SHOWN else ''}. Remove them from one of the splits."
-            )
-
-
-def describe(
-    plans: Mapping[str, conversion_plan.Plan], class_names: Sequence[str], videos: str, workers: int
-) -> str:
+def describe(splits: SplitPlans, workers: int) -> str:
     """The report of `--dry_run`; decodes a few videos to estimate size and time."""
-    lines = [_table(plans, class_names), ""]
-    for split, plan in plans.items():
+    lines = [_table(splits), ""]
+    for split, plan in splits.plans.items():
         absent = [clip.path for clip in itertools.islice(_clips(plan, present=False), _SHOWN)]
         lines.append(
             f"{split}: {len(plan)} videos in {plan.num_shards} shards, {plan.num_missing} missing"
             + "".join(f"\n  missing: {printable(path)}" for path in absent)
             + (f"\n  ... and {plan.num_missing - _SHOWN} more" if plan.num_missing > _SHOWN else "")
         )
-        lines.append(_estimate(plan, videos, workers))
+        lines.append(_estimate(plan, splits.videos, workers))
     return "\n".join(lines)
 
 
-def _clips(plan: conversion_plan.Plan, present: bool) -> Iterator[annotations.Clip]:
+def _clips(plan: Plan, present: bool) -> Iterator[annotations.Clip]:
     return (clip for clip, size in plan.clips() if (size >= 0) == present)
 
 
-def _table(plans: Mapping[str, conversion_plan.Plan], class_names: Sequence[str]) -> str:
+def _table(splits: SplitPlans) -> str:
+    plans, class_names = splits.plans, splits.class_names
     width = max([len(name) for name in class_names] + [len("total")])
     rows = [f"{'class':{width}} " + " ".join(f"{split:>12}" for split in plans)]
     for label, name in enumerate(class_names):
@@ -60,7 +45,7 @@ def _table(plans: Mapping[str, conversion_plan.Plan], class_names: Sequence[str]
     return "\n".join(rows)
 
 
-def _estimate(plan: conversion_plan.Plan, videos: str, workers: int) -> str:
+def _estimate(plan: Plan, videos: str, workers: int) -> str:
     present = len(plan) - plan.num_missing
     sample = list(itertools.islice(_clips(plan, present=True), _SAMPLE))
     settings = dataclasses.asdict(plan.settings)

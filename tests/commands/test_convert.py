@@ -20,6 +20,7 @@ from paths import ROOT
 
 from pipelines.conversion import beam_runner, conversion_job
 from pipelines.conversion.conversion_plan import Settings
+from pipelines.conversion.split_plans import Conversion
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
@@ -59,14 +60,11 @@ def videos(tmp_path_factory):
 
 def convert(videos, output, split="train", dataset="folder", workers=2, source=None, **options):
     settings = Settings(**{"short_side": 48, **options.pop("settings", {})})
+    source = annotations.Source(videos=videos, **(source or {}))
+    splits = tuple(split.split(","))
     return conversion_job.convert_splits(
-        annotations.Source(videos=videos, **(source or {})),
-        dataset,
-        str(output),
-        split.split(","),
-        settings=settings,
-        runner=conversion_job.Runner(workers=workers),
-        **options,
+        Conversion(source, dataset, str(output), splits, settings, **options),
+        conversion_job.Runner(workers=workers),
     )
 
 
@@ -594,13 +592,10 @@ def test_a_split_is_not_complete_while_it_is_converted_anew(videos, tmp_path, mo
 
 
 def convert_on_flink(videos, output):
+    source = annotations.Source(videos=videos)
     conversion_job.convert_splits(
-        annotations.Source(videos=videos),
-        "folder",
-        str(output),
-        ["train"],
-        settings=Settings(),
-        runner=conversion_job.Runner("FlinkRunner"),
+        Conversion(source, "folder", str(output), ("train",), Settings()),
+        conversion_job.Runner("FlinkRunner"),
     )
 
 

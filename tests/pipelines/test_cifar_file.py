@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipelines.conversion import conversion_job
 from pipelines.conversion.conversion_plan import Settings
+from pipelines.conversion.split_plans import Conversion
 from pipelines.frames import any_file, cifar_file, video_file
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index, verification
@@ -101,12 +102,14 @@ def _own_folder(tmp_path, monkeypatch):
 def test_conversion_of_both_splits(tmp_path):
     videos, output = write(tmp_path, "archive"), str(tmp_path / "out")
     manifests = conversion_job.convert_splits(
-        annotations.Source(videos=videos),
-        "cifar100",
-        output,
-        ["train", "validation"],
-        settings=Settings(**catalog.USUAL_SETTINGS["cifar100"]),
-        num_shards=2,
+        Conversion(
+            annotations.Source(videos=videos),
+            "cifar100",
+            output,
+            ("train", "validation"),
+            Settings(**catalog.USUAL_SETTINGS["cifar100"]),
+            num_shards=2,
+        )
     )
     assert [manifest["num_videos"] for manifest in manifests.values()] == [30, 10]
     assert not any(manifest["failures"] for manifest in manifests.values())

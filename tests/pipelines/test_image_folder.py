@@ -6,6 +6,7 @@ from PIL import Image
 
 from pipelines.conversion import conversion_job
 from pipelines.conversion.conversion_plan import Settings
+from pipelines.conversion.split_plans import Conversion
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index, verification
 
@@ -93,12 +94,14 @@ def test_a_folder_without_classes(tmp_path):
 def test_conversion_names_what_is_damaged_and_keeps_the_rest(imagenet, tmp_path):
     output = str(tmp_path / "out")
     manifests = conversion_job.convert_splits(
-        annotations.Source(videos=str(imagenet)),
-        "image_folder",
-        output,
-        ["train", "validation"],
-        settings=Settings(**catalog.USUAL_SETTINGS["image_folder"]),
-        num_shards=2,
+        Conversion(
+            annotations.Source(videos=str(imagenet)),
+            "image_folder",
+            output,
+            ("train", "validation"),
+            Settings(**catalog.USUAL_SETTINGS["image_folder"]),
+            num_shards=2,
+        )
     )
     failures = {failure["key"]: failure["cause"] for failure in manifests["train"]["failures"]}
     assert set(failures) == {
