@@ -1,5 +1,7 @@
 """What the options of the builders do, alike for every family."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -30,6 +32,14 @@ def build(name, **kwargs):
     return keras_rms.models.build(name, **{**sizes, **options, **kwargs})
 
 
+@functools.cache
+def usual(name):
+    """The network without an option, and its logits of `random_clip`. Nobody may change it."""
+    network = build(name)
+    randomize(network)
+    return network, output(network, random_clip(name))
+
+
 def random_clip(name):
     return np.random.default_rng(0).normal(size=FAMILIES[name][2]).astype("float32")
 
@@ -42,17 +52,23 @@ def randomize(network):
             weight.assign(rng.uniform(0.5, 1, weight.shape))
 
 
+def with_the_usual_weights(name, **kwargs):
+    network = build(name, **{"seed": 5, **kwargs})
+    network.set_weights(usual(name)[0].get_weights()[: len(network.weights)])
+    return network
+
+
 def output(network, clip):
     return ops.convert_to_numpy(network(clip, training=False))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_what_the_classifier_gets(name):
-    network, features = build(name), build(name, include_top=False)
+    network, logits = usual(name)
+    features = with_the_usual_weights(name, include_top=False)
     vector = output(features, random_clip(name))
     assert features.output_shape == (None, FAMILIES[name][1]) == (None, vector.shape[-1])
     kernel, bias = network.get_layer("head_dense").get_weights()
-    logits = output(network, random_clip(name))
     np.testing.assert_allclose(vector @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
 
 
@@ -60,34 +76,39 @@ def test_features_are_what_the_classifier_gets(name):
 def test_open_sizes_compute_the_same(name):
     clip = random_clip(name)
     open_sizes = (*[None] * (clip.ndim - 2), 3)
-    network, opened = build(name), build(name, input_shape=open_sizes)
+    opened = with_the_usual_weights(name, input_shape=open_sizes)
     assert opened.input_shape == (None, *open_sizes)
-    np.testing.assert_allclose(output(opened, clip), output(network, clip), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output(opened, clip), usual(name)[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_file_serves_the_twins_with_rms_and_without(tmp_path, name):
-    twins = {rms: build(name, rms=rms, seed=4) for rms in ("mean", None)}
-    is_rms = lambda layer: isinstance(layer, keras_rms.RandomMeanScaling)  # noqa: E731
-    assert sum(map(is_rms, twins["mean"].layers)) == PLACES[name]
-    assert not any(map(is_rms, twins[None].layers))
-    randomize(twins["mean"])
+    network, expected = usual(name)
     clip = random_clip(name)
-    expected = output(twins["mean"], clip)
-    for ending in (".keras", ".weights.h5"):
+    for ending, write in ((".keras", network.save), (".weights.h5", network.save_weights)):
         path = str(tmp_path / f"network{ending}")
-        (twins["mean"].save if ending == ".keras" else twins["mean"].save_weights)(path)
-        for rms in ("gaussian", None):
+        write(path)
+        for rms, places in (("gaussian", PLACES[name]), (None, 0)):
             loaded = build(name, rms=rms, weights=path, seed=5)
+            layers = [x for x in loaded.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+            assert len(layers) == places
             np.testing.assert_allclose(output(loaded, clip), expected, rtol=1e-4, atol=1e-5)
-    trained = [ops.convert_to_numpy(twins["mean"](clip, training=True)) for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rms_acts_in_training(name):
+    """In every place, and differently each time."""
+    network = with_the_usual_weights(name, dropout=0.0)
+    layers = [x for x in network.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+    assert len(layers) == PLACES[name] and {x.smoothing for x in layers} == {"mean"}
+    trained = [ops.convert_to_numpy(network(random_clip(name), training=True)) for _ in range(2)]
     assert np.abs(trained[0] - trained[1]).max() > 0
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_that_do_not_fit(tmp_path, name):
     path = str(tmp_path / "network.weights.h5")
-    build(name).save_weights(path)
+    usual(name)[0].save_weights(path)
     with pytest.raises(ValueError, match=r"head_dense .* have shapes .*num_classes"):
         build(name, num_classes=4, weights=path)
     with pytest.raises(ValueError, match=r"Layers that the network lacks: head_dense"):
@@ -137,8 +158,8 @@ def test_residual_drop_copies_a_layer():
 def test_preprocessing_normalizes_bytes(name):
     rng = np.random.default_rng(2)
     clip = rng.integers(0, 256, FAMILIES[name][2]).astype("uint8")
-    of_bytes, plain = build(name, include_preprocessing=True), build(name)
-    expected = output(plain, ((clip / 255 - 0.45) / 0.225).astype("float32"))
+    of_bytes = with_the_usual_weights(name, include_preprocessing=True)
+    expected = output(usual(name)[0], ((clip / 255 - 0.45) / 0.225).astype("float32"))
     np.testing.assert_allclose(output(of_bytes, clip), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -230,14 +251,12 @@ def test_rms_in_one_pathway(pathway):
 
 
 def test_slow_frame_rules_and_head_order():
-    network = build("slow_fast_50_8x8")
-    randomize(network)
-    clip = random_clip("slow_fast_50_8x8")
-    strided = build("slow_fast_50_8x8", slow_frames="stride")
-    strided.set_weights(network.get_weights())
-    assert np.abs(output(strided, clip) - output(network, clip)).max() > 1e-6
-    turned = build("slow_fast_50_8x8", head_order="fast_slow", include_top=False)
-    straight = build("slow_fast_50_8x8", include_top=False)
+    name = "slow_fast_50_8x8"
+    clip = random_clip(name)
+    strided = with_the_usual_weights(name, slow_frames="stride")
+    assert np.abs(output(strided, clip) - usual(name)[1]).max() > 1e-6
+    turned = with_the_usual_weights(name, head_order="fast_slow", include_top=False)
+    straight = with_the_usual_weights(name, include_top=False)
     slow_first = output(straight, clip)
     np.testing.assert_allclose(
         output(turned, clip), np.roll(slow_first, 64, axis=-1), rtol=1e-4, atol=1e-5

@@ -78,8 +78,9 @@ class Command:
             time.sleep(0.002)
 
     def send(self, number):
-        """Sends a signal."""
-        os.kill(self.process.pid, number)
+        """Sends a signal, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
 
     def end(self):
         """Kills it if it is still there."""
