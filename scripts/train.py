@@ -50,6 +50,8 @@ from absl import flags
 
 from keras_rms import RandomDrop, RandomMeanScaling, ShakeDrop, models
 from keras_rms.inference.view_scores import ViewScorer
+from keras_rms.models.training_memory import training_memory
+from keras_rms.training import host_memory
 from keras_rms.training.batch_norm.precise import PreciseBatchNorm
 from keras_rms.training.batch_norm.synchronized import synchronize_batch_norm
 from keras_rms.training.errors import NotFinite
@@ -542,6 +544,13 @@ def main(argv: Sequence[str]) -> None:
     mixing_class = {"none": None, "cutmix": CutMix, "mixup": MixUp}[FLAGS.mixing]
     with strategy.scope():
         model = build()
+        if device == "CPU":
+            host_memory.check_fits(
+                training_memory(model, (*model.input_shape[1:-3], *[FLAGS.crop_size] * 2, 3)),
+                FLAGS.batch_size // workers,
+                replicas=strategy.num_replicas_in_sync // workers,
+                accumulation=FLAGS.accumulation,
+            )
         if FLAGS.sync_bn:
             synchronize_batch_norm(model)
         if FLAGS.init_from and not work_settings.begun(work_dir):

@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from keras_rms.models.layer_specs import output_specs
+
 
 def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -> int:
     """Counts the multiply-accumulates of the convolutions and the classifier for one sample.
@@ -30,23 +32,9 @@ def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -
     Raises:
         ValueError: If a size is neither in the model nor in `input_shape`.
     """
-    shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
-    if None in shape:
-        raise ValueError(
-            "`input_shape` must be given for a network of open input sizes. "
-            f"Received: input_shape={shape}"
-        )
-    shapes = _output_shapes(model, shape)
+    specs = output_specs(model, input_shape)
+    shapes = {name: tuple(spec.shape) for name, spec in specs.items()}
     return sum(_layer_macs(layer, shapes) for layer in model.layers)
-
-
-def _output_shapes(model: keras.Model, shape: tuple) -> dict[str, tuple]:
-    """The shape of every layer's output for one sample, without running anything."""
-    outputs = {layer.name: layer.output for layer in model.layers}
-    probe = keras.Model(model.inputs, outputs)
-    sample = keras.KerasTensor((1, *shape), dtype=model.inputs[0].dtype)
-    specs = probe.compute_output_spec(sample)
-    return {name: tuple(spec.shape) for name, spec in specs.items()}
 
 
 def _layer_macs(layer: keras.Layer, shapes: dict[str, tuple]) -> int:

@@ -230,6 +230,11 @@ MISTAKES = {
     "bad steps": (["--schedule=steps", "--decay_epochs=a"], {}, ["--decay_epochs", "Received: a"]),
     "float16": (["--precision=mixed_float16"], {}, ["float16 on CPUs", "--precision=float32"]),
     "bfloat16": (["--precision=mixed_bfloat16"], {}, ["NaN", "TF_ENABLE_ONEDNN_OPTS=1"]),
+    "memory": (
+        ["--batch_size=4000000"],
+        {},
+        ["4000000 clips needs about", "GB are free", "--accumulation=", "clips fit", "--crop_size"],
+    ),
     "unknown network": (["--model=slow_only_19"], {}, ["slow_only_19", "slow_only_18"]),
     "steps": (["--decay_epochs=4,8"], {}, ["--schedule=steps", "--decay_epochs=4,8"]),
     "span": (["--span=7"], {}, ["span=7"]),
