@@ -8,10 +8,11 @@ import av
 import av.filter
 from av.sidedata.sidedata import Type as SideData
 
+from pipelines.frames import high_dynamic_range
 from pipelines.frames.frame_clock import TimedFrame
 from pipelines.frames.matroska_crop import Crop
 
-Filters = list[tuple[str, str | None]]
+Filters = list[tuple[str, str | dict[str, str] | None]]
 
 _RANGES = {1: "tv", 2: "pc"}
 _UNKNOWN = 2  # where a frame says nothing
@@ -20,7 +21,7 @@ _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m",
 _JPEG_MATRICES = ("bt470bg", "smpte170m")
 _CONSTANT_LUMINANCE, _NEAREST = 10, 9  # both of BT.2020
 _RED_GREEN_BLUE = 0
-_HDR = {16: ("smpte2084", "PQ"), 18: ("arib-std-b67", "HLG")}
+_HDR = {16: "PQ", 18: "HLG"}  # by the number of the transfer function
 _LAST_SIDE_DATA = 63  # with room for the kinds of libav's that are to come
 
 
@@ -39,13 +40,21 @@ def graph(frame: av.VideoFrame, filters: Filters) -> av.filter.Graph:
         f":pixel_aspect=1/1:colorspace={_MATRICES.get(frame.colorspace, 'unknown')}"
         f":range={_RANGES.get(frame.color_range, 'unknown')}"
     )
-    nodes = [chain.add(name, arguments) for name, arguments in [("buffer", source), *filters]]
+    nodes = [
+        chain.add(name, **given) if isinstance(given, dict) else chain.add(name, given)
+        for name, given in [("buffer", source), *filters]
+    ]
     chain.link_nodes(*nodes, chain.add("buffersink")).configure()
     return chain
 
 
 def prepare_colours(frame: av.VideoFrame) -> str | None:
-    """Replaces a matrix that libav cannot convert; gives a sentence where that is a guess."""
+    """Replaces a matrix that libav cannot convert; gives a sentence where colours are changed."""
+    if frame.color_trc in _HDR:
+        return (
+            f"its high dynamic range ({_HDR[frame.color_trc]}) was brought to the usual one: "
+            "what is brighter than its reference white, 203 cd/m2, is white"
+        )
     given = frame.colorspace
     has_red_green_blue = frame.format.is_rgb or frame.format.name.startswith(("gbr", "pal", "mono"))
     if given in _MATRICES or given == _UNKNOWN or has_red_green_blue:
@@ -75,20 +84,30 @@ def scale(frame: av.VideoFrame, width: int, height: int) -> Filters:
     """The filters that bring frames like this one to a size and to the colours of JPEG files."""
     options = f"{width}:{height}:flags=bicubic:out_range=pc"
     if frame.color_trc in _HDR:
-        return _standard_range(frame, options)
+        return _standard_range(frame, width, height)
     matrix = _MATRICES.get(frame.colorspace)
     if matrix and matrix not in _JPEG_MATRICES:
         options += f":in_color_matrix={matrix}:out_color_matrix=smpte170m"
     return [("scale", options)]
 
 
-def _standard_range(frame: av.VideoFrame, options: str) -> Filters:
-    """Maps high dynamic range so that its reference white, 203 cd/m2, becomes white."""
-    transfer, _ = _HDR[frame.color_trc]
+def _standard_range(frame: av.VideoFrame, width: int, height: int) -> Filters:
+    """Maps high dynamic range so that its reference white becomes white."""
     matrix = _MATRICES.get(frame.colorspace, "bt2020nc")
-    tags = f"color_trc={transfer}:color_primaries=bt2020:colorspace={matrix}"
-    options += ":out_transfer=bt709:out_primaries=bt709:out_color_matrix=smpte170m"
-    return [("setparams", tags), ("scale", f"{options}:intent=relative_colorimetric")]
+    to_red_green_blue = {
+        "width": str(width),
+        "height": str(height),
+        "flags": "bicubic",
+        "in_color_matrix": matrix,
+        "out_range": "pc",
+    }
+    table = high_dynamic_range.table_path(_HDR[frame.color_trc])
+    return [
+        ("scale", to_red_green_blue),
+        ("format", "gbrp12le"),
+        ("lut3d", {"file": table, "interp": "tetrahedral"}),
+        ("scale", "out_range=pc:out_color_matrix=smpte170m"),
+    ]
 
 
 def deinterlaced(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
