@@ -37,6 +37,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 if not __package__:  # run as a script, whose own folder Python has put first
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _size_and_quality(dataset: str) -> dict[str, int | None]:
+def _size_and_quality(dataset: str) -> dict[str, Any]:
     options = flags.FLAGS
     settings = dict(catalog.USUAL_SETTINGS.get(dataset, catalog.DEFAULT_USUAL_SETTINGS))
     if options.short_side is not None:

@@ -90,8 +90,8 @@ def _convert(
     plan: Plan, output: str, split: str, runner: Runner
 ) -> list[shard_conversion.ShardReport]:
     """Converts the shards that are not finished; gives the reports of all."""
-    reports = [shard_conversion.finished_report(task) for task in plan.tasks()]
-    again = [n for n, report in enumerate(reports) if report and not report.is_lasting]
+    finished = _finished(plan)
+    again = [number for number, report in finished.items() if not report.is_lasting]
     if again:
         print(
             f"{len(again)} shards of {split!r} lack videos for want of time, memory or permission: "
@@ -99,30 +99,44 @@ def _convert(
             file=sys.stderr,
         )
     for number in again:
-        reports[number] = None
-    if None not in reports:
-        print(f"All {len(reports)} shards of {split!r} are finished already.", file=sys.stderr)
-        return reports
+        del finished[number]
+    if len(finished) == plan.num_shards:
+        print(f"All {len(finished)} shards of {split!r} are finished already.", file=sys.stderr)
+        return _in_order(finished)
     # A manifest marks a split as complete, which it is not from here on.
     if tf.io.gfile.exists(split_index.manifest_path(output, split)):
         tf.io.gfile.remove(split_index.manifest_path(output, split))
-    pending = ((n, task) for n, task in enumerate(plan.tasks()) if reports[n] is None)
-    done = sum(len(r.rows) + len(r.failures) for r in reports if r is not None)
+    # Lazily: the tasks of a large dataset do not fit into memory at once.
+    wanted = set(range(plan.num_shards)) - set(finished)
+    pending = ((number, task) for number, task in enumerate(plan.tasks()) if number in wanted)
+    done = sum(len(report.rows) + len(report.failures) for report in finished.values())
     with Progress(len(plan), "video", split, done=done) as progress:
         if runner.name == LOCAL:
-            for number, report in local_runner.run(pending, runner.workers, progress.update):
-                reports[number] = report
-            return reports
+            finished |= local_runner.run(pending, runner.workers, progress.update)
+            return _in_order(finished)
         with _polled(progress, plan):
             beam_runner.run(pending, runner.name, runner.options)
-    reports = [shard_conversion.finished_report(task) for task in plan.tasks()]
-    if None in reports:
+    finished = _finished(plan)
+    missing = plan.num_shards - len(finished)
+    if missing:
         raise ValueError(
-            f"{runner.name} says that all is converted, and {reports.count(None)} shards of "
+            f"{runner.name} says that all is converted, and {missing} shards of "
             f"{split!r} are not in {output} as this machine sees it. Give an --output that all "
             "machines share."
         )
-    return reports
+    return _in_order(finished)
+
+
+def _finished(plan: Plan) -> dict[int, shard_conversion.ShardReport]:
+    """The reports of the shards that are finished, by shard number."""
+    reports = enumerate(shard_conversion.finished_report(task) for task in plan.tasks())
+    return {number: report for number, report in reports if report is not None}
+
+
+def _in_order(
+    reports: dict[int, shard_conversion.ShardReport],
+) -> list[shard_conversion.ShardReport]:
+    return [reports[number] for number in range(len(reports))]
 
 
 @contextlib.contextmanager

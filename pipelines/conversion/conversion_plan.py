@@ -136,20 +136,19 @@ class Plan:
         if not offsets:
             raise ValueError("This split has no video. Check --split, --videos and --annotations.")
         self._spool.flush()
-        hashes, offsets, identities = (
-            np.frombuffer(values, np.uint64) for values in (hashes, offsets, identities)
+        order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable")
+        sorted_hashes, in_order, self._identities = (
+            np.frombuffer(values, np.uint64)[order] for values in (hashes, offsets, identities)
         )
-        order = np.argsort(hashes, kind="stable")
-        hashes, offsets, self._identities = hashes[order], offsets[order], identities[order]
-        for place in np.flatnonzero(hashes[1:] == hashes[:-1]):
-            first, second = (self._entry(offsets[place + step])[0] for step in (0, 1))
+        for place in np.flatnonzero(sorted_hashes[1:] == sorted_hashes[:-1]):
+            first, second = (self._entry(in_order[place + step])[0] for step in (0, 1))
             if first.key == second.key:
                 raise ValueError(
                     f"{first.key!r} is listed twice, as {printable(first.path)!r} with "
                     f"label {first.label} and as {printable(second.path)!r} with label "
                     f"{second.label}. Remove one of the lines."
                 )
-        return offsets
+        return in_order
 
     def _stat(self, clip: annotations.Clip) -> tuple[int, int, str]:
         """Size and time of a clip's file, and a name for the clip that no link changes."""

@@ -70,7 +70,7 @@ class AnnouncedLength:
                 f"cut short: its header announces {float(self._announced):.2f} s, its frames cover "
                 f"{float(covered):.2f} s",
             )
-        frame = self._source.usual_ticks * self._stream.time_base
+        frame = self._source.usual_ticks * self._source.time_base
         missing = self._announced - covered
         return float(missing) if missing > _INEXACT * frame else 0.0
 
@@ -115,7 +115,7 @@ class AnnouncedLength:
         source, stream = self._source, self._stream
         if source.clock_may_jump or not source.has_times:
             return Fraction(0), False  # libav guesses it
-        own = (stream.duration or 0) * stream.time_base
+        own = Fraction(stream.duration or 0) * source.time_base
         if self._is_counted or source.format == "avi":
             return own, False
         whole = Fraction(source.container.duration or 0, av.time_base)

@@ -10,7 +10,8 @@ import io
 import os
 import pickle
 import tarfile
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, cast
 
 from PIL import Image
 
@@ -147,7 +148,8 @@ def _members(path: str) -> list[bytes]:
     # As a stream: going back in a compressed file would decompress it again.
     with (
         gzip.open(path) as unpacked,
-        tarfile.open(fileobj=_Bounded(unpacked, limit), mode="r|") as archive,
+        # For a stream tarfile only reads.
+        tarfile.open(fileobj=cast(Any, _Bounded(unpacked, limit)), mode="r|") as archive,
     ):
         for member in archive:
             name = os.path.basename(member.name)
@@ -155,14 +157,16 @@ def _members(path: str) -> list[bytes]:
                 continue
             if member.size > _MAX_BYTES:
                 raise ValueError(f"{member.name} is larger than {_MAX_BYTES} bytes")
-            contents[name] = archive.extractfile(member).read()
+            file = archive.extractfile(member)
+            if file is not None:
+                contents[name] = file.read()
     return [contents[name] for name in wanted]
 
 
 class _Bounded:
     """A file of which no more than so many bytes are read."""
 
-    def __init__(self, file: BinaryIO, limit: int):
+    def __init__(self, file: gzip.GzipFile, limit: int):
         self._file = file
         self._limit = self._left = limit
 
@@ -246,9 +250,9 @@ class _Unpickler(pickle._Unpickler):
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Dtype,
     }
-    dispatch = {  # noqa: RUF012
+    dispatch: ClassVar[dict[int, Callable]] = {
         **pickle._Unpickler.dispatch,
-        pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -39,7 +39,8 @@ class Heard:
     def __init__(self, logs: list[tuple[int, str, str]]):
         self._logs = logs
         self._next = 0
-        self._hole = self._broken = None
+        self._hole: str | None = None
+        self._broken: str | None = None
         self._without_end = 0
         self._others: collections.Counter[str] = collections.Counter()
         self.notes: list[str] = []

@@ -32,12 +32,12 @@ def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> It
     zero, finish = first.begin, 0
     frames = itertools.chain([first], frames)
     if start:
-        frames = _from_before(source, zero, int(Fraction(start) / source.stream.time_base), heard)
+        frames = _from_before(source, zero, int(Fraction(start) / source.time_base), heard)
     for frame, begin, end in frames:
         finish = max(finish, end - zero)
         yield TimedFrame(frame, begin - zero, end - zero)
     if length is not None:
-        heard.check_end(source, length.missing(finish * source.stream.time_base))
+        heard.check_end(source, length.missing(finish * source.time_base))
         heard.notes.extend(length.notes())
 
 
@@ -51,7 +51,7 @@ def _from_before(
     source: VideoSource, zero: int, wanted: int, heard: damage.Heard
 ) -> Iterator[TimedFrame]:
     # Key frames are found by decoding time, which runs ahead of display time: hence the margin.
-    early = zero + wanted - int(1 / source.stream.time_base)
+    early = zero + wanted - int(1 / source.time_base)
     packets = _since_key_frame(source, early) if early > zero else None
     if packets is not None:
         frames = _timed(source, packets, heard)
@@ -76,7 +76,7 @@ def _since_key_frame(source: VideoSource, time: int) -> Iterator[av.Packet] | No
 
 
 def _after_skipping(packets: Iterator[av.Packet], time: int) -> Iterator[av.Packet]:
-    held = []
+    held: list[av.Packet] = []
     for packet in packets:
         at = packet.pts if packet.dts is None else packet.dts
         if packet.is_keyframe and at is not None and at <= time:
@@ -103,7 +103,7 @@ def _timed(
         timestamp = timestamps.of(frame)
         begin = (held.finish if held else 0) if timestamp is None else timestamp
         zero = begin if zero is None else zero
-        seconds = float((begin - zero) * source.stream.time_base)
+        seconds = float((begin - zero) * source.time_base)
         heard.check_frames(source, number, seconds)
         if frame.is_corrupt:
             raise VideoError(source.path, f"damaged: a frame at {seconds:.2f} s misses data")

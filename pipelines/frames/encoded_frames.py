@@ -1,5 +1,6 @@
 """What the readers of all kinds of files take, give and raise."""
 
+import math
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -60,4 +61,5 @@ def scaled_size(
     if short_side is None or shortest == short_side or (shortest < short_side and not upscale):
         return width, height
     scale = Fraction(short_side, shortest)
-    return tuple(max(1, (side * scale + Fraction(1, 2)).__floor__()) for side in (width, height))
+    scaled = [max(1, math.floor(side * scale + Fraction(1, 2))) for side in (width, height)]
+    return scaled[0], scaled[1]

@@ -47,12 +47,13 @@ class Timestamps:
 
     def _decoded_at(self, time: int | None) -> int | None:
         last = self._last.get("dts")
-        if time is None and last is not None:  # what a decoder holds back until the end
+        if time is None:  # what a decoder holds back until the end
+            if last is None:
+                return None
             time = last + (self.step or 1)
         elif last is not None and time > last:
             self.step = time - last
-        if time is not None:
-            self._last["dts"] = time
+        self._last["dts"] = time
         return time
 
 

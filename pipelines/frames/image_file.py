@@ -52,7 +52,8 @@ def read_frames(
     try:
         with open(path, "rb") as file:
             content = file.read()
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
+            image: Image.Image = opened
             if image.width * image.height > limits.MAX_PIXELS:
                 raise ValueError(
                     f"{image.width}x{image.height} is more than {limits.MAX_PIXELS} pixels"
@@ -65,10 +66,10 @@ def read_frames(
             if image.mode[0] in "IF":
                 raise ValueError("it has more than 8 bits a channel")
             image.load()
-            if image.format != "PNG":
+            if opened.format != "PNG":
                 _check_jpeg(content)
             size = encoded_frames.scaled_size(*image.size, short_side, upscale)
-            if image.format != "PNG" and image.mode in _JPEG_MODES and image.size == size:
+            if opened.format != "PNG" and image.mode in _JPEG_MODES and image.size == size:
                 return encoded_frames.EncodedFrames(
                     [content], image.height, image.width, float(fps)
                 )

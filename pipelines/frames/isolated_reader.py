@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, BinaryIO
+from typing import IO, Any, NamedTuple
 
 from pipelines.frames import reader_process, video_file
 
@@ -23,6 +23,15 @@ _LAST_LINES, _LINE = 20, 500  # what is kept of what a process prints: a traceba
 
 class ReaderError(OSError):
     """The process that reads videos cannot start, so that every video would fail."""
+
+
+class _Child(NamedTuple):
+    """The other process, the pipes to and from it, and the file of what else it prints."""
+
+    process: subprocess.Popen
+    requests: IO[bytes]
+    answers: IO[bytes]
+    messages: IO[bytes]
 
 
 class IsolatedReader:
@@ -43,9 +52,8 @@ class IsolatedReader:
         if not timeout > 0:
             raise ValueError(f"`timeout` must be above 0 seconds. Received: timeout={timeout}")
         self._timeout = timeout
-        self._process: subprocess.Popen | None = None
+        self._child: _Child | None = None
         self._is_ready = False
-        self._messages: BinaryIO | None = None
 
     def __enter__(self):
         return self
@@ -56,7 +64,7 @@ class IsolatedReader:
     @property
     def process_id(self) -> int | None:
         """The id of the process, if one runs."""
-        return self._process.pid if self._process else None
+        return self._child.process.pid if self._child else None
 
     def read_frames(self, path: str, **settings: Any) -> video_file.EncodedFrames:
         """Encodes a file with the arguments of `any_file.read_frames`.
@@ -66,63 +74,66 @@ class IsolatedReader:
                 made the process crash; then with the last lines that the process printed.
             ReaderError: The process died before it could take the video.
         """
-        if self._process is not None and self._process.poll() is not None:
+        if self._child is not None and self._child.process.poll() is not None:
             self.close()  # it died between two videos, for lack of memory it may be: blame none
-        if self._process is None:
-            self._start()
+        child = self._child or self._start()
         deadline = time.monotonic() + self._timeout
         request = {"path": path, "settings": settings, "timeout": self._timeout}
         try:
             if self._is_ready:
                 # The process writes at the same position: what it said of earlier videos goes.
-                self._messages.seek(0)
-                self._messages.truncate()
-            reader_process.send(self._process.stdin, json.dumps(request).encode())
+                child.messages.seek(0)
+                child.messages.truncate()
+            reader_process.send(child.requests, json.dumps(request).encode())
             if not self._is_ready:
-                _receive(self._process.stdout, deadline)
+                _receive(child.answers, deadline)
                 self._is_ready = True
-            answer = json.loads(_receive(self._process.stdout, deadline))
+            answer = json.loads(_receive(child.answers, deadline))
             if "cause" in answer:
                 raise video_file.VideoError(path, answer["cause"], answer["lasting"])
-            images = [_receive(self._process.stdout, deadline) for _ in range(answer["images"])]
+            images = [_receive(child.answers, deadline) for _ in range(answer["images"])]
         except TimeoutError as error:
             self.close()
             raise video_file.VideoError(
                 path, f"given up: decoding took more than {self._timeout:g} s", lasting=False
             ) from error
         except (EOFError, BrokenPipeError) as error:
-            raise self._error_of_death(path) from error
+            raise self._error_of_death(child, path) from error
         frames = [images[number] for number in answer["order"]]
         size = answer["height"], answer["width"]
         return video_file.EncodedFrames(frames, *size, answer["fps"], tuple(answer["notes"]))
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-            self._messages.close()
+        if self._child is not None:
+            self._child.process.kill()
+            self._child.process.communicate()
+            self._child.messages.close()
+            self._child = None
 
-    def _start(self) -> None:
+    def _start(self) -> _Child:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         # In the place of the current folder, whose files may be called av.py.
         program = f"import sys; sys.path[0] = {root!r}; from pipelines.frames import reader_process"
         self._is_ready = False
-        self._messages = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
+        messages = tempfile.TemporaryFile()
+        process = subprocess.Popen(
             [sys.executable, "-c", f"{program}; reader_process.serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._messages,  # not a pipe, which would fill up: nobody reads until the end
+            stderr=messages,  # not a pipe, which would fill up: nobody reads until the end
             bufsize=0,
             start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
         )
+        if process.stdin is None or process.stdout is None:
+            raise OSError("The pipes to the process that reads videos could not be made.")
+        self._child = _Child(process, process.stdin, process.stdout, messages)
+        return self._child
 
-    def _error_of_death(self, path: str) -> Exception:
-        status = self._process.wait()
+    def _error_of_death(self, child: _Child, path: str) -> Exception:
+        status = child.process.wait()
         ending = f"end with status {status}" if status >= 0 else f"crash ({_name(-status)})"
-        said = _last_words(self._messages)
+        said = _last_words(child.messages)
         self.close()
         if self._is_ready:
             return video_file.VideoError(path, f"made the decoder {ending}{said}", lasting=False)
@@ -140,7 +151,7 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _last_words(messages: BinaryIO) -> str:
+def _last_words(messages: IO[bytes]) -> str:
     """The last lines that a process printed, behind a colon; nothing if there are none."""
     size = messages.seek(0, os.SEEK_END)
     messages.seek(max(0, size - (1 << 16)))
@@ -148,12 +159,12 @@ def _last_words(messages: BinaryIO) -> str:
     return "".join([":", *(f"\n  {line[:_LINE]}" for line in lines)]) if lines else ""
 
 
-def _receive(pipe: BinaryIO, deadline: float) -> bytes:
+def _receive(pipe: IO[bytes], deadline: float) -> bytes:
     (length,) = reader_process.LENGTH.unpack(_read(pipe, reader_process.LENGTH.size, deadline))
     return _read(pipe, length, deadline)
 
 
-def _read(pipe: BinaryIO, length: int, deadline: float) -> bytes:
+def _read(pipe: IO[bytes], length: int, deadline: float) -> bytes:
     content = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)

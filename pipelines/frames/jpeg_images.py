@@ -45,7 +45,7 @@ class JpegImages:
         self._quality = quality
         self._crop = crop
         self._size = 0
-        self._codec = None
+        self._codec: av.VideoCodecContext | None = None
         self._graphs: dict[tuple, av.filter.Graph] = {}
 
     def add(self, frame: av.VideoFrame, copies: int) -> None:
@@ -54,15 +54,14 @@ class JpegImages:
         Raises:
             VideoError: The frames are too large or too many.
         """
-        if self._codec is None:
-            self._begin(frame)
+        codec = self._codec or self._begin(frame)
         self._note(video_filters.prepare_colours(frame))
         graph = self._graph_of(frame)
         graph.vpush(frame)
         frame = graph.vpull()
         # The encoder refuses times that do not grow.
         frame.pts, frame.time_base = len(self.frames), _TIME_BASE
-        (packet,) = self._codec.encode(frame)
+        (packet,) = codec.encode(frame)
         image = bytes(packet)
         self._size += len(image) * copies
         if self._size > _MAX_BYTES:
@@ -75,7 +74,7 @@ class JpegImages:
         if note and note not in self.notes:
             self.notes.append(note)
 
-    def _begin(self, first: av.VideoFrame) -> None:
+    def _begin(self, first: av.VideoFrame) -> av.VideoCodecContext:
         self._turns = video_filters.turns(first)
         size = video_filters.cropped_size(first, self._crop)
         self._scaled = scaled_size(*size, self._short_side, self._upscale)
@@ -95,6 +94,7 @@ class JpegImages:
         transposed = any(name == "transpose" for name, _ in self._turns)
         self.width, self.height = self._scaled[::-1] if transposed else self._scaled
         self._codec = _mjpeg(self.width, self.height, self._quality)
+        return self._codec
 
     def _graph_of(self, frame: av.VideoFrame) -> av.filter.Graph:
         """A stream may change its size or format midway: one graph for each form met."""

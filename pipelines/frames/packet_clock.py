@@ -45,7 +45,7 @@ class PacketClock:
             packet.dts += self._offset
 
     def _follow(self, time: int, ticks: int) -> None:
-        if self._next is not None:
+        if self._next is not None and self._last is not None:
             gap = time - self._next
             is_ahead = self._ahead is not None and abs(gap) > self._ahead
             if is_ahead or time + self._back < self._last:
@@ -75,6 +75,7 @@ class GifClock:
         for name in ("pts", "dts"):
             if getattr(packet, name) is not None:
                 setattr(packet, name, getattr(packet, name) + self._offset)
-        if 0 < packet.duration <= self._SHORTEST:
-            self._offset += self._SHOWN - packet.duration
+        duration = packet.duration or 0
+        if 0 < duration <= self._SHORTEST:
+            self._offset += self._SHOWN - duration
             packet.duration = self._SHOWN

@@ -9,7 +9,7 @@ import faulthandler
 import json
 import struct
 import sys
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from pipelines.frames import any_file, video_file
 
@@ -17,7 +17,7 @@ LENGTH = struct.Struct("<Q")
 _MEMORY_LIMIT = 8 << 30  # bytes of address space
 
 
-def send(pipe: BinaryIO, message: bytes) -> None:
+def send(pipe: IO[bytes], message: bytes) -> None:
     """Writes one message."""
     pipe.write(LENGTH.pack(len(message)) + message)
 
@@ -56,7 +56,7 @@ def _offer_to_die_first() -> None:
         file.write("1000")
 
 
-def _answer(pipe: BinaryIO, path: str, settings: dict[str, Any]) -> None:
+def _answer(pipe: IO[bytes], path: str, settings: dict[str, Any]) -> None:
     try:
         clip = any_file.read_frames(path, **settings)
     except video_file.VideoError as error:

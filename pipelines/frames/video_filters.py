@@ -3,6 +3,7 @@
 import collections
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import av.filter
@@ -112,14 +113,15 @@ def _standard_range(frame: av.VideoFrame, width: int, height: int) -> Filters:
 
 def deinterlaced(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
     """Deinterlaces from the first interlaced frame on; progressive videos pass untouched."""
-    chain = chain_form = None
+    chain: av.filter.Graph | None = None
+    chain_form = None
     waiting: collections.deque[TimedFrame] = collections.deque()
     for timed in frames:
         if chain is None and not timed.frame.interlaced_frame:
             yield timed
             continue
         prepare_colours(timed.frame)
-        if form(timed.frame) != chain_form:
+        if chain is None or form(timed.frame) != chain_form:
             yield from _flushed(chain, waiting)
             chain = graph(timed.frame, [("bwdif", "mode=send_frame:deint=interlaced")])
             chain_form = form(timed.frame)
@@ -169,7 +171,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
         side_data = frame.side_data
     except ValueError:  # PyAV lists all kinds at once, and stops at one that it has no name for
         side_data = _without_unnamed(frame).side_data
-    data = side_data.get("DISPLAYMATRIX")
+    data: Any = side_data.get("DISPLAYMATRIX")
     return None if data is None else struct.unpack("=9i", bytes(data))
 
 

@@ -3,6 +3,8 @@
 import os
 import stat
 from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
 
 import av
 import av.container
@@ -18,7 +20,9 @@ _CONTAINERS = (
     "dv,gif,yuv4mpegpipe,nut,swf,wtv,vob,3gp,mjpeg,png_pipe"
 )
 # Metadata may be in any encoding: PyAV 19 escapes what is no UTF-8, those before raise unless told.
-_TEXT_OPTIONS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+_TEXT_OPTIONS: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 
 
 def check_file(path: str) -> None:
@@ -85,9 +89,15 @@ class VideoSource:
         return self.has_times and not self.clock_may_jump and self.format not in ("flv", "gif")
 
     @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick of the stream's times."""
+        return self.stream.time_base or Fraction(1, av.time_base)
+
+    @property
     def usual_ticks(self) -> int:
         """How long a frame usually lasts, in ticks of the stream's time base."""
-        return max(1, round(1 / (self.stream.average_rate or 25) / self.stream.time_base))
+        rate = self.stream.average_rate or Fraction(25)
+        return max(1, round(1 / rate / self.time_base))
 
     def crop(self) -> matroska_crop.Crop:
         """What the file says is not to be seen."""
@@ -138,7 +148,7 @@ class VideoSource:
 
     def _open(self) -> None:
         # "file:" keeps a name such as "concat:a|b" or "http:..." from being taken for a protocol.
-        options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+        options: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
         name = "file:" + os.path.abspath(self.path)
         self.container = av.open(name, options=options, **_TEXT_OPTIONS)
         self.stream = self._video_stream()
@@ -147,7 +157,7 @@ class VideoSource:
     def _new_clock(self) -> packet_clock.PacketClock | packet_clock.GifClock:
         if self.format == "gif":
             return packet_clock.GifClock()
-        second = int(1 / self.stream.time_base)
+        second = int(1 / self.time_base)
         return packet_clock.PacketClock(second, self.usual_ticks, self.clock_may_jump)
 
     def _video_stream(self) -> av.VideoStream:

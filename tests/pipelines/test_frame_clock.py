@@ -90,4 +90,4 @@ def test_display_times_that_go_back_give_way_to_decoding_times():
 
 
 def test_avi_has_decoding_times_only():
-    assert chosen("avi", [(1, 1), (4, 2), (3, 3), (2, None)]) == [1, 2, 3, None]
+    assert chosen("avi", [(1, 1), (4, 2), (3, 3), (2, None)]) == [1, 2, 3, 4]
