@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the virtual environment .venv and installs this project into it. Sourced by demo.sh and test.sh;
-# alone, `bash scripts/setup.sh [extras]` (for example `test`) only does the set-up.
+# alone, `bash scripts/setup.sh [extras]` only does the set-up: `and-cuda` for NVIDIA GPUs, `test,beam` for two.
 # Needs Python 3.10 to 3.13 (another than `python3`: PYTHON=/path/to/python3.12).
 # VENV=DIR names another folder for the environment.
 set -euo pipefail
@@ -44,9 +44,19 @@ make_environment() {
   "$python" -m venv "$VENV" || fail "$python -m venv $VENV failed; its message is above."
 }
 
+# pip only warns of an extra that does not exist.
+check_extras() {
+  local extra
+  for extra in ${1//,/ }; do
+    sed -n '/^\[options.extras_require\]/,/^\[tool/p' setup.cfg | grep -qxF "$extra =" ||
+      fail "There is no extra '$extra'. setup.cfg lists all under [options.extras_require]."
+  done
+}
+
 # Installs once for each content of the two files that say what is needed.
 set_up() {
   local extras="$1" wanted
+  check_extras "$extras"
   wanted="$extras $(cat setup.cfg pyproject.toml | cksum)"
   if [ -f "$VENV/installed" ] && grep -qxF "$wanted" "$VENV/installed"; then return; fi
   [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_environment
