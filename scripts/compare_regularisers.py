@@ -23,7 +23,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ablation.result_tables import summary
-from pipelines.system import command_line
+from pipelines.system import command_help, command_line
 
 
 class Method(NamedTuple):
@@ -62,9 +62,14 @@ METHODS = {
     ),
 }
 
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs.", required=True)
-_METHODS = flags.DEFINE_list("methods", list(METHODS), f"Some of {', '.join(METHODS)}.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method.", lower_bound=1)
+command_help.section("What to run")
+_METHODS = flags.DEFINE_list("methods", list(METHODS), "Compare these methods only.")
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Run each method this number of times, with seeds 0, 1, ...", lower_bound=1
+)
+
+command_help.section("What to write")
+_OUTPUT = flags.DEFINE_string("output", None, "Write all runs into this folder.", required=True)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
 TRAINING = Path(__file__).parent / "examples" / "image_classification.py"

@@ -28,26 +28,22 @@ def section(title: str) -> None:
 class _Help(flags.BooleanFlag):
     """Prints a text as soon as it is read, before missing flags are complained about."""
 
-    def __init__(self, name: str, short_name: str | None, module: str, everything: bool) -> None:
+    def __init__(self, name: str, short_name: str | None, everything: bool = False) -> None:
         super().__init__(name, False, "Show this text.", short_name=short_name, allow_override=True)
-        self._module, self._everything = module, everything
+        self._everything = everything
 
     def parse(self, argument: str | bool) -> None:
         super().parse(argument)
         if self.value:
-            _show(text(self._module) + (flags.FLAGS.get_help() if self._everything else ""))
+            _show(_text() + (flags.FLAGS.get_help() if self._everything else ""))
             sys.exit(0)
 
 
-def define_flags(module: str) -> None:
-    """Takes the place of absl's help flags, which have to be defined already.
-
-    Args:
-        module: Name of the module whose docstring and flags are shown.
-    """
-    flags.DEFINE_flag(_Help("help", "h", module, everything=False))
-    flags.DEFINE_flag(_Help("helpshort", "?", module, everything=False))
-    flags.DEFINE_flag(_Help("helpfull", None, module, everything=True))
+def define_flags() -> None:
+    """Takes the place of absl's help flags, which have to be defined already."""
+    flags.DEFINE_flag(_Help("help", "h"))
+    flags.DEFINE_flag(_Help("helpshort", "?"))
+    flags.DEFINE_flag(_Help("helpfull", None, everything=True))
 
 
 def _show(words: str) -> None:
@@ -57,10 +53,10 @@ def _show(words: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def text(module: str) -> str:
-    """The docstring of a module and its flags."""
-    lines = [(sys.modules[module].__doc__ or "").strip()]
-    for title, members in _by_section(module):
+def _text() -> str:
+    """The docstring of the program that runs, and its flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+    for title, members in _by_section():
         lines += ["", f"{title}:", *(line for flag in members for line in _lines(flag))]
     lines += [
         "",
@@ -77,13 +73,12 @@ def text(module: str) -> str:
     return "\n".join(lines)
 
 
-def _by_section(module: str) -> Iterator[tuple[str, list[flags.Flag]]]:
-    name = sys.argv[0] if module == "__main__" else module  # as absl calls it
-    left = flags.FLAGS.get_key_flags_for_module(name)
+def _by_section() -> Iterator[tuple[str, list[flags.Flag]]]:
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name of the program
     starts = [("Flags", frozenset()), *_sections]
     ends = [names for _, names in starts[1:]] + [frozenset(flags.FLAGS)]
     for (title, before), names in zip(starts, ends):
-        members = [flag for flag in left if flag.name in names - before]
+        members = [flag for flag in own if flag.name in names - before]
         if members:
             yield title, members
 

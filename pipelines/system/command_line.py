@@ -32,17 +32,12 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         main: Takes the positional arguments (the program's name first) and returns an exit status
             or None.
     """
-    module = main.__module__
-
-    def parse(arguments: Sequence[str]) -> list[str]:
-        command_help.define_flags(module)
-        return _parsed(arguments)
-
-    app.run(lambda arguments: _to_its_end(main, arguments), flags_parser=parse)
+    app.run(lambda arguments: _to_its_end(main, arguments), flags_parser=_parsed)
 
 
 def _parsed(arguments: Sequence[str]) -> list[str]:
     """Sets the flags, and returns the program's name and the positional arguments."""
+    command_help.define_flags()
     program, *words = arguments
     try:
         words = flags.FLAGS.read_flags_from_files(words, force_gnu=False)

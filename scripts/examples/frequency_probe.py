@@ -23,12 +23,22 @@ from absl import flags
 import keras_rms
 import training_options
 from batches import one_hot
+from pipelines.system import command_help
 
-_MODELS = flags.DEFINE_multi_string("model", None, "A trained network, FILE.keras.", required=True)
-_SCALES = flags.DEFINE_list("scales", ["0", "0.5", "1.5", "2"], "Scales of the one part.")
-_RENEW = flags.DEFINE_bool("renew_statistics", False, "Measure those of the BNs anew.")
+command_help.section("What to probe")
+_MODELS = flags.DEFINE_multi_string(
+    "model", None, "Probe the trained network in this .keras file.", required=True
+)
+_SCALES = flags.DEFINE_list(
+    "scales", ["0", "0.5", "1.5", "2"], "Scale the one part by each of these factors."
+)
+_RENEW = flags.DEFINE_bool(
+    "renew_statistics", False, "Measure the statistics of batch normalisation anew."
+)
 _PLACES = flags.DEFINE_string(
-    "places", r"res[34]_block\d+_bn\d", "Regular expression: before which layers to scale."
+    "places",
+    r"res[34]_block\d+_bn\d",
+    "Scale before the layers whose names match this regular expression.",
 )
 flags.adopt_module_key_flags(image_classification)
 

@@ -24,20 +24,39 @@ import training_options
 from batches import random_crop_and_flip
 from keras_rms.models import ResNet2D
 from keras_rms.models.resnet_2d import VARIANTS
+from pipelines.system import command_help
 
-_DATA = flags.DEFINE_string("data", None, "keras, an .npz file or a folder.", required=True)
-_DEPTH = flags.DEFINE_enum("depth", "20", [str(depth) for depth in VARIANTS], "Of the ResNet.")
-_WIDTH = flags.DEFINE_integer("width", None, "Channels of the stem.", lower_bound=1)
+command_help.section("Data and network")
+_DATA = flags.DEFINE_string(
+    "data", None, "Train on CIFAR-100 (keras), this .npz file or this folder.", required=True
+)
+_DEPTH = flags.DEFINE_enum(
+    "depth", "20", [str(depth) for depth in VARIANTS], "Build a ResNet of this depth."
+)
+_WIDTH = flags.DEFINE_integer(
+    "width", None, "Give the stem this many channels. By default as published.", lower_bound=1
+)
 _CLASSES = flags.DEFINE_integer(
-    "num_classes", None, "Classes to keep, drawn with --seed; all by default.", lower_bound=2
+    "num_classes",
+    None,
+    "Keep this many classes, drawn with --seed. By default all.",
+    lower_bound=2,
 )
 _IMAGES = flags.DEFINE_integer(
-    "images_per_class", None, "Training images of a class; all by default.", lower_bound=1
+    "images_per_class",
+    None,
+    "Train on this number of images of each class, drawn with --seed. By default on all.",
+    lower_bound=1,
 )
 _HOLDOUT = flags.DEFINE_integer(
-    "holdout_per_class", 0, "Training images of a class to evaluate on.", lower_bound=0
+    "holdout_per_class",
+    0,
+    "Keep this number of training images of each class apart, and evaluate on them.",
+    lower_bound=0,
 )
-_PADDING = flags.DEFINE_integer("padding", 4, "Black pixels around.", lower_bound=0)
+_PADDING = flags.DEFINE_integer(
+    "padding", 4, "Put this many black pixels around an image before it is cropped.", lower_bound=0
+)
 flags.adopt_module_key_flags(training_options)
 
 Images = tuple[np.ndarray, np.ndarray]

@@ -31,7 +31,9 @@ _NETWORK = flags.DEFINE_enum(
     ["slow_only_18", "own"],
     "Train this network of the package, or the small one of this file.",
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 10, "Show every video this many times.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 10, "Show every video this number of times.", lower_bound=1
+)
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 8, "Take this many clips at a time.", lower_bound=1
 )

@@ -13,69 +13,102 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import keras_rms
 from batches import Augment, Batches, one_hot
 from keras_rms.models.blocks import STAGES, rms_positions
+from pipelines.system import command_help, command_line
 
+command_help.section("Random Mean Scaling (RMS) and other regularisers")
 _RMS = flags.DEFINE_enum(
-    "rms", "mean", ["none", "mean", "gaussian"], "Random Mean Scaling; gaussian is RMS-GF."
+    "rms",
+    "mean",
+    ["none", "mean", "gaussian"],
+    "Smooth the feature by this filter before its mean is scaled; gaussian is RMS-GF.",
 )
 _COMPONENT = flags.DEFINE_enum(
     "component",
     "mean",
     ["mean", "residual", "input"],
-    "What is scaled: the local mean (RMS), the residual r (RS on r) or the input x (RS on x).",
+    "Scale the local mean (RMS), the residual r (RS on r) or the input x (RS on x).",
 )
-_SPREAD = flags.DEFINE_float("spread", 0.5, "Standard deviation of alpha.", lower_bound=0)
+_SPREAD = flags.DEFINE_float(
+    "spread", 0.5, "Draw alpha with this standard deviation, as a factor.", lower_bound=0
+)
 _POSITION = flags.DEFINE_enum(
-    "rms_position", "default", rms_positions(3), "Where RMS goes in a block."
+    "rms_position", "default", rms_positions(3), "Put RMS at this place in a block."
 )
 _STAGES = flags.DEFINE_multi_enum(
-    "rms_stage", None, STAGES, "Stage that gets RMS; give it again for more. Default: the last two."
+    "rms_stage", None, STAGES, "Put RMS into this stage. By default into the last two."
 )
 _DROP = flags.DEFINE_enum(
-    "residual_drop", "none", ["none", "random_drop", "shake_drop"], "At the end of each branch."
+    "residual_drop",
+    "none",
+    ["none", "random_drop", "shake_drop"],
+    "End each residual branch with this layer.",
 )
 _SURVIVAL = flags.DEFINE_float(
-    "survival", 0.5, "Of the last block's branch.", lower_bound=0, upper_bound=1
+    "survival",
+    0.5,
+    "Keep the branch of the last block with this probability, under --residual_drop.",
+    lower_bound=0,
+    upper_bound=1,
 )
 _CUTMIX = flags.DEFINE_float(
-    "cutmix", 0.0, "Share of the batches that CutMix mixes.", lower_bound=0, upper_bound=1
+    "cutmix", 0.0, "Mix this share of the batches by CutMix.", lower_bound=0, upper_bound=1
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Examples in a step.", lower_bound=1)
-_EPOCHS = flags.DEFINE_integer("epochs", 200, "Passes over the training data.", lower_bound=1)
-_RATE = flags.DEFINE_float("learning_rate", 0.1, "The highest.", lower_bound=0)
+
+command_help.section("Optimisation")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 128, "Take this number of examples a step.", lower_bound=1
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 200, "Go over the training data this number of times.", lower_bound=1
+)
+_RATE = flags.DEFINE_float(
+    "learning_rate", 0.1, "Let the learning rate rise to this value and fall again.", lower_bound=0
+)
 _DECAY = flags.DEFINE_float(
-    "weight_decay", 5e-4, "As published recipes count it: added to the gradient.", lower_bound=0
+    "weight_decay",
+    5e-4,
+    "Add this factor times the weights to the gradients, as published recipes count it.",
+    lower_bound=0,
 )
-_MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Nesterov's.", lower_bound=0, upper_bound=0.999)
+_MOMENTUM = flags.DEFINE_float(
+    "momentum",
+    0.9,
+    "Carry this share of the last update on to the next (Nesterov momentum).",
+    lower_bound=0,
+    upper_bound=0.999,
+)
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision."
+    "dtype",
+    "float32",
+    ["float32", "mixed_bfloat16", "mixed_float16"],
+    "Let layers compute in this precision.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of data, weights and training.", lower_bound=0)
-_EVERY = flags.DEFINE_integer("validate_every", 1, "Epochs between validations.", lower_bound=1)
-_TRACEBACK = flags.DEFINE_bool("traceback", False, "On an error, show where it came from.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the result.")
-_SAVE = flags.DEFINE_string("save_model", None, "File.keras for the trained network.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Derive data, weights and training from this number.", lower_bound=0
+)
+
+command_help.section("Results")
+_EVERY = flags.DEFINE_integer(
+    "validate_every", 1, "Validate whenever this many epochs are over.", lower_bound=1
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Write the result into this JSON file.")
+_SAVE = flags.DEFINE_string("save_model", None, "Save the trained network in this .keras file.")
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """`absl.app.run(main)`, but a ValueError or OSError ends it with a message and status 1."""
-    app.run(lambda arguments: _guarded(main, arguments))
+def run(main: Callable[[], None]) -> None:
+    """Runs an example that takes flags only; see `command_line.run`."""
+    command_line.run(lambda arguments: _without_words(main, arguments))
 
 
-def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int | None:
+def _without_words(main: Callable[[], None], arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
-        raise app.UsageError(f"Unknown arguments: {' '.join(arguments[1:])}")
-    try:
-        return main()
-    except (ValueError, OSError) as error:
-        if _TRACEBACK.value:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    main()
 
 
 def begin() -> np.random.Generator:
@@ -181,7 +214,7 @@ def _optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
 def _own_flags() -> list[flags.Flag]:
     """Those of this module and of the script that runs."""
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    return [flag for flag in own if flag.name not in ("output", "save_model", "traceback")]
+    return [flag for flag in own if flag.name not in ("output", "save_model")]
 
 
 def _write(path: Path, text: str) -> None:

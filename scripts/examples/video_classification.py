@@ -20,15 +20,27 @@ from absl import flags
 import training_options
 from batches import random_crop_and_flip
 from keras_rms.models import SlowOnly
+from pipelines.system import command_help
 
-_DATA = flags.DEFINE_string("data", None, "A .csv or an .npz file.", required=True)
-_FOLD = flags.DEFINE_string("fold", "1", "The fold of the .csv that is tested on.")
-_DEPTH = flags.DEFINE_enum("depth", "18", ["18", "34", "50", "101"], "Of the network.")
-_WIDTH = flags.DEFINE_integer("width", 64, "Channels of the stem.", lower_bound=1)
-_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames of a clip.", lower_bound=1)
-_CROP = flags.DEFINE_integer("crop_size", 112, "Height and width of a crop.", lower_bound=1)
-_SHORT = flags.DEFINE_integer("short_side", 128, "Pixels of a frame's short side.", lower_bound=1)
-_DROPOUT = flags.DEFINE_float("dropout", 0.5, "Before the classifier.", lower_bound=0)
+command_help.section("Data and network")
+_DATA = flags.DEFINE_string(
+    "data", None, "Train on the clips of this .csv or .npz file.", required=True
+)
+_FOLD = flags.DEFINE_string("fold", "1", "Test on this fold of the .csv file.")
+_DEPTH = flags.DEFINE_enum(
+    "depth", "18", ["18", "34", "50", "101"], "Build a SlowOnly network of this depth."
+)
+_WIDTH = flags.DEFINE_integer("width", 64, "Give the stem this many channels.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("num_frames", 8, "Take this many frames a clip.", lower_bound=1)
+_CROP = flags.DEFINE_integer(
+    "crop_size", 112, "Cut crops of this height and width, in pixels.", lower_bound=1
+)
+_SHORT = flags.DEFINE_integer(
+    "short_side", 128, "Scale frames to this short side, in pixels.", lower_bound=1
+)
+_DROPOUT = flags.DEFINE_float(
+    "dropout", 0.5, "Drop this share of the features before the classifier.", lower_bound=0
+)
 flags.adopt_module_key_flags(training_options)
 
 Clips = tuple[np.ndarray, np.ndarray]

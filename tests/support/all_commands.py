@@ -1,12 +1,14 @@
 """Every command of the project, as the words that start it."""
 
+import re
+
 from paths import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "scripts" / "benchmarks").glob("[!_]*.py"))
 COMMANDS = sorted(
     (str(path.relative_to(ROOT)),)
-    for folder in ("scripts", "pipelines")
+    for folder in ("scripts", "scripts/examples", "pipelines")
     for path in (ROOT / folder).glob("*.py")
-    if "command_line.run(" in path.read_text()
+    if re.search(r'^if __name__ == "__main__":\n(    .*\n)*    .*\brun\(', path.read_text(), re.M)
 )
 COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS if part != "common"]
