@@ -98,6 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         ),
         num_shards=options.num_shards,
         timeout=options.timeout,
+        overwrite=options.overwrite,
     )
     if options.dry_run:
         return _describe(conversion)
@@ -182,6 +183,12 @@ def _define_flags() -> None:
     command_help.section("What to write")
     flags.DEFINE_string(
         "output", None, "Write to this folder, which may be gs:// or another scheme."
+    )
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Replace a finished split even if the settings are others than before, or if videos that "
+        "it holds are not listed any more.",
     )
     flags.DEFINE_float("fps", 25, "Write this many frames a second, by the clock.")
     flags.DEFINE_integer(

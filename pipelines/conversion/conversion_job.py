@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from pipelines.conversion import beam_runner, local_runner, output_folder, shard_conversion
 from pipelines.conversion.conversion_plan import Plan
+from pipelines.conversion.replacement import check_nothing_is_replaced
 from pipelines.conversion.split_plans import Conversion, planned
 from pipelines.shards import split_index
 from pipelines.system import filesystems
@@ -57,7 +58,8 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
 
     Raises:
         ValueError: There is no folder to write to, the dataset is not as its layout expects, a
-            video is in two splits, or the folder holds another label map.
+            video is in two splits, the folder holds another label map, or a finished split would
+            be replaced.
         OSError: The output cannot be written.
     """
     if conversion.output is None:
@@ -74,6 +76,9 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         )
         planned_splits.check_leaks()
         planned_splits.check_missing()
+        if not conversion.overwrite:
+            for split, plan in planned_splits.plans.items():
+                check_nothing_is_replaced(output, split, plan)
         class_names = planned_splits.class_names
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.

@@ -33,6 +33,8 @@ class Conversion:
         settings: Rate, size and quality.
         num_shards: Number of shards of each split; None derives it from the number of videos.
         timeout: Seconds after which a video is given up.
+        overwrite: Whether a finished split may be replaced by one with other settings or with
+            fewer videos.
 
     Raises:
         ValueError: A split's name cannot be that of files.
@@ -45,6 +47,7 @@ class Conversion:
     settings: conversion_plan.Settings
     num_shards: int | None = None
     timeout: float = isolated_reader.DEFAULT_TIMEOUT
+    overwrite: bool = False
 
     def __post_init__(self):
         for split in self.splits:

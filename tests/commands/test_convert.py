@@ -196,14 +196,34 @@ def test_shards_without_a_video_may_be_absent(videos, tmp_path):
     assert snapshot(tmp_path) == before
 
 
-def test_changed_settings_convert_everything_again(videos, tmp_path):
+def test_other_settings_replace_a_finished_split_only_when_told_to(videos, tmp_path):
     convert(videos, tmp_path, settings={"quality": 4})
     first = snapshot(tmp_path)
-    convert(videos, tmp_path, settings={"quality": 12})
+    with pytest.raises(
+        ValueError, match=r"train is converted already.*quality was 4 and is now 12"
+    ):
+        convert(videos, tmp_path, settings={"quality": 12})
+    assert snapshot(tmp_path) == first
+    convert(videos, tmp_path, settings={"quality": 12}, overwrite=True)
     second = snapshot(tmp_path)
     assert all(first[n] != second[n] for n in first if n.endswith(".tfrecord") and first[n])
-    convert(videos, tmp_path, settings={"quality": 4})
+    convert(videos, tmp_path, settings={"quality": 4}, overwrite=True)
     assert snapshot(tmp_path) == first
+
+
+def test_a_finished_split_loses_videos_only_when_told_to(videos, tmp_path):
+    folder, output = tmp_path / "v", tmp_path / "out"
+    shutil.copytree(videos, folder, copy_function=shutil.copy2)
+    convert(str(folder), output, "all")
+    before = snapshot(output)
+    shutil.rmtree(folder / "jump")
+    (folder / "run" / "empty.mp4").unlink()  # what failed may go
+    video_files.write_numbered(folder / "run" / "new.mp4", 9)
+    with pytest.raises(ValueError, match=r"8 of its 16 videos would be gone \(.*jump.*, \.\.\.\)"):
+        convert(str(folder), output, "all")
+    assert snapshot(output) == before
+    manifest = convert(str(folder), output, "all", overwrite=True)["all"]
+    assert manifest["num_videos"] == 9 and manifest["videos_per_class"] == [0, 9]
 
 
 def test_trimming_by_a_list(videos, tmp_path):
@@ -594,7 +614,7 @@ def test_a_split_is_not_complete_while_it_is_converted_anew(videos, tmp_path, mo
 
     monkeypatch.setattr(conversion_job.local_runner, "run", fail)
     with pytest.raises(OSError, match="no space"):
-        convert(videos, tmp_path, settings={"fps": 10})
+        convert(videos, tmp_path, settings={"fps": 10}, overwrite=True)
     with pytest.raises(ValueError, match="no finished split 'train'"):
         split_index.load_index(str(tmp_path), "train")
 
