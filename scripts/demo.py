@@ -1,7 +1,9 @@
 """The main job on a demonstration dataset: make it, convert, train twice, evaluate, print a table.
 
-    bash scripts/demo.sh            (sets everything up first)
-    python scripts/demo.py          (where it is set up)
+    bash scripts/demo.sh                                    (sets everything up first)
+    bash scripts/demo.sh --form=comparison --output=DIR     (more videos: a quarter of an hour)
+    bash scripts/demo.sh --seed=1 --output=DIR              (other videos, other weights)
+    python scripts/demo.py                                  (where it is set up)
 
 Makes short videos of procedural actions, converts them, trains SlowOnly without and with Random
 Mean Scaling, and evaluates both over 30 views of each validation video. Each step is a command of
@@ -35,52 +37,71 @@ _SEED = flags.DEFINE_integer(
 SCRIPTS = Path(__file__).resolve().parent
 PIPELINES = SCRIPTS.parent / "pipelines"
 NETWORKS = {"SlowOnly-18": "none", "SlowOnly-18 + RMS": "mean"}
+# On two cores of a processor with AVX2.
+DURATIONS = {"quick": "about five minutes", "comparison": "about a quarter of an hour"}
 
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
     output = Path(_OUTPUT.value)
-    make_dataset(output)
-    for rms in NETWORKS.values():
-        train_and_evaluate(output, rms)
+    to_run = commands(output)
+    print(
+        f"In {len(to_run)} commands this makes short videos of procedural actions, converts them, "
+        "trains SlowOnly-18\nwithout and with RMS, evaluates both and prints a table. On two cores "
+        f"it takes {DURATIONS[_FORM.value]}, most\nof it in the two trainings. All goes into "
+        f"{output}. Ctrl-C stops it; the same command continues."
+    )
+    for number, command in enumerate(to_run, 1):
+        run(f"[{number}/{len(to_run)}]", command)
     print(f"\n{table(output)}\n\n{next_commands(output)}")
 
 
-def make_dataset(output: Path) -> None:
+def commands(output: Path) -> list[list[str]]:
+    """All commands of the job in their order, each as its script and its flags."""
     videos, data = output / "videos", output / "data"
-    run(PIPELINES / "demo_videos.py", output=videos, form=_FORM.value, seed=_SEED.value)
+    found = [
+        _command(PIPELINES / "demo_videos.py", output=videos, form=_FORM.value, seed=_SEED.value)
+    ]
     for split in ("train", "validation"):
-        run(
-            PIPELINES / "convert.py",
-            dataset="folder",
-            videos=videos / split,
-            split=split,
-            validation_share=0,
-            output=data,
-            short_side=72,
+        found.append(
+            _command(
+                PIPELINES / "convert.py",
+                dataset="folder",
+                videos=videos / split,
+                split=split,
+                validation_share=0,
+                output=data,
+                short_side=72,
+            )
         )
+    for rms in NETWORKS.values():
+        work_dir = output / f"rms_{rms}"
+        found.append(
+            _command(
+                SCRIPTS / "train.py",
+                flagfile=SCRIPTS / "recipes" / f"demo_{_FORM.value}.flags",
+                data=data,
+                work_dir=work_dir,
+                rms=rms,
+                seed=_SEED.value,
+            )
+        )
+        for split, views in (("train", "1x1"), ("validation", "10x3")):
+            found.append(
+                _command(SCRIPTS / "evaluate.py", work_dir=work_dir, split=split, views=views)
+            )
+    return found
 
 
-def train_and_evaluate(output: Path, rms: str) -> None:
-    work_dir = output / f"rms_{rms}"
-    run(
-        SCRIPTS / "train.py",
-        flagfile=SCRIPTS / "recipes" / f"demo_{_FORM.value}.flags",
-        data=output / "data",
-        work_dir=work_dir,
-        rms=rms,
-        seed=_SEED.value,
-    )
-    for split, views in (("train", "1x1"), ("validation", "10x3")):
-        run(SCRIPTS / "evaluate.py", work_dir=work_dir, split=split, views=views)
+def _command(script: Path, **options: object) -> list[str]:
+    return [str(script), *(f"--{name}={value}" for name, value in options.items())]
 
 
-def run(script: Path, **options: object) -> None:
+def run(place: str, command: list[str]) -> None:
     """Prints a command and runs it; its failure ends this program with the same status."""
-    command = [sys.executable, str(script), *(f"--{k}={v}" for k, v in options.items())]
-    print(f"\n$ {shlex.join(['python', *command[1:]])}", flush=True)
-    status = subprocess.run(command).returncode
+    print(f"\n{place} $ {shlex.join(['python', *command])}", flush=True)
+    status = subprocess.run([sys.executable, *command]).returncode
     if status:
         sys.exit(status)
 
@@ -102,11 +123,21 @@ def table(output: Path) -> str:
 
 
 def next_commands(output: Path) -> str:
+    """What to do now, as commands of a shell."""
+    folder = Path(sys.executable).parent
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    python, tensorboard = folder / "python", folder / "tensorboard"
     video = sorted((output / "videos" / "validation").rglob("*.mp4"))[0]
-    return (
-        "Try the network on a video, or look at the curves:\n"
-        f"  .venv/bin/python scripts/predict.py --work_dir={output}/rms_mean {video}\n"
-        f"  .venv/bin/tensorboard --logdir={output}"
+    predict = [python, "scripts/predict.py", f"--work_dir={output / 'rms_mean'}", video]
+    curves = [tensorboard, f"--logdir={output}"]
+    return "\n".join(
+        (
+            "Next, try a network on a video, or look at the curves of both:",
+            f"  {shlex.join(map(str, predict))}",
+            f"  {shlex.join(map(str, curves))}",
+            "Then use your own videos: README.md has the commands.",
+        )
     )
 
 
