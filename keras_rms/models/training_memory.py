@@ -63,9 +63,10 @@ def training_memory(model: keras.Model, input_shape: tuple | None = None) -> Tra
     Batch normalisation computes in float32, other layers in their own type. To these come two
     tensors of the widest place, and three float32 values for each weight.
 
-    It is a lower bound. Not counted is what a layer made of layers, as `NonLocal`, keeps inside,
-    what a platform takes for itself (TensorFlow on a CPU some 0.2 GB), and what decodes the data.
-    On CPUs the peaks that we measured were 1.0 to 1.1 times this, beside those 0.2 GB.
+    Not counted is what a layer made of layers, as `NonLocal`, keeps inside, what a platform takes
+    for itself (TensorFlow on a CPU 0.1 to 0.5 GB), and what decodes the data. Beside that, each
+    sample of SlowOnly-18, SlowOnly-50, SlowFast-50 and ip-CSN-50 raised the measured peak of
+    TensorFlow on a CPU by 0.9 to 1.03 times what is calculated.
 
     Example:
 
