@@ -77,6 +77,8 @@ class AnnouncedLength:
             notes.append(
                 f"its header announces {self._stream.frames} frames, it holds {self._packets}"
             )
+        if self._source.format == "asf" and not self._announced:
+            notes.append("its header's length is another file's: it may be cut short")
         size = self._source.container.size
         unread = size - self._end
         # Tables at the end are small; a second file behind the first is not read by libav.

@@ -99,7 +99,7 @@ def _timed(
     timestamps = frame_clock.Timestamps(source.format)
     usual = source.usual_ticks
     held: TimedFrame | None = None
-    begin = zero = None
+    begin, zero = 0, None
     for number, frame in enumerate(reader.frames()):
         timestamp = timestamps.of(frame)
         begin = (held.finish if held else 0) if timestamp is None else timestamp
@@ -113,7 +113,7 @@ def _timed(
         length_of_frame = timestamps.step or frame.duration or usual
         held = TimedFrame(frame, begin, begin + length_of_frame)
     if held is not None:
-        heard.check_frames(source, number + 1, begin - zero)
+        heard.check_frames(source, number + 1, begin - (zero or 0))
         yield held._replace(finish=max(held.finish, reader.repeated_until or held.finish))
 
 
