@@ -29,9 +29,9 @@ class AnnouncedLength:
         self._stream = source.stream
         self._packets = 0
         self._end = 0
-        self._first: Fraction | None = None
-        self._last = Fraction(0)
-        self._last_of_all = Fraction(0)
+        # First and last tick of each stream: fractions of every packet would take time.
+        self._firsts: dict[int, int] = {}
+        self._lasts: dict[int, int] = {}
         self._announced, self._of_all = self._length()
 
     @property
@@ -41,18 +41,14 @@ class AnnouncedLength:
 
     def saw(self, packet: av.Packet) -> None:
         """Takes notice of a packet, of the video or of another stream."""
-        is_video = packet.stream_index == self._stream.index
-        self._packets += is_video
+        stream = packet.stream_index
+        self._packets += stream == self._stream.index
         if packet.pos is not None:
             self._end = max(self._end, packet.pos + packet.size)
-        if packet.pts is None:
-            return
-        begin = packet.pts * packet.time_base
-        self._first = begin if self._first is None else min(begin, self._first)
-        end = begin + (packet.duration or 0) * packet.time_base
-        self._last_of_all = max(self._last_of_all, end)
-        if is_video:
-            self._last = max(self._last, end)
+        begin = packet.pts
+        if begin is not None:
+            self._firsts[stream] = min(begin, self._firsts.get(stream, begin))
+            self._lasts[stream] = max(begin + (packet.duration or 0), self._lasts.get(stream, 0))
 
     def missing(self, seen: Fraction) -> float:
         """Seconds that are missing at the end, if it is little.
@@ -81,6 +77,8 @@ class AnnouncedLength:
             notes.append(
                 f"its header announces {self._stream.frames} frames, it holds {self._packets}"
             )
+        if self._source.format == "asf" and not self._announced:
+            notes.append("its header's length is another file's: it may be cut short")
         size = self._source.container.size
         unread = size - self._end
         # Tables at the end are small; a second file behind the first is not read by libav.
@@ -102,9 +100,14 @@ class AnnouncedLength:
         if self._is_counted and self._stream.frames:
             share = Fraction(min(self._packets, self._stream.frames), self._stream.frames)
             return self._announced * share
-        last = self._last_of_all if self._of_all else self._last
+        streams = self._lasts if self._of_all else self._lasts.keys() & {self._stream.index}
+        last = max((self._seconds(self._lasts, stream) for stream in streams), default=Fraction(0))
+        first = min((self._seconds(self._firsts, stream) for stream in self._firsts), default=0)
         # Some writers mean the time of the end, some the length.
-        return max(seen, last, last - (self._first or 0))
+        return max(seen, last, last - first)
+
+    def _seconds(self, ticks: dict[int, int], stream: int) -> Fraction:
+        return ticks[stream] * self._source.container.streams[stream].time_base
 
     @property
     def _is_counted(self) -> bool:

@@ -63,19 +63,20 @@ class Heard:
                 f"damaged: libav found a hole in it ({self._hole}), {missing:.2f} s are missing",
             )
 
-    def check_frames(self, source: VideoSource, number: int, seconds: float) -> None:
+    def check_frames(self, source: VideoSource, number: int, ticks: int) -> None:
         """Raises VideoError if the decoder said that a picture lacks something.
 
         Args:
             source: The file.
             number: Of frames decoded so far.
-            seconds: The time of the last one.
+            ticks: The time of the last one.
         """
         self._listen(source)
         # Some cameras leave the end mark out of every picture.
         if self._without_end and number > self._without_end:
             self._broken = self._broken or _NO_END
         if self._broken:
+            seconds = float(ticks * source.time_base)
             raise VideoError(
                 source.path, f"damaged: libav says {self._broken!r} before {seconds:.2f} s"
             )
@@ -148,16 +149,21 @@ class CorruptPackets:
     def check(self, packet: av.Packet) -> None:
         """Raises VideoError if data is missing before this packet of the video."""
         self._first = packet.pts if self._first is None else self._first
-        seconds = float(((packet.pts or 0) - (self._first or 0)) * packet.time_base)
         if packet.is_corrupt:
             self._waiting = self._waiting or _MOST_CORRUPT_BEFORE_JOIN + 1
         elif packet.is_keyframe and self._waiting is not None:
             self._waiting = None
-            self._heard.notes.append(f"data is missing, or parts are joined, at {seconds:.2f} s")
+            self._heard.notes.append(
+                f"data is missing, or parts are joined, at {self._seconds(packet):.2f} s"
+            )
         if self._waiting is None:
             return
         self._waiting -= 1
         if self._waiting < 0:
             raise VideoError(
-                self._source.path, f"damaged: packets are missing before {seconds:.2f} s"
+                self._source.path,
+                f"damaged: packets are missing before {self._seconds(packet):.2f} s",
             )
+
+    def _seconds(self, packet: av.Packet) -> float:
+        return float(((packet.pts or 0) - (self._first or 0)) * packet.time_base)

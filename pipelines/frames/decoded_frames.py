@@ -97,22 +97,23 @@ def _timed(
     """Adds the times of display, in ticks of the stream's time base."""
     reader = _Reader(source, packets, heard, length)
     timestamps = frame_clock.Timestamps(source.format)
+    usual = source.usual_ticks
     held: TimedFrame | None = None
-    seconds, zero = 0.0, None
+    begin, zero = 0, None
     for number, frame in enumerate(reader.frames()):
         timestamp = timestamps.of(frame)
         begin = (held.finish if held else 0) if timestamp is None else timestamp
         zero = begin if zero is None else zero
-        seconds = float((begin - zero) * source.time_base)
-        heard.check_frames(source, number, seconds)
+        heard.check_frames(source, number, begin - zero)
         if frame.is_corrupt:
+            seconds = float((begin - zero) * source.time_base)
             raise VideoError(source.path, f"damaged: a frame at {seconds:.2f} s misses data")
         if held is not None:
             yield held
-        length_of_frame = timestamps.step or frame.duration or source.usual_ticks
+        length_of_frame = timestamps.step or frame.duration or usual
         held = TimedFrame(frame, begin, begin + length_of_frame)
     if held is not None:
-        heard.check_frames(source, number + 1, seconds)
+        heard.check_frames(source, number + 1, begin - (zero or 0))
         yield held._replace(finish=max(held.finish, reader.repeated_until or held.finish))
 
 

@@ -57,8 +57,10 @@ def prepare_colours(frame: av.VideoFrame) -> str | None:
             "what is brighter than its reference white, 203 cd/m2, is white"
         )
     given = frame.colorspace
+    if given in _MATRICES or given == _UNKNOWN:
+        return None
     has_red_green_blue = frame.format.is_rgb or frame.format.name.startswith(("gbr", "pal", "mono"))
-    if given in _MATRICES or given == _UNKNOWN or has_red_green_blue:
+    if has_red_green_blue:
         return None
     if given == _CONSTANT_LUMINANCE:
         frame.colorspace = _NEAREST

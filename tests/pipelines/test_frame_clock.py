@@ -91,3 +91,7 @@ def test_display_times_that_go_back_give_way_to_decoding_times():
 
 def test_avi_has_decoding_times_only():
     assert chosen("avi", [(1, 1), (4, 2), (3, 3), (2, None)]) == [1, 2, 3, 4]
+
+
+def test_what_an_avi_decoder_held_back_goes_on_by_steps():
+    assert chosen("avi", [(9, 4), (9, 6), (9, 8), (9, None), (9, None)]) == [4, 6, 8, 10, 12]

@@ -151,6 +151,23 @@ def test_a_process_that_cannot_start_ends_all(tmp_path, monkeypatch):
         assert len(reader.read_frames(path).frames) == 3
 
 
+def test_a_process_that_dies_between_videos_blames_none(tmp_path):
+    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
+    with IsolatedReader() as reader:
+        reader.read_frames(path)
+        process = reader.process_id
+        os.kill(process, signal.SIGKILL)  # as Linux does where memory runs out
+        assert wait_for_end(process)
+        assert len(reader.read_frames(path).frames) == 3
+        assert reader.process_id != process
+
+
+def test_notes_come_along(tmp_path):
+    path = video_files.write_numbered(tmp_path / "a.mkv", 2, codec="ffv1", times=[0, 3])
+    with IsolatedReader() as reader:
+        assert reader.read_frames(path).notes == read_frames(path).notes != ()
+
+
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path):
     path = video_files.write_numbered(tmp_path / "a.mp4", 3)
     program = (

@@ -57,6 +57,15 @@ def test_a_shard_holds_its_clips_in_order(task):
     assert video_files.numbers(videos[3].frames) == [2, 3, 4]
 
 
+def test_a_shard_names_what_is_to_be_looked_at(task):
+    video_files.write_numbered(os.path.join(task.videos, "gap.mkv"), 2, codec="ffv1", times=[0, 3])
+    task = dataclasses.replace(task, clips=(*task.clips, Clip("gap", "gap.mkv", 0)))
+    report = convert_shard(task)
+    assert [(note.key, note.path) for note in report.notes] == [("gap", "gap.mkv")]
+    assert report.notes[0].notes[0].startswith("one frame is shown for 3.00 s from 0.00 s on")
+    assert finished_report(task) == report
+
+
 def test_a_finished_shard_is_known_again(task):
     assert finished_report(task) is None
     report = convert_shard(task)

@@ -142,6 +142,20 @@ def test_what_libav_calls_an_error_is_a_note(tmp_path):
     assert "libav says 'h264: SEI type 5" in clip.notes[0]
 
 
+def test_a_wmv_that_is_cut_between_frames_is_said(tmp_path):
+    path = write_numbered(tmp_path / "v.wmv", 100, codec="wmv2")
+    assert read_frames(path).notes == ()
+    content = open(path, "rb").read()
+    found = set()
+    for size in range(len(content) * 6 // 10, len(content) * 7 // 10, 40):
+        (tmp_path / "d.wmv").write_bytes(content[:size])
+        try:
+            found.update(read_frames(str(tmp_path / "d.wmv")).notes)
+        except VideoError as error:
+            assert "damaged" in error.cause
+    assert "its header's length is another file's: it may be cut short" in found
+
+
 def test_a_second_file_behind_the_first_is_said(tmp_path):
     path = write_video(tmp_path / "v.mp4", noise(40, strength=200), options={"qp": "10"})
     content = open(path, "rb").read()
