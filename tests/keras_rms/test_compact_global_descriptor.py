@@ -46,7 +46,7 @@ def test_equals_the_equations(shape):
     np.testing.assert_allclose(got, reference(layer, x), rtol=2e-5, atol=2e-5)
 
 
-def test_sizes_unknown_while_building_and_saving(tmp_path):
+def test_sizes_unknown_while_building():
     inputs = keras.Input((None, None, None, 6))
     model = keras.Model(inputs, CompactGlobalDescriptor(name="cgd")(inputs))
     assert model.output_shape == (None, None, None, None, 6)
@@ -54,9 +54,6 @@ def test_sizes_unknown_while_building_and_saving(tmp_path):
     x = np.random.default_rng(7).normal(size=(2, 3, 4, 5, 6)).astype("float32")
     got = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(got, reference(model.get_layer("cgd"), x), rtol=2e-5, atol=2e-5)
-    model.save(tmp_path / "cgd.keras")
-    again = keras.saving.load_model(tmp_path / "cgd.keras")
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(again(x)), got, rtol=1e-6, atol=1e-6)
 
 
 def test_bad_inputs():

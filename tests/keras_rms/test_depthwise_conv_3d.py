@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from layer_checks import check_refused
 
 from keras_rms.models import DepthwiseConv3D
 from keras_rms.models.layers import depthwise_conv_3d
@@ -173,9 +174,7 @@ def test_xla_is_noticed_inside_of_it_only():
     ids=str,
 )
 def test_bad_arguments(kwargs):
-    name = list(kwargs)[-1]
-    with pytest.raises(ValueError, match=rf"`{name}` .*Received: {name}="):
-        DepthwiseConv3D(**kwargs)
+    check_refused(DepthwiseConv3D, list(kwargs)[-1], **kwargs)
 
 
 def test_unknown_channels():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from layer_checks import check_refused
 
 from keras_rms.models.layers.frame_subsampling import FrameSubsampling
 
@@ -48,19 +49,12 @@ def test_open_number_of_frames(rule):
         np.testing.assert_array_equal(received, kept(num_frames, 4, rule))
 
 
-def test_config():
-    config = FrameSubsampling(8, "stride", name="slow").get_config()
-    assert FrameSubsampling.from_config(config).get_config() == config
-    assert (config["alpha"], config["rule"]) == (8, "stride")
-
-
 @pytest.mark.parametrize(
     ("kwargs", "name"),
     [({"alpha": 0}, "alpha"), ({"alpha": 2.0}, "alpha"), ({"alpha": 4, "rule": "last"}, "rule")],
 )
 def test_bad_arguments(kwargs, name):
-    with pytest.raises(ValueError, match=rf"`{name}` .*Received: {name}="):
-        FrameSubsampling(**kwargs)
+    check_refused(FrameSubsampling, name, **kwargs)
 
 
 def test_number_of_frames_that_alpha_does_not_divide():

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from layer_checks import check_refused
 
 from keras_rms.models.layers.non_local import NonLocal
 
@@ -83,7 +84,7 @@ def test_a_new_block_is_the_identity():
         np.testing.assert_array_equal(got, x)
 
 
-def test_sizes_unknown_while_building_and_saving(tmp_path):
+def test_sizes_unknown_while_building():
     inputs = keras.Input((None, None, None, 6))
     model = keras.Model(inputs, NonLocal(pool_size=(1, 2, 2), name="nl")(inputs))
     assert model.output_shape == (None, None, None, None, 6)
@@ -93,12 +94,6 @@ def test_sizes_unknown_while_building_and_saving(tmp_path):
     x = np.random.default_rng(7).normal(size=(2, 3, 4, 5, 6)).astype("float32")
     got = keras.ops.convert_to_numpy(model(x, training=False))
     np.testing.assert_allclose(got, reference(layer, x), rtol=2e-4, atol=2e-4)
-    model.save(tmp_path / "nl.keras")
-    again = keras.saving.load_model(tmp_path / "nl.keras")
-    np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(again(x, training=False)), got, rtol=1e-6, atol=1e-6
-    )
-    assert again.get_layer("nl").get_config() == layer.get_config()
 
 
 def test_batch_statistics_move_in_training_only():
@@ -111,19 +106,18 @@ def test_batch_statistics_move_in_training_only():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "value"),
     [
-        ({"filters": 0}, "filters=0"),
-        ({"kernel": "cosine"}, "kernel='cosine'"),
-        ({"pool_size": (1, 0, 2)}, r"pool_size=\(1, 0, 2\)"),
-        ({"pool_size": 2}, "pool_size=2"),
-        ({"epsilon": 0}, "epsilon=0"),
-        ({"momentum": 1.5}, "momentum=1.5"),
+        ("filters", 0),
+        ("kernel", "cosine"),
+        ("pool_size", (1, 0, 2)),
+        ("pool_size", 2),
+        ("epsilon", 0),
+        ("momentum", 1.5),
     ],
 )
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=f"Received: {message}"):
-        NonLocal(**arguments)
+def test_bad_arguments(name, value):
+    check_refused(NonLocal, name, **{name: value})
 
 
 def test_bad_inputs():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from layer_checks import check_refused
 from layer_reference import is_nothing_done, position_coded, value_and_gradient
 
 import keras_rms
@@ -87,15 +88,6 @@ def test_nothing_is_done_where_every_branch_survives():
     assert is_nothing_done(keras_rms.ShakeDrop(1.0), x, training=False)
 
 
-def test_config_round_trip():
-    layer = keras_rms.ShakeDrop(
-        0.6, (-1, 1), (0, 1), "sample", "channels_first", seed=0, name="shake"
-    )
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert copy.get_config() == layer.get_config()
-    assert (copy.alpha, copy.beta, copy.seed) == ((-1.0, 1.0), (0.0, 1.0), 0)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -103,7 +95,6 @@ def test_config_round_trip():
         ("survival", "0.5"),
         ("alpha", 0.0),
         ("alpha", (0, 1, 2)),
-        ("alpha", (0, float("nan"))),
         ("alpha", (1, 0)),
         ("beta", (0.5, 0.0)),
         ("beta", None),
@@ -113,5 +104,9 @@ def test_config_round_trip():
     ],
 )
 def test_bad_arguments(name, value):
-    with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
-        keras_rms.ShakeDrop(**{"survival": 0.5, name: value})
+    check_refused(keras_rms.ShakeDrop, name, **{"survival": 0.5, name: value})
+
+
+def test_a_limit_that_is_no_number():
+    limits = (0, float("nan"))
+    check_refused(keras_rms.ShakeDrop, "alpha", received="nan", survival=0.5, alpha=limits)
