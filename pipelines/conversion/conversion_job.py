@@ -23,7 +23,7 @@ from pipelines.conversion import (
 from pipelines.frames import isolated_reader
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
-from pipelines.system import filesystems
+from pipelines.system import filesystems, whole_files
 from pipelines.system.progress import Progress
 from pipelines.system.text import printable
 
@@ -173,7 +173,7 @@ def _sole_writer(output: str, split: str) -> Iterator[None]:
             ) from error
         stem = glob.escape(os.path.join(output, split))
         for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            for leftover in glob.glob(f"{stem}{ending}.*.tmp"):
+            for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
                 os.remove(leftover)
         yield
 
