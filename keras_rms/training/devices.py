@@ -24,6 +24,7 @@ class Devices:
         worker: This process's position among the workers.
         workers: How many processes train together.
         replicas: Devices of all workers together.
+        onednn: Whether TensorFlow uses oneDNN on CPUs.
     """
 
     strategy: tf.distribute.Strategy
@@ -32,11 +33,17 @@ class Devices:
     worker: int
     workers: int
     replicas: int
+    onednn: bool
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that writes the run's files and tells the user."""
         return self.worker == 0
+
+    @property
+    def trains_on_tensorflow_cpus(self) -> bool:
+        """Whether TensorFlow does the work, on CPUs."""
+        return (self.backend, self.kind) == ("tensorflow", "CPU")
 
     def check(self, recipe: Recipe, jit_compile: bool) -> None:
         """Raises ValueError if a recipe cannot be carried out here."""
@@ -60,19 +67,22 @@ class Devices:
                 "XLA does not run under several CPU replicas. Leave `jit_compile` out. "
                 f"Received: jit_compile={jit_compile}"
             )
-        if self.backend != "tensorflow":
+        if not self.trains_on_tensorflow_cpus:
             return
         if precision == "mixed_float16":
             raise ValueError(
                 "TensorFlow cannot pool in float16 on CPUs. `precision` should be float32. "
                 f"Received: precision={precision}"
             )
-        if precision == "mixed_bfloat16" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+        if precision == "mixed_bfloat16" and self.onednn:
             # Seen with TensorFlow 2.21 in one to five steps of a hundred.
             raise ValueError(
                 "On CPUs TensorFlow's oneDNN now and then gives a gradient of NaN for a 3D "
-                "convolution in bfloat16. `precision` should be float32, or the environment "
-                f"variable TF_ENABLE_ONEDNN_OPTS should be 0. Received: precision={precision}"
+                "convolution in bfloat16, and here it is on. Leave the environment variable "
+                "TF_ENABLE_ONEDNN_OPTS unset, and the command turns oneDNN off, or set it to 0 "
+                "before TensorFlow is imported. Else `precision` should be float32. Received: "
+                f"precision={precision}, "
+                f"TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}"
             )
 
 
@@ -98,7 +108,15 @@ def take_devices(running: Running) -> Devices:
         strategies.worker_index(strategy),
         strategies.num_workers(strategy),
         strategy.num_replicas_in_sync,
+        _onednn_is_on(),
     )
+
+
+def _onednn_is_on() -> bool:
+    # TensorFlow has no public way to ask.
+    from tensorflow.python.util import _pywrap_util_port
+
+    return _pywrap_util_port.IsMklEnabled()
 
 
 def _make_deterministic() -> None:

@@ -8,7 +8,7 @@ from keras_rms.training.optimization.mixing import CutMix, MixUp
 from keras_rms.training.optimization.optimizer import MomentumSGD
 from keras_rms.training.optimization.schedules import WarmupCosine, WarmupSchedule, WarmupSteps
 from keras_rms.training.optimization.weight_average import WeightAverage
-from keras_rms.training.recipe import Recipe
+from keras_rms.training.recipe import CompletedRecipe
 from keras_rms.training.work_dir.checkpoints import model_state
 
 _MIXINGS = {"cutmix": CutMix, "mixup": MixUp}
@@ -21,7 +21,7 @@ class Learner:
 
     Args:
         model: uint8 clips -> logits.
-        recipe: A `completed` one.
+        recipe: What to train it by.
         jit_compile: See `TrainStep`.
 
     Attributes:
@@ -32,7 +32,9 @@ class Learner:
         state: All that the future of the training depends on, by name.
     """
 
-    def __init__(self, model: keras.Model, recipe: Recipe, jit_compile: bool = False) -> None:
+    def __init__(
+        self, model: keras.Model, recipe: CompletedRecipe, jit_compile: bool = False
+    ) -> None:
         trained = model.trainable_variables
         mixing = _MIXINGS.get(recipe.mixing)
         self.model = model
@@ -40,7 +42,9 @@ class Learner:
         optimizer = MomentumSGD(
             trained, self.schedule, recipe.momentum, recipe.weight_decay, recipe.clip_norm
         )
-        self.average = WeightAverage(trained, recipe.average_decay) if recipe.average_decay else None
+        self.average = (
+            WeightAverage(trained, recipe.average_decay) if recipe.average_decay else None
+        )
         self.step = TrainStep(
             model,
             optimizer,
@@ -56,8 +60,8 @@ class Learner:
         self.state = {**model_state(model), **self.step.state()}
 
 
-def schedule_of(recipe: Recipe) -> WarmupSchedule:
-    """Step -> learning rate, of a `completed` recipe."""
+def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:
+    """Step -> learning rate."""
     per_epoch, rate = recipe.steps_per_epoch, recipe.learning_rate
     warmup = (round(recipe.warmup_epochs * per_epoch), recipe.warmup_start)
     if recipe.schedule == "cosine":

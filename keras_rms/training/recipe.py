@@ -143,20 +143,29 @@ class Recipe:
                 f"Received: decay_epochs={epochs}"
             )
 
-    def completed(self, num_videos: int) -> "Recipe":
+    def completed(self, num_videos: int) -> "CompletedRecipe":
         """The recipe with a number wherever None stands for one that follows from others.
 
         Args:
             num_videos: To train on.
         """
-        found: dict[str, Any] = {}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.steps_per_epoch is None:
-            found["steps_per_epoch"] = -(-num_videos // self.batch_size)
+            values["steps_per_epoch"] = -(-num_videos // self.batch_size)
         if self.learning_rate is None:
-            found["learning_rate"] = 0.1 * self.batch_size / 64
+            values["learning_rate"] = 0.1 * self.batch_size / 64
         if self.warmup_epochs is None:
-            found["warmup_epochs"] = self.epochs * 34 / 196
-        return dataclasses.replace(self, **found)
+            values["warmup_epochs"] = self.epochs * 34 / 196
+        return CompletedRecipe(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompletedRecipe(Recipe):
+    """A recipe whose numbers are all known; see `Recipe.completed`."""
+
+    steps_per_epoch: int = dataclasses.field(kw_only=True)
+    learning_rate: float = dataclasses.field(kw_only=True)
+    warmup_epochs: float = dataclasses.field(kw_only=True)
 
 
 Check = Callable[[str, Any], object]

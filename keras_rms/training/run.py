@@ -10,7 +10,7 @@ import keras
 from keras_rms.training.devices import take_devices
 from keras_rms.training.learner import Learner
 from keras_rms.training.networks import network_of
-from keras_rms.training.recipe import Recipe
+from keras_rms.training.recipe import CompletedRecipe, Recipe
 from keras_rms.training.run_settings import deciding, settings_of
 from keras_rms.training.running import Running
 from keras_rms.training.session import Session
@@ -87,7 +87,7 @@ class Run:
         self.learner = session.learner
         session.run(settings, callbacks)
 
-    def _checked_settings(self, recipe: Recipe, data: TrainingData) -> dict:
+    def _checked_settings(self, recipe: CompletedRecipe, data: TrainingData) -> dict:
         settings = settings_of(recipe, self.running, data, self.devices)
         names = deciding(data)
         work_settings.check_same(self.folder.path, settings, names)

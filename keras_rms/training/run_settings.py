@@ -7,20 +7,22 @@ from pathlib import Path
 
 import keras_rms
 from keras_rms.training.devices import Devices
-from keras_rms.training.recipe import Recipe
+from keras_rms.training.recipe import CompletedRecipe, Recipe
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
 
 
-def settings_of(recipe: Recipe, running: Running, data: TrainingData, devices: Devices) -> dict:
+def settings_of(
+    recipe: CompletedRecipe, running: Running, data: TrainingData, devices: Devices
+) -> dict:
     """All settings by name, as JSON holds them: what was asked for, and what it was run with.
 
     Args:
-        recipe: A `completed` one.
-        running, data, devices: The run's own.
+        recipe, running, data, devices: The run's own.
     """
-    made_with = work_settings.provenance(Path(keras_rms.__file__).parent)
+    source = Path(keras_rms.__file__).parent
+    made_with = {**work_settings.provenance(source), "onednn": devices.onednn}
     settings = {
         **dataclasses.asdict(recipe),
         **dataclasses.asdict(running),

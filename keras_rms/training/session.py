@@ -16,7 +16,7 @@ from keras_rms.training.learner import Learner
 from keras_rms.training.loop.position import Position
 from keras_rms.training.loop.training_loop import TrainingLoop
 from keras_rms.training.networks import dtype_policy
-from keras_rms.training.recipe import Recipe
+from keras_rms.training.recipe import CompletedRecipe
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
@@ -34,8 +34,7 @@ class Session:
     """The parts of a run that are alive while it trains.
 
     Args:
-        recipe: A `completed` one.
-        running, devices, folder, data: See `Run`.
+        recipe, running, devices, folder, data: See `Run`.
         build: Takes nothing -> network.
 
     Attributes:
@@ -44,7 +43,7 @@ class Session:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: CompletedRecipe,
         running: Running,
         devices: Devices,
         folder: WorkFolder,
