@@ -137,7 +137,9 @@ class Recipe:
                     "`warmup_epochs` should be no more than `epochs`. "
                     f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
                 )
-        elif not epochs or list(epochs) != sorted({*epochs}) or not 0 < epochs[0] < math.inf:
+            return
+        valid = all(0 < epoch < math.inf for epoch in epochs)
+        if not epochs or not valid or list(epochs) != sorted({*epochs}):
             raise ValueError(
                 "`decay_epochs` should be epochs above 0 in ascending order. "
                 f"Received: decay_epochs={epochs}"
