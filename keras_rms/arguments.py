@@ -77,10 +77,22 @@ def validate_rate(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}={value!r}")
 
 
-def validate_survival(survival: Any) -> None:
-    """Raises a `ValueError` unless `survival` is a probability."""
-    if not _is_number(survival) or not 0 <= survival <= 1:
-        raise ValueError(f"`survival` must be a number in [0, 1]. Received: survival={survival!r}")
+def validate_probability(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is a number in [0, 1]."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}")
+
+
+def validate_not_negative(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is a finite number of 0 or more."""
+    if not _is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be a number of 0 or more. Received: {name}={value!r}")
+
+
+def validate_count(name: str, value: Any) -> None:
+    """Raises a `ValueError` unless `value` is an integer of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of 0 or more. Received: {name}={value!r}")
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.arguments import validate_choice, validate_survival
+from keras_rms.arguments import validate_choice, validate_probability
 from keras_rms.random_layer import RandomLayer
 
 
@@ -46,7 +46,7 @@ class RandomDrop(RandomLayer):
     def __init__(
         self, survival: float, granularity: str = "batch", seed: int | None = None, **kwargs: Any
     ) -> None:
-        validate_survival(survival)
+        validate_probability("survival", survival)
         validate_choice("granularity", granularity, ("batch", "sample"))
         super().__init__(seed=seed, **kwargs)
         self.survival = float(survival)

@@ -10,7 +10,7 @@ from keras_rms.arguments import (
     standardize_data_format,
     validate_choice,
     validate_finite,
-    validate_survival,
+    validate_probability,
 )
 from keras_rms.random_layer import RandomLayer
 
@@ -64,7 +64,7 @@ class ShakeDrop(RandomLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        validate_survival(survival)
+        validate_probability("survival", survival)
         choices = ("batch", "sample", "channel", "pixel")
         validate_choice("granularity", granularity, choices)
         alpha, beta = _standardize_range("alpha", alpha), _standardize_range("beta", beta)

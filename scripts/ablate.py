@@ -39,7 +39,9 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 from absl import flags
 
 from ablation import paper_tables, result_tables
-from keras_rms.training.work_dir.settings import InUseError, begun, lock
+from keras_rms.training.work_dir import settings as work_settings
+from keras_rms.training.work_dir.lock import InUseError, lock
+from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.system import command_help, command_line, filesystems
 
 command_help.section("What to run")
@@ -196,13 +198,13 @@ def _train_and_evaluate(
     own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
     train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "model.keras").exists():
+    if not WorkFolder(folder).finished:
         _wait_until_free(folder)
     # The recipe may lie elsewhere the next time: its content counts.
     _claim(folder, own_flags, recipe.read_text() if recipe else "")
-    if not (folder / "model.keras").exists():
+    if not WorkFolder(folder).finished:
         _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
-    settings = json.loads((folder / "settings.json").read_text())
+    settings = work_settings.read(folder)
     for split, views in _evaluations(settings):
         if not _scores(folder, split, views).exists():
             _run(
@@ -220,7 +222,7 @@ def _claim(folder: Path, own_flags: list[str], recipe: str) -> None:
     path = folder / _COMMAND_FILE
     if path.exists() and json.loads(path.read_text()) == command:
         return
-    if path.exists() and begun(folder):
+    if path.exists() and WorkFolder(folder).begun:
         raise RunError(
             f"It was made with other flags, see {path}. Give another --output, or delete the "
             "folder to run it anew."
@@ -274,23 +276,23 @@ def _evaluations(settings: dict) -> list[tuple[str, str]]:
 
 
 def _scores(folder: Path, split: str, views: str) -> Path:
-    return folder / "evaluation" / f"{split}_{views}.json"
+    return WorkFolder(folder).evaluation / f"{split}_{views}.json"
 
 
 def _done(folder: Path) -> bool:
-    if not (folder / "model.keras").exists():
+    if not WorkFolder(folder).finished:
         return False
-    settings = json.loads((folder / "settings.json").read_text())
+    settings = work_settings.read(folder)
     return all(_scores(folder, *each).exists() for each in _evaluations(settings))
 
 
 def _result(folder: Path) -> dict[str, float]:
     """What `result_tables.COLUMNS` names, of a run that is done."""
-    settings = json.loads((folder / "settings.json").read_text())
+    settings = work_settings.read(folder)
     on_training, on_validation = (
         json.loads(_scores(folder, *each).read_text()) for each in _evaluations(settings)
     )
-    with open(folder / "log.csv", newline="") as file:
+    with open(WorkFolder(folder).table, newline="") as file:
         last = list(csv.DictReader(file))[-1]
     return {
         "seed": settings["seed"],

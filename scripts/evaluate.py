@@ -25,6 +25,7 @@ from absl import flags
 
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.view_scores import Scores, ViewScorer
+from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS
 from pipelines.system import command_help, command_line, filesystems, gpus
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str]) -> None:
         "top1": scores.top_k(1),
         "top5": scores.top_k(5),
     }
-    output = Path(_OUTPUT.value or Path(_WORK_DIR.value) / "evaluation")
+    output = Path(_OUTPUT.value or WorkFolder(_WORK_DIR.value).evaluation)
     stem = output / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     write_results(stem, summary, scores, [index.keys[i] for i in scores.index], run)
     if summary["damaged"]:

@@ -29,6 +29,7 @@ import keras
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
+from keras_rms.training.work_dir.whole_files import whole_file
 from pipelines.system import command_help, command_line
 
 command_help.section("Files")
@@ -114,10 +115,8 @@ def _parsed_shape(sizes: list[str] | None) -> tuple | None:
 
 
 def _save(model: keras.Model, path: str) -> None:
-    ending = next(ending for ending in ENDINGS if path.endswith(ending))
-    partial = f"{path[: -len(ending)]}.partial{ending}"
-    (model.save if ending == ".keras" else model.save_weights)(partial)
-    os.replace(partial, path)
+    with whole_file(path) as unfinished:
+        (model.save if path.endswith(".keras") else model.save_weights)(unfinished)
 
 
 if __name__ == "__main__":

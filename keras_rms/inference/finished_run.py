@@ -1,15 +1,12 @@
 """What a finished training leaves in its work folder, for evaluation and prediction."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
-import keras_rms.models  # noqa: F401  (registers the layers that model.keras is made of)
-
-SETTINGS_FILE = "settings.json"
-MODEL_FILE = "model.keras"
+import keras_rms.models  # noqa: F401  (registers the layers that networks are made of)
+from keras_rms.training.work_dir import settings as work_settings
+from keras_rms.training.work_dir.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,12 @@ def load_finished_run(work_dir: str) -> FinishedRun:
     Raises:
         ValueError: If the folder holds no finished training, or its files do not belong together.
     """
-    folder = Path(work_dir)
-    settings = _read_settings(folder)
-    path = folder / MODEL_FILE
-    if not path.exists():
+    folder = WorkFolder(work_dir)
+    settings = work_settings.read(work_dir)
+    path = folder.model
+    if not folder.finished:
         raise ValueError(
-            f"{folder} has no {MODEL_FILE}: its training has not finished. Run the command that "
+            f"{folder} has no {path.name}: its training has not finished. Run the command that "
             "started it again; it continues from the last checkpoint."
         )
     try:
@@ -78,20 +75,7 @@ def load_finished_run(work_dir: str) -> FinishedRun:
     classes, outputs = len(settings["class_names"]), model.output_shape[-1]
     if classes != outputs:
         raise ValueError(
-            f"{path} has {outputs} outputs but {folder / SETTINGS_FILE} lists {classes} classes: "
+            f"{path} has {outputs} outputs but {folder.settings} lists {classes} classes: "
             "the two files come from different trainings."
         )
     return FinishedRun(model, settings)
-
-
-def _read_settings(folder: Path) -> dict:
-    path = folder / SETTINGS_FILE
-    if not path.exists():
-        raise ValueError(
-            f"{folder} is not the work folder of a training: it has no {SETTINGS_FILE}. Give the "
-            "--work_dir that scripts/train.py was run with."
-        )
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error

@@ -56,8 +56,7 @@ class OutOfMemory(TrainingStopped):
             return None
         return cls(
             f"A step does not fit into the device's memory ({str(error).splitlines()[0]}). Take "
-            "the batch in parts with --accumulation, or make it smaller with --batch_size or "
-            "--crop_size."
+            "the batch in parts (`accumulation`), or a smaller `batch_size`, or smaller clips."
         )
 
 

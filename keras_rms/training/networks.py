@@ -1,10 +1,57 @@
-"""The network that a training's options describe, and what it takes."""
+"""The network of a recipe."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 
-from keras_rms import models
+from keras_rms import RandomDrop, RandomMeanScaling, ShakeDrop, models
 from keras_rms.models.catalog import BUILDERS
 from keras_rms.models.resnet_2d import ResNet2D
+from keras_rms.training.recipe import Recipe
+
+_DROPS = {"random_drop": RandomDrop, "shake_drop": ShakeDrop}
+
+
+def network_of(recipe: Recipe, num_classes: int) -> keras.Model:
+    """The network that a recipe describes, on uint8 clips or images of any height and width.
+
+    Example:
+
+    >>> model = network_of(Recipe(model="slow_only_18", width=16), num_classes=10)
+
+    Args:
+        recipe: See `Recipe`.
+        num_classes: Logits.
+
+    Raises:
+        ValueError: See `build_network`.
+    """
+    # All layers are made here, so that they have the dtype policy of the moment.
+    rms = None
+    if recipe.rms != "none":
+        rms = RandomMeanScaling(
+            smoothing=recipe.rms,
+            smoothing_stddev=recipe.rms_stddev,
+            distribution=recipe.rms_distribution,
+            mean=recipe.rms_mean,
+            spread=recipe.rms_spread,
+            component=recipe.rms_component,
+        )
+    drop = _DROPS.get(recipe.residual_drop)
+    return build_network(
+        recipe.model,
+        num_classes,
+        recipe.num_frames,
+        rms=rms,
+        rms_position=recipe.rms_position,
+        rms_stages=recipe.rms_stages,
+        width=recipe.width,
+        dropout=recipe.dropout,
+        residual_drop=drop and drop(recipe.last_survival),
+        seed=recipe.seed,
+    )
 
 
 def build_network(name: str, num_classes: int, num_frames: int, **options: object) -> keras.Model:
@@ -25,6 +72,8 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
     """
     # None is a value of `rms`: the network without it.
     given = {key: value for key, value in options.items() if value is not None or key == "rms"}
+    if name in BUILDERS:
+        _check_options(name, given)
     # In the data an image is a clip of one frame.
     images = getattr(BUILDERS.get(name), "func", None) is ResNet2D
     if images and num_frames != 1:
@@ -33,12 +82,24 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
             f"Received: num_frames={num_frames}"
         )
     shape = (None, None, 3) if images else (num_frames, None, None, 3)
+    return models.build(
+        name, num_classes=num_classes, input_shape=shape, include_preprocessing=True, **given
+    )
+
+
+def _check_options(name: str, options: dict[str, object]) -> None:
+    known = inspect.signature(BUILDERS[name]).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; leave it out.")
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """While active, new layers have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
     try:
-        return models.build(
-            name, num_classes=num_classes, input_shape=shape, include_preprocessing=True, **given
-        )
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        option = str(error).rsplit("'", 2)[1]
-        raise ValueError(f"{name} has no option {option}; leave it out.") from error
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pipelines.system import filesystems
+from pipelines.system import filesystems, whole_files
 
 
 def make_folder(output: str) -> None:
@@ -44,7 +44,7 @@ def sole_writer(output: str, split: str) -> Iterator[None]:
             ) from error
         stem = glob.escape(os.path.join(output, split))
         for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            for leftover in glob.glob(f"{stem}{ending}.*.tmp"):
+            for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
                 os.remove(leftover)
         yield
 

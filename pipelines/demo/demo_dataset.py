@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from pipelines.demo.demo_rendering import CLASSES, FPS, SMALLEST, render_video
+from pipelines.system import whole_files
 from pipelines.system.progress import Progress
 
 SETTINGS_FILE = "demo_videos.json"
@@ -67,12 +68,6 @@ def encode(frames: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write_atomically(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def _make(job: _Job) -> None:
     frames = render_video(
         job.class_name,
@@ -83,7 +78,7 @@ def _make(job: _Job) -> None:
         height=job.height,
         num_frames=job.num_frames,
     )
-    _write_atomically(job.path, encode(frames))
+    whole_files.write(job.path, encode(frames))
 
 
 def make_dataset(
@@ -135,7 +130,7 @@ def make_dataset(
         for class_name in form.classes:
             folder = output / split / class_name
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(".*.part"):
+            for leftover in folder.glob(f"*{whole_files.ENDING}"):
                 leftover.unlink()
             for index in range(count):
                 path = folder / f"{class_name}_{index:04d}.mp4"
@@ -192,7 +187,7 @@ def _claim(output: pathlib.Path, settings: dict) -> None:
                 f"({SETTINGS_FILE} is missing). Name an empty or new folder with --output."
             )
     output.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, json.dumps(settings, indent=2).encode())
+    whole_files.write(path, json.dumps(settings, indent=2).encode())
 
 
 def _run(jobs: list[_Job], total: int, workers: int) -> None:

@@ -2,12 +2,12 @@
 
 import contextlib
 import importlib
-import os
 import re
-import secrets
 from collections.abc import Iterator
 
 import tensorflow as tf
+
+from pipelines.system import whole_files
 
 # s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
 PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
@@ -107,8 +107,7 @@ def temporary_beside(path: str) -> Iterator[str]:
         OSError: The file cannot be written.
     """
     require(path)
-    # Processes on different machines can have the same number.
-    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
+    temporary = whole_files.temporary_name(path)
     try:
         with explained(path, "written"):
             yield temporary
@@ -141,24 +140,8 @@ def size(path: str) -> int:
 def publish(temporary: str, path: str) -> None:
     """Move a finished file to its place, where it appears whole or not at all."""
     if is_local(path):
-        _publish_locally(without_file_scheme(temporary), without_file_scheme(path))
+        whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
     elif tf.io.gfile.exists(temporary):
         tf.io.gfile.rename(temporary, path, overwrite=True)
     elif tf.io.gfile.exists(path):  # the new file is empty, which tensorflow-io never writes
         tf.io.gfile.remove(path)
-
-
-def _publish_locally(temporary: str, path: str) -> None:
-    _sync(temporary)
-    os.replace(temporary, path)
-    _sync(os.path.dirname(path) or ".")
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # a full disk may show here first, and the error names no file
-        raise OSError(error.errno, error.strerror, path) from error
-    finally:
-        os.close(descriptor)

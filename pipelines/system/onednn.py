@@ -46,28 +46,13 @@ def is_on() -> bool:
     return _pywrap_util_port.IsMklEnabled()
 
 
-def check_precision(precision: str) -> str | None:
-    """For a training on CPUs: that no gradient can be NaN for want of the right choice.
+def chosen_for(precision: str) -> str | None:
+    """A line for the user of a training on CPUs, if the precision has decided that oneDNN is off.
 
     Args:
         precision: The value of --precision.
-
-    Returns:
-        A line that says what was chosen for it, if the user has to know.
-
-    Raises:
-        ValueError: If the precision is bfloat16 and oneDNN is on.
     """
-    if precision != _UNSAFE_PRECISION:
-        return None
-    if is_on():
-        raise ValueError(
-            "On CPUs TensorFlow's oneDNN now and then gives a gradient of NaN for a 3D convolution "
-            f"in bfloat16, and here it is on. Leave {VARIABLE} unset, and this command turns "
-            "oneDNN off, or set it to 0, or use --precision=float32. "
-            f"Received: --precision={precision}, {VARIABLE}={os.environ.get(VARIABLE, '')}"
-        )
-    if os.environ.get(VARIABLE):
+    if precision != _UNSAFE_PRECISION or os.environ.get(VARIABLE):
         return None
     return "oneDNN is off: on CPUs it now and then gives a gradient of NaN in bfloat16."
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import small_dataset
 import small_training
 import tensorflow as tf
 import video_files
-from small_training import Options
+from small_training import training
 
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.loop.validation import validate
@@ -59,29 +60,27 @@ def logged(folder):
 
 
 def test_a_killed_training_on_jax_has_tensorflow_s_losses_and_weights(tmp_path):
-    common = {"random_layers": False, "average_decay": 0.9, "accumulation": 2, "mixing": True}
+    common = {"rms": "none", "average_decay": 0.9, "accumulation": 2, "mixing": "cutmix"}
     common |= {"clip_norm": 0.5, "steps_per_call": 1, "checkpoint_every": 1}
-    expected = Options(str(tmp_path / "tensorflow"), **common)
+    expected = training(tmp_path / "tensorflow", **common)
     assert small_training.run(expected) == 0, small_training.output(expected)
     folder = tmp_path / "jax"
-    folder.mkdir()
-    slow = Options(str(folder), **common, step_seconds=0.05)
-    program = "import small_training as s; from small_training import Options; s.train({})"
-    killed = start_on_jax("-c", program.format(slow))
+    program = "import small_training as s; s.train(s.training({!r}, **{!r}))"
+    killed = start_on_jax("-c", program.format(str(folder), {**common, "step_seconds": 0.05}))
     end = time.monotonic() + 240
     while len(list(folder.glob("checkpoints/step_*"))) < 3 and time.monotonic() < end:
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.01)
     killed.kill()
     killed.communicate()
-    finish(start_on_jax("-c", program.format(Options(str(folder), **common))))
-    assert int((folder / "starts.txt").read_text().split()[1]) > 0
+    continued = finish(start_on_jax("-c", program.format(str(folder), common)))
+    assert int(re.search(r"; step (\d+) of 30;", continued)[1]) > 0
     (places, losses), (their_places, their_losses) = (
         logged(each) for each in (folder, tmp_path / "tensorflow")
     )
     assert places == their_places and len(places) == 33
     np.testing.assert_allclose(losses, their_losses, rtol=1e-5)
-    state = small_training.final(slow)
+    state = small_training.final(training(folder))
     for name, value in small_training.final(expected).items():
         np.testing.assert_allclose(state[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 

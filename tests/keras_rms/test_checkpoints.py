@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_an_unfinished_file_is_never_taken_for_a_checkpoint(tmp_path):
-    (tmp_path / "step_0000000009.npz.unfinished").write_bytes(b"half")
+    (tmp_path / "unfinished.step_0000000009.npz").write_bytes(b"half")
     assert Checkpoints(tmp_path, variables()).restore_newest() is None
 
 

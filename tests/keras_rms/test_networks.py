@@ -1,16 +1,19 @@
 """Networks as training builds them: of clips and of images, fed with what the pipelines give."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_rms import Dropout, RandomDrop, RandomMeanScaling
 from keras_rms.inference.inputs import as_inputs
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.batch_norm.precise import PreciseBatchNorm
 from keras_rms.training.loop.train_step import TrainStep
-from keras_rms.training.networks import build_network
+from keras_rms.training.networks import build_network, dtype_policy, network_of
 from keras_rms.training.optimization.optimizer import MomentumSGD
 from keras_rms.training.optimization.schedules import WarmupCosine
+from keras_rms.training.recipe import Recipe
 
 
 def image_network():
@@ -39,6 +42,64 @@ def test_a_network_of_clips_takes_clips():
 def test_several_frames_are_no_image():
     with pytest.raises(ValueError, match="num_frames=8"):
         build_network("resnet_20", 5, 8)
+
+
+def test_options_that_a_network_lacks_are_named():
+    # None is an option that was not given.
+    with pytest.raises(ValueError, match="s3d has no option residual_drop, window; leave it out"):
+        build_network("s3d", 5, 8, dropout=0.5, residual_drop="any", window=3, width=None, seed=0)
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(ValueError, match="name='slow_only_19'"):
+        build_network("slow_only_19", 5, 8)
+
+
+def test_a_recipe_decides_what_rms_and_the_branches_are():
+    recipe = Recipe(
+        model="slow_only_18",
+        width=4,
+        num_frames=2,
+        rms="gaussian",
+        rms_stddev=0.7,
+        rms_distribution="uniform",
+        rms_mean=0.9,
+        rms_spread=0.2,
+        rms_component="residual",
+        rms_stages=("res3",),
+        residual_drop="random_drop",
+        last_survival=0.75,
+        dropout=0.3,
+    )
+    layers = network_of(recipe, num_classes=5).layers
+    inserted = [layer for layer in layers if isinstance(layer, RandomMeanScaling)]
+    assert {layer.name.split("_")[0] for layer in inserted} == {"res3"}
+    for name, value in {
+        "smoothing": "gaussian",
+        "smoothing_stddev": 0.7,
+        "distribution": "uniform",
+        "mean": 0.9,
+        "spread": 0.2,
+        "component": "residual",
+    }.items():
+        assert {getattr(layer, name) for layer in inserted} == {value}
+    drops = [layer.survival for layer in layers if isinstance(layer, RandomDrop)]
+    assert drops[-1] == 0.75 and drops == sorted(drops, reverse=True)
+    (dropout,) = [layer for layer in layers if isinstance(layer, Dropout)]
+    assert dropout.rate == 0.3
+
+
+def test_a_recipe_without_rms_has_none():
+    layers = network_of(Recipe(model="slow_only_18", width=4, rms="none"), num_classes=5).layers
+    assert not [each for each in layers if isinstance(each, (RandomMeanScaling, RandomDrop))]
+
+
+def test_a_dtype_policy_is_put_back():
+    before = keras.config.dtype_policy()
+    with pytest.raises(RuntimeError), dtype_policy("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+        raise RuntimeError
+    assert keras.config.dtype_policy() is before
 
 
 @pytest.mark.parametrize("several_views", [False, True])

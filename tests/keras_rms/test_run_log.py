@@ -79,7 +79,7 @@ def test_an_epoch_logged_but_not_saved_is_logged_once(tmp_path):
 def test_what_a_kill_left_of_a_rewrite_is_not_read(tmp_path):
     write_steps(RunLog(tmp_path), 1, 3)
     events = next((tmp_path / "tensorboard").iterdir())
-    events.with_name(events.name + ".unfinished").write_bytes(events.read_bytes())
+    events.with_name("unfinished." + events.name).write_bytes(events.read_bytes())
     RunLog(tmp_path, step=3).on_train_end()
     check_agreement(tmp_path, [(1, 1.0), (2, 2.0), (3, 3.0)], [])
 

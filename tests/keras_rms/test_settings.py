@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from keras_rms.training.work_dir import settings
+from keras_rms.training.work_dir.work_folder import WorkFolder
 
 
 def git(folder, *words):
@@ -42,11 +43,23 @@ def test_a_source_without_git_has_no_commit(tmp_path, monkeypatch):
     assert settings.provenance(tmp_path)["git_commit"] is None
 
 
+def test_a_folder_that_git_does_not_know_has_no_commit(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "code.py").write_text("first")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    inside = tmp_path / "environment" / "package"
+    inside.mkdir(parents=True)
+    (inside / "code.py").touch()
+    assert settings.provenance(tmp_path)["git_commit"]
+    assert settings.provenance(inside)["git_commit"] is None
+
+
 def test_what_earlier_parts_of_a_run_were_made_with_is_kept(tmp_path):
     first, second, third = ({"versions": {"keras": "3"}, "git_commit": c} for c in "abc")
     settings.write(tmp_path, {"seed": 0, **third, "earlier": []})
     assert settings.earlier(tmp_path, first) == []  # of no checkpoint
-    (tmp_path / settings.FILE).unlink()
+    WorkFolder(tmp_path).settings.unlink()
     checkpoint(tmp_path)
     for made_with, expected in (
         (first, []),
@@ -57,6 +70,16 @@ def test_what_earlier_parts_of_a_run_were_made_with_is_kept(tmp_path):
         found = settings.earlier(tmp_path, made_with)
         assert found == expected
         settings.write(tmp_path, {"seed": 0, **made_with, "earlier": found})
+
+
+def test_numbers_that_an_older_version_kept_as_words_are_the_same(tmp_path):
+    checkpoint(tmp_path)
+    settings.write(tmp_path, {"decay_epochs": ["44", "88"], "stages": ["res4"], "seed": 1})
+    same = {"decay_epochs": [44.0, 88.0], "stages": ["res4"], "seed": 1}
+    settings.check_same(tmp_path, same, same)
+    for name, other in (("decay_epochs", [44.0, 90.0]), ("stages", ["res5"]), ("seed", 2)):
+        with pytest.raises(ValueError, match=f"{name} was"):
+            settings.check_same(tmp_path, {**same, name: other}, same)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -85,19 +108,3 @@ def test_another_training_is_refused_by_its_differences(tmp_path):
     with pytest.raises(ValueError, match=r'classes was \["a", .*\.\.\. and is now \["b"\]\.'):
         settings.check_same(tmp_path, {**before, "classes": ["b"]}, names)
     assert json.loads((tmp_path / "settings.json").read_text()) == before
-
-
-def test_one_process_at_a_time(tmp_path):
-    claim = settings.lock(tmp_path)
-    with pytest.raises(settings.InUseError, match=rf"running in {tmp_path} \(process \d+ on "):
-        settings.lock(tmp_path)
-    claim.close()
-    settings.lock(tmp_path).close()
-
-
-def test_a_file_system_without_locks_is_usable(tmp_path, monkeypatch):
-    def refuse(file, operation):
-        raise OSError("no locks")
-
-    monkeypatch.setattr(settings.fcntl, "flock", refuse)
-    settings.lock(tmp_path).close()

@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_dataset
-import small_training
 from paths import ROOT
 from small_dataset import read_lines
-from small_training import Options
+from small_training import final, free_ports, memory, output, run, start, starts, training
 
 pytestmark = pytest.mark.slow
 
 
 def start_two(folder, **options):
-    cluster = small_training.free_ports(2)
-    both = [Options(str(folder), cluster=cluster, task=task, **options) for task in (0, 1)]
-    return both, [small_training.start(each) for each in both]
+    cluster = free_ports(2)
+    both = [training(folder, cluster=cluster, task=task, **options) for task in (0, 1)]
+    return both, [start(each) for each in both]
 
 
 def join(processes, seconds=240):
@@ -44,31 +43,30 @@ def assert_close(state, expected, tolerance):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    options = Options(str(tmp_path_factory.mktemp("alone")), random_layers=False, epochs=2)
-    assert small_training.run(options) == 0, small_training.output(options)
-    return options
+    each = training(tmp_path_factory.mktemp("alone"), rms="none", epochs=2)
+    assert run(each) == 0, output(each)
+    return each
 
 
 def test_two_workers_equal_one_with_the_whole_batch(tmp_path, alone):
-    both, processes = start_two(tmp_path, random_layers=False, sync_bn=True, epochs=2)
-    assert join(processes) == [0, 0], small_training.output(both[0])
-    np.testing.assert_allclose(losses(tmp_path), losses(alone.work_dir), rtol=1e-5)
-    first, second = (small_training.final(both[0], worker) for worker in (0, 1))
-    assert_close(first, second, 0)
-    assert_close(first, small_training.final(alone), 1e-5)
+    both, processes = start_two(tmp_path, rms="none", sync_bn=True, epochs=2)
+    assert join(processes) == [0, 0], output(both[0])
+    np.testing.assert_allclose(losses(tmp_path), losses(alone.running.work_dir), rtol=1e-5)
+    assert_close(memory(both[0], 0), memory(both[1], 1), 0)
+    assert_close(final(both[0]), final(alone), 1e-5)
 
 
 def test_two_replicas_equal_one_with_the_whole_batch(tmp_path, alone):
-    options = Options(str(tmp_path), replicas=2, random_layers=False, sync_bn=True, epochs=2)
-    assert small_training.run(options) == 0, small_training.output(options)
-    np.testing.assert_allclose(losses(tmp_path), losses(alone.work_dir), rtol=1e-5)
-    assert_close(small_training.final(options), small_training.final(alone), 1e-5)
+    each = training(tmp_path, replicas=2, rms="none", sync_bn=True, epochs=2)
+    assert run(each) == 0, output(each)
+    np.testing.assert_allclose(losses(tmp_path), losses(alone.running.work_dir), rtol=1e-5)
+    assert_close(final(each), final(alone), 1e-5)
 
 
 def test_a_killed_worker_ends_the_other_and_both_resume(tmp_path):
     whole = tmp_path / "whole"
     both, processes = start_two(whole)
-    assert join(processes) == [0, 0], small_training.output(both[0])
+    assert join(processes) == [0, 0], output(both[0])
     parts = tmp_path / "parts"
     both, processes = start_two(parts, step_seconds=0.1)
     checkpoint = parts / "checkpoints" / "step_0000000008.npz"
@@ -79,16 +77,16 @@ def test_a_killed_worker_ends_the_other_and_both_resume(tmp_path):
     killed = time.monotonic()
     processes[0].join(120)
     seconds = time.monotonic() - killed
-    assert processes[0].exitcode == 76, small_training.output(both[0])
+    assert processes[0].exitcode == 76, output(both[0])
     assert seconds < 60
-    message = small_training.output(both[0])
+    message = output(both[0])
     assert "Another worker stopped after step" in message and "Traceback" not in message
     again, processes = start_two(parts)
-    assert join(processes) == [0, 0], small_training.output(again[0])
-    assert int((parts / "starts.txt").read_text().split()[1]) >= 8
+    assert join(processes) == [0, 0], output(again[0])
+    assert starts(again[0])[1] >= 8
+    assert_close(final(again[0]), final(training(whole)), 1e-6)
     for worker in (0, 1):
-        expected = small_training.final(Options(str(whole)), worker)
-        assert_close(small_training.final(again[0], worker), expected, 1e-6)
+        assert_close(memory(again[0], worker), memory(training(whole), worker), 1e-6)
 
 
 def test_a_worker_killed_in_a_validation_ends_the_other(tmp_path):
@@ -100,10 +98,10 @@ def test_a_worker_killed_in_a_validation_ends_the_other(tmp_path):
     processes[0].kill()
     started = time.monotonic()
     processes[1].join(85)
-    assert processes[1].exitcode == 76, small_training.output(both[1])
+    assert processes[1].exitcode == 76, output(both[1])
     assert time.monotonic() - started < 60
-    message = small_training.output(both[1])
-    assert f"Worker {both[0].cluster[0]} does not answer any more" in message
+    message = output(both[1])
+    assert f"Worker {both[0].running.cluster[0]} does not answer any more" in message
     assert "Start the same command on all workers again" in message and "Traceback" not in message
 
 
@@ -114,9 +112,9 @@ def test_a_request_to_stop_one_worker_stops_both_at_one_step(tmp_path):
     while not (log.exists() and log.read_text()) and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(processes[1].pid, signal.SIGTERM)
-    assert join(processes) == [75, 75], small_training.output(both[0])
+    assert join(processes) == [75, 75], output(both[0])
     saved = sorted((tmp_path / "checkpoints").glob("step_*.npz"))
-    assert f"after step {int(saved[-1].stem[5:])}," in small_training.output(both[1])
+    assert f"after step {int(saved[-1].stem[5:])}," in output(both[1])
 
 
 def test_a_frozen_worker_ends_the_other_after_the_time_allowed(tmp_path):
@@ -128,27 +126,27 @@ def test_a_frozen_worker_ends_the_other_after_the_time_allowed(tmp_path):
     os.kill(processes[1].pid, signal.SIGSTOP)
     try:
         processes[0].join(90)
-        assert processes[0].exitcode == 76, small_training.output(both[0])
-        assert "Traceback" not in small_training.output(both[0])
+        assert processes[0].exitcode == 76, output(both[0])
+        assert "Traceback" not in output(both[0])
     finally:
         processes[1].kill()
 
 
 def test_a_validation_may_take_longer_than_workers_wait_for_each_other(tmp_path):
     both, processes = start_two(tmp_path, epochs=1, validation_seconds=16, worker_timeout=15)
-    assert join(processes) == [0, 0], small_training.output(both[0])
+    assert join(processes) == [0, 0], output(both[0])
 
 
 def test_an_absent_worker_is_named(tmp_path):
-    cluster = small_training.free_ports(2)
-    options = Options(str(tmp_path), cluster=cluster, task=0, worker_timeout=10)
-    assert small_training.run(options) == 76
-    assert f"nothing was heard from {cluster[1]}." in small_training.output(options)
+    cluster = free_ports(2)
+    each = training(tmp_path, cluster=cluster, task=0, worker_timeout=10)
+    assert run(each) == 76
+    assert f"nothing was heard from {cluster[1]}." in output(each)
 
 
 def test_the_command_trains_on_two_workers(tmp_path):
     data = small_dataset.make_dataset(tmp_path / "data")
-    cluster = ",".join(small_training.free_ports(2))
+    cluster = ",".join(free_ports(2))
     flags = (
         f"--data={data} --work_dir={tmp_path / 'run'} --model=slow_only_18 --width=4 "
         "--crop_size=32 --num_frames=2 --span=8 --batch_size=8 --epochs=1 --warmup_epochs=0 "

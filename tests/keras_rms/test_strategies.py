@@ -112,7 +112,7 @@ def test_the_script_of_sbatch_alone_is_one_machine(monkeypatch):
 )
 def test_slurm_s_variables_must_make_sense(monkeypatch, variables):
     set_slurm(monkeypatch, **variables)
-    with pytest.raises(ValueError, match="Give --cluster=host:port"):
+    with pytest.raises(ValueError, match=r"Give `cluster` \(host:port"):
         strategies.describe_cluster([], None)
     set_slurm(monkeypatch)
     monkeypatch.delenv("SLURM_STEP_NODELIST")

@@ -87,7 +87,7 @@ def test_second_run_makes_only_what_is_missing(dataset):
     lost = dataset / "train/rise/rise_0001.mp4"
     content = lost.read_bytes()
     lost.unlink()
-    leftover = lost.with_name(".rise_0001.mp4.1.part")
+    leftover = lost.with_name("rise_0001.mp4.1.tmp")
     leftover.write_bytes(content[:100])
     before = {path: (dataset / path).stat().st_mtime_ns for path in videos(dataset)}
     assert make_dataset(dataset, TINY, workers=1, **SMALL) == 1

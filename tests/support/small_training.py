@@ -1,4 +1,4 @@
-"""A training of seconds with everything that a real one has: for tests that kill or compare runs.
+"""A run of seconds on a tiny network and made-up clips, for tests that kill or compare runs.
 
 It runs in `warm_processes` of its own.
 """
@@ -6,6 +6,7 @@ It runs in `warm_processes` of its own.
 import dataclasses
 import functools
 import os
+import re
 import signal
 import sys
 import time
@@ -17,17 +18,12 @@ import tensorflow as tf
 import warm_processes
 
 import keras_rms
-from keras_rms.training.batch_norm.synchronized import synchronize_batch_norm
-from keras_rms.training.loop.position import Position
-from keras_rms.training.loop.train_step import TrainStep
-from keras_rms.training.loop.training_loop import TrainingLoop
-from keras_rms.training.optimization.mixing import CutMix
-from keras_rms.training.optimization.optimizer import MomentumSGD
-from keras_rms.training.optimization.schedules import WarmupCosine
-from keras_rms.training.optimization.weight_average import WeightAverage
-from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
-from keras_rms.training.work_dir.run_log import RunLog
-from keras_rms.training.workers import strategies
+from keras_rms.training.recipe import Recipe
+from keras_rms.training.run import Run
+from keras_rms.training.running import Running
+from keras_rms.training.training_data import TrainingData
+from keras_rms.training.work_dir import checkpoints
+from keras_rms.training.work_dir.work_folder import WorkFolder
 from keras_rms.training.workers.cluster_watch import with_exit_status
 
 STEPS_PER_EPOCH = 10
@@ -85,138 +81,131 @@ def mirrored_strategy():
 
 
 @dataclasses.dataclass
-class Options:
-    """What differs between the runs of the tests."""
+class Training:
+    """A run on the small data, and how it is slowed down."""
 
-    work_dir: str
-    epochs: int = 3
-    checkpoint_every: int = 4
-    replicas: int = 0
-    cluster: tuple = ()
-    task: int | None = None
-    worker_timeout: float = 120.0
-    sync_bn: bool = False
-    random_layers: bool = True
-    wide: int = 0
-    steps_per_call: int = 2
+    recipe: Recipe
+    running: Running
     step_seconds: float = 0.0
-    average_decay: float | None = None
-    accumulation: int = 1
-    mixing: bool = False
-    clip_norm: float | None = None
     validation_seconds: float = 0.0
 
 
-def train(options):
-    """Trains to the end, or continues; leaves final.npz."""
-    tf.config.experimental.enable_op_determinism()
-    strategy = strategies.make_strategy(
-        options.replicas, options.cluster, options.task, options.worker_timeout
+def training(work_dir, **options):
+    """A `Training` with some fields of its `Recipe` and its `Running`, or its own, by name.
+
+    `width` adds so many parameters to a checkpoint; `rms="none"` leaves out all random layers.
+    """
+    options = {"epochs": 3, "learning_rate": 0.05, "warmup_epochs": 0.5, "batch_size": 8} | options
+    options = {"checkpoint_every": 4, "steps_per_call": 2, "worker_timeout": 120.0} | options
+    parts = []
+    for kind in (Recipe, Running):
+        names = {field.name for field in dataclasses.fields(kind)} & options.keys()
+        parts.append({name: options.pop(name) for name in names})
+    recipe, running = parts
+    running = Running(str(work_dir), deterministic=True, **running)
+    return Training(Recipe("small", **recipe), running, **options)
+
+
+def small_network(recipe, num_classes):
+    """What `Run` builds."""
+    assert num_classes == 3
+    return small_model(random_layers=recipe.rms != "none", wide=recipe.width or 0)
+
+
+def train(each):
+    """Trains to the end, or continues; leaves what each worker then has in memory."""
+    run = Run(each.recipe, each.running, small_network)
+    worker, workers = run.devices.worker, run.devices.workers
+    data = TrainingData(
+        ("a", "b", "c"),
+        num_videos=8 * STEPS_PER_EPOCH,
+        training=lambda start: small_batches(start, workers=workers, worker=worker),
+        validation=functools.partial(slow_views, each, worker) if each.validation_seconds else None,
     )
-    keras.utils.set_random_seed(0)
-    worker, workers = strategies.worker_index(strategy), strategies.num_workers(strategy)
-    schedule = WarmupCosine(0.05, options.epochs * STEPS_PER_EPOCH, 5)
-    with strategy.scope():
-        model = small_model(options.random_layers, options.wide)
-        if options.sync_bn:
-            synchronize_batch_norm(model)
-        optimizer = MomentumSGD(
-            model.trainable_variables, schedule, weight_decay=1e-4, clip_norm=options.clip_norm
-        )
-        average = None
-        if options.average_decay:
-            average = WeightAverage(model.trainable_variables, options.average_decay)
-    step = TrainStep(
-        model,
-        optimizer,
-        8,
-        average=average,
-        accumulation=options.accumulation,
-        mixing=CutMix() if options.mixing else None,
+    slow = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: time.sleep(each.step_seconds)
     )
-    state = {**model_state(model), **step.state()}
-    checkpoints = Checkpoints(Path(options.work_dir) / "checkpoints", state)
-    saved = checkpoints.restore_newest()
-    position = Position(**saved) if saved else Position()
-    strategies.check_same_on_all_workers(strategy, "step to continue from", position.step)
-    callbacks = []
-    if worker == 0:
-        callbacks.append(RunLog(options.work_dir, position.step, position.finished_epochs))
-        with open(Path(options.work_dir) / "starts.txt", "a") as file:
-            file.write(f"{position.step}\n")
-    if options.step_seconds:
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: time.sleep(options.step_seconds)
-            )
-        )
-
-    def save(position, best):
-        if worker == 0:
-            checkpoints.save(position.step, dataclasses.asdict(position), best)
-
-    def validate(step):
-        (Path(options.work_dir) / f"validating_{worker}").touch()
-        time.sleep(options.validation_seconds)
-        return {"validation_top1": 0.5}
-
-    TrainingLoop(
-        strategy,
-        step,
-        lambda start: small_batches(start, workers=workers, worker=worker),
-        model=model,
-        callbacks=callbacks,
-        epochs=options.epochs,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        schedule=schedule,
-        validate=validate if options.validation_seconds else None,
-        save=save,
-        checkpoint_every=options.checkpoint_every,
-        steps_per_call=options.steps_per_call,
-        measure_wait=False,
-        worker_timeout=options.worker_timeout,
-    ).run(position)
-    final = {name: keras.ops.convert_to_numpy(v) for name, v in state.items()}
-    np.savez(Path(options.work_dir) / f"final_{worker}.npz", **final)
+    run.train(data, [slow])
+    if run.learner is None:  # it was finished before
+        return
+    state = {name: keras.ops.convert_to_numpy(v) for name, v in run.learner.state.items()}
+    np.savez(run.folder.path / f"memory_{worker}.npz", **state)
 
 
-def _process(options):
-    output = os.open(f"{options.work_dir}/output_{options.task or 0}.txt", os.O_CREAT | os.O_WRONLY)
+def slow_views(each, worker):
+    """Three videos of one view, for which one waits; says when that begins."""
+
+    def wait(index):
+        (Path(each.running.work_dir) / f"validating_{worker}").touch()
+        time.sleep(each.validation_seconds)
+        return index
+
+    batch = {
+        "views": tf.zeros((3, 1, 4, 5, 6, 3), tf.uint8),
+        "label": tf.range(3),
+        "mask": tf.ones(3, tf.bool),
+    }
+    indices = tf.data.Dataset.from_tensors(tf.range(3)).map(
+        lambda index: tf.ensure_shape(tf.numpy_function(wait, [index], tf.int32), (3,))
+    )
+    return indices.map(lambda index: {**batch, "index": index})
+
+
+def _output(each):
+    return Path(each.running.work_dir) / f"output_{each.running.task or 0}.txt"
+
+
+def _process(each):
+    output = os.open(_output(each), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     # multiprocessing's children ignore Ctrl-C otherwise.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    status = with_exit_status(lambda: train(options))
+    status = with_exit_status(lambda: train(each))
     sys.stdout.flush()
     os._exit(status)
 
 
-def start(options):
+def start(each):
     """Starts a training in a process of its own; `process.exitcode` is its status."""
-    Path(options.work_dir).mkdir(parents=True, exist_ok=True)
-    process = warm_processes.context().Process(target=_process, args=(options,), daemon=True)
+    Path(each.running.work_dir).mkdir(parents=True, exist_ok=True)
+    process = warm_processes.context().Process(target=_process, args=(each,), daemon=True)
     process.start()
     return process
 
 
-def run(options, seconds=300):
+def run(each, seconds=300):
     """Runs a training to its end and returns its exit status."""
-    process = start(options)
+    process = start(each)
     process.join(seconds)
     if process.is_alive():
         process.kill()
-        raise TimeoutError(output(options))
+        raise TimeoutError(output(each))
     return process.exitcode
 
 
-def output(options):
-    """What the process printed."""
-    return Path(f"{options.work_dir}/output_{options.task or 0}.txt").read_text()
+def output(each):
+    """What its processes printed, one after the other."""
+    return _output(each).read_text() if _output(each).exists() else ""
 
 
-def final(options, worker=0):
-    """The whole state after the last step, by name."""
-    with np.load(Path(options.work_dir) / f"final_{worker}.npz") as file:
+def starts(each):
+    """The step from which each of its processes went on."""
+    return [int(step) for step in re.findall(r"; step (\d+) of ", output(each))]
+
+
+def final(each):
+    """What a finished training leaves: the newest checkpoint, and the network as "model/..."."""
+    folder = WorkFolder(each.running.work_dir)
+    arrays = checkpoints.read(checkpoints.paths(folder.checkpoints)[-1])
+    arrays.pop("host.json")  # it has times
+    network = keras.saving.load_model(folder.model)
+    return arrays | {f"model/{weight.path}": np.array(weight) for weight in network.weights}
+
+
+def memory(each, worker):
+    """All variables of a worker after the last step, by name."""
+    with np.load(Path(each.running.work_dir) / f"memory_{worker}.npz") as file:
         return dict(file)
 
 

@@ -98,15 +98,9 @@ class Checkpoints:
             # First the best: of a kill in between, a repeated validation is all that is left.
             for each in (self.folder / BEST, path) if best else (path,):
                 write_whole(each, lambda file: np.savez(file, **arrays))
-        for old in self.paths()[: -self.keep]:
+        for old in paths(self.folder)[: -self.keep]:
             old.unlink(missing_ok=True)
         return path
-
-    def paths(self) -> list[Path]:
-        """The files, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if _NUMBER.fullmatch(path.name))
 
     def restore_newest(self) -> dict | None:
         """Puts the newest undamaged checkpoint into the variables.
@@ -117,8 +111,8 @@ class Checkpoints:
         Raises:
             ValueError: If the checkpoint belongs to another model, or every file is damaged.
         """
-        paths = self.paths()
-        for path in reversed(paths):
+        files = paths(self.folder)
+        for path in reversed(files):
             try:
                 arrays = read(path)
             except Exception as error:  # what damage raises depends on where in the file it is
@@ -132,9 +126,9 @@ class Checkpoints:
             host = json.loads(arrays.pop(_HOST).tobytes())
             self.assign(arrays, path)
             return host
-        if paths:
+        if files:
             raise ValueError(
-                f"All {len(paths)} checkpoints in {self.folder} are damaged. Restore one from a "
+                f"All {len(files)} checkpoints in {self.folder} are damaged. Restore one from a "
                 "backup, or remove the folder to start again from the first step."
             )
         return None
@@ -146,10 +140,17 @@ class Checkpoints:
         if wanted != found:
             raise ValueError(
                 f"The checkpoint {path} belongs to another model: {difference(wanted, found)}. "
-                "Train with the flags that it was made with, or choose another work_dir."
+                "Train with the settings that it was made with, or choose another work_dir."
             )
         for name, variable in self.state.items():
             variable.assign(arrays[name])
+
+
+def paths(folder: str | os.PathLike) -> list[Path]:
+    """The numbered checkpoints in a folder, oldest first."""
+    if not os.path.isdir(folder):
+        return []
+    return sorted(path for path in Path(folder).iterdir() if _NUMBER.fullmatch(path.name))
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

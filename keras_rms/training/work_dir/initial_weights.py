@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_rms.models.weights import differing_settings
 from keras_rms.training.work_dir import checkpoints
+from keras_rms.training.work_dir.work_folder import WorkFolder
 
 
 def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
@@ -41,7 +42,7 @@ def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
     if shapes != wanted:
         raise ValueError(
             f"The weights in {path} are of another network: "
-            f"{checkpoints.difference(wanted, shapes)}. Give the same --model and --width that "
+            f"{checkpoints.difference(wanted, shapes)}. Give the same model and width that "
             "they were trained with; only the number of classes may differ."
         )
     if path.suffix == ".keras" and (differences := list(differing_settings(model, str(path)))):
@@ -67,13 +68,14 @@ def _find(source: Path) -> Path:
         raise ValueError(f"There is nothing to start from: {source} does not exist.")
     if not source.is_dir():
         return source
-    if (source / "model.keras").exists():
-        return source / "model.keras"
-    paths = checkpoints.Checkpoints(source / "checkpoints", {}).paths()
+    folder = WorkFolder(source)
+    if folder.finished:
+        return folder.model
+    paths = checkpoints.paths(folder.checkpoints)
     if not paths:
         raise ValueError(
-            f"{source} holds neither model.keras nor checkpoints. Give the work folder of a "
-            "training, a .keras file or a checkpoint."
+            f"{source} holds neither {folder.model.name} nor checkpoints. Give the work folder of "
+            "a training, a .keras file or a checkpoint."
         )
     return paths[-1]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_rms.training.work_dir.whole_files import saving, write_whole
+from keras_rms.training.work_dir.whole_files import UNFINISHED, saving, write_whole
+from keras_rms.training.work_dir.work_folder import WorkFolder
 
 COLUMNS = (
     "epoch",
@@ -44,10 +45,8 @@ class RunLog(keras.callbacks.Callback):
 
     def __init__(self, work_dir: str | Path, step: int = 0, epochs: int = 0) -> None:
         super().__init__()
-        folder = Path(work_dir)
-        self._table = folder / "log.csv"
-        self._lines = folder / "log.jsonl"
-        self._events = folder / "tensorboard"
+        folder = WorkFolder(work_dir)
+        self._table, self._lines, self._events = folder.table, folder.lines, folder.events
         with saving(f"The log in {folder}"):
             rows = [row for row in _read_rows(self._table) if int(row["epoch"]) <= epochs]
             _keep(self._table, _csv([dict(zip(COLUMNS, COLUMNS)), *rows]))
@@ -114,7 +113,7 @@ def _was_before(line: dict, step: int, epochs: int) -> bool:
 
 def _keep_events(folder: Path, step: int, epoch_step: int) -> None:
     """Removes TensorBoard's events of later steps; those of epochs end with `epoch_step`."""
-    for path in folder.glob("*.unfinished"):
+    for path in folder.glob(f"{UNFINISHED}*"):
         path.unlink()
     for path in folder.glob("*tfevents*"):
         content, kept, position = path.read_bytes(), [], 0

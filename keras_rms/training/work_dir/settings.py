@@ -1,6 +1,5 @@
 """settings.json: what a work folder's run was made with, and whether another run fits it."""
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -8,17 +7,18 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
-from keras_rms.training.work_dir.checkpoints import Checkpoints
 from keras_rms.training.work_dir.whole_files import write_whole
+from keras_rms.training.work_dir.work_folder import WorkFolder
 
-FILE = "settings.json"
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "keras_rms")
 
 
 def provenance(source: str | os.PathLike) -> dict:
-    """Versions of the packages and of Python, and the commit of the source, where there is one."""
+    """Versions of the packages and of Python, and the commit of the folder of the source.
+
+    The commit is None where git does not know the folder, as inside a virtual environment.
+    """
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -26,14 +26,6 @@ def provenance(source: str | os.PathLike) -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "git_commit": _commit(Path(source))}
-
-
-def begun(work_dir: str | os.PathLike) -> bool:
-    """Whether the folder holds something of a run: a checkpoint, or the finished network."""
-    work_dir = Path(work_dir)
-    return (work_dir / "model.keras").exists() or bool(
-        Checkpoints(work_dir / "checkpoints", {}).paths()
-    )
 
 
 def earlier(work_dir: str | os.PathLike, made_with: dict) -> list[dict]:
@@ -52,22 +44,24 @@ def earlier(work_dir: str | os.PathLike, made_with: dict) -> list[dict]:
 
 def _has_settings_of_a_run(work_dir: str | os.PathLike) -> bool:
     # A run that ended before its first checkpoint leaves the folder to any other.
-    return begun(work_dir) and (Path(work_dir) / FILE).exists()
+    folder = WorkFolder(work_dir)
+    return folder.begun and folder.settings.exists()
 
 
 def _commit(source: Path) -> str | None:
     """The commit of `source`, with "+changes" where files differ from it."""
-    git = ["git", "-C", str(source)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
-    except OSError:  # git is not installed
+        if not _git(source, "ls-files"):
+            return None
+        changes = _git(source, "status", "--porcelain", "--untracked-files=no")
+        return _git(source, "rev-parse", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.CalledProcessError):  # git is not installed, or knows no such place
         return None
-    if commit.returncode:
-        return None
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def read(work_dir: str | os.PathLike) -> dict:
@@ -76,13 +70,13 @@ def read(work_dir: str | os.PathLike) -> dict:
     Raises:
         ValueError: If it holds none.
     """
-    path = Path(work_dir) / FILE
+    path = WorkFolder(work_dir).settings
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{path} does not exist: {work_dir} is not the work folder of a training. Give the "
-            "folder that was the --work_dir of scripts/train.py."
+            "work_dir of a training that has begun."
         ) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Restore it.") from error
@@ -91,7 +85,7 @@ def read(work_dir: str | os.PathLike) -> dict:
 def write(work_dir: str | os.PathLike, settings: dict) -> None:
     """Saves the settings; a reader sees the old file or the new one, never a part."""
     text = json.dumps(settings, indent=2) + "\n"
-    write_whole(Path(work_dir) / FILE, lambda file: file.write(text.encode()))
+    write_whole(WorkFolder(work_dir).settings, lambda file: file.write(text.encode()))
 
 
 def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]) -> None:
@@ -109,7 +103,11 @@ def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]
         return
     before = read(work_dir)
     # A setting that an older version did not know is taken as it is now.
-    different = [name for name in names if name in before and before[name] != settings.get(name)]
+    different = [
+        name
+        for name in names
+        if name in before and _numbers(before[name]) != _numbers(settings.get(name))
+    ]
     if different:
         listed = "; ".join(
             f"{name} was {_short(before[name])} and is now {_short(settings.get(name))}"
@@ -121,36 +119,16 @@ def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]
         )
 
 
+def _numbers(value: object) -> object:
+    """`value`, but words that older versions kept for numbers, as ["44", "88"], as these."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return [float(each) for each in value]
+    except (TypeError, ValueError):
+        return value
+
+
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) < 80 else text[:77] + "..."
-
-
-class InUseError(ValueError):
-    """Another process trains in the folder."""
-
-
-def lock(work_dir: str | os.PathLike) -> BinaryIO:
-    """Claims the folder for this process until the returned file is closed or the process ends.
-
-    Raises:
-        InUseError: If another process has it.
-    """
-    path = Path(work_dir) / ".lock"
-    file = open(path, "a+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().decode(errors="replace").strip()
-        file.close()
-        raise InUseError(
-            f"Another training is running in {work_dir} ({holder}). Wait for it, stop it, or "
-            "choose another work_dir."
-        ) from None
-    except OSError:  # a file system without locks; better unprotected than unusable
-        return file
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
-    file.flush()
-    return file

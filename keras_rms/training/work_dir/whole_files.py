@@ -8,22 +8,49 @@ from typing import BinaryIO
 
 import keras
 
+UNFINISHED = "unfinished."
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """A name to write a file under, which becomes `path` once it is complete and on the disk.
+
+    Example:
+
+    >>> with whole_file("runs/rms/model.keras") as unfinished:
+    ...     model.save(unfinished)
+
+    Args:
+        path: Replaced if it exists; after an error it is as it was.
+    """
+    path = Path(path)
+    # Before the name: Keras looks at endings. Always the same, so that the next save removes what a
+    # killed one left.
+    unfinished = path.with_name(UNFINISHED + path.name)
+    try:
+        yield unfinished
+        _flush(unfinished)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
+
+
+def write_whole(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Lets `write`, which takes a binary file, fill a `whole_file`."""
+    with whole_file(path) as unfinished, open(unfinished, "wb") as file:
+        write(file)
+
 
 def save_model(model: keras.Model, path: str | os.PathLike) -> None:
-    """Saves a `.keras` file that is there as a whole or not at all.
+    """Saves a `.keras` file as a `whole_file`.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    unfinished = path.with_name(f"{path.stem}.unfinished.keras")
-    with saving(str(path)):
-        try:
-            model.save(unfinished)
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+    with saving(str(path)), whole_file(path) as unfinished:
+        model.save(unfinished)
 
 
 @contextmanager
@@ -39,26 +66,9 @@ def saving(what: str) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Lets `write` fill a file that appears under `path` only when it is complete and on the disk.
-
-    Args:
-        path: Replaced if it exists.
-        write: Takes a binary file.
-    """
-    # A fixed name, so that the next save removes what a killed one left.
-    unfinished = path.with_name(f"{path.name}.unfinished")
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with open(unfinished, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -124,7 +124,7 @@ def _from_slurm(variables: Mapping[str, str]) -> dict | None:
         seen = {name: text for name, text in variables.items() if name.startswith("SLURM_STEP_")}
         raise ValueError(
             f"SLURM's variables do not describe the tasks that srun started ({error!r}). Give "
-            f"--cluster=host:port,... and --task instead. Received: {seen}"
+            f"`cluster` (host:port,...) and `task` instead. Received: {seen}"
         ) from error
     first = 20000 + (job + 101 * step) % 20000
     cluster = [f"{node}:{first + i}" for node, count in zip(nodes, tasks) for i in range(count)]

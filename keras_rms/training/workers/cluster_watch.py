@@ -67,7 +67,7 @@ def answered_within(seconds: float, workers: int, step: int) -> AbstractContextM
         seconds,
         lambda: (
             f"After step {step} the other workers did not answer for {seconds:.0f} seconds "
-            "(--worker_timeout). Start the same command on all workers again: training continues "
+            "(`worker_timeout`). Start the same command on all workers again: training continues "
             "from the newest checkpoint."
         ),
     )

@@ -101,7 +101,7 @@ def _missing(who: str, seconds: float) -> WorkerLost:
     return WorkerLost(
         f"The workers did not meet within {seconds:.0f} seconds: nothing was heard from {who}. "
         "Start the same command on every machine, each with its own task, check that the "
-        "addresses and ports are right and not blocked, or allow more time with --worker_timeout."
+        "addresses and ports are right and not blocked, or allow more time by `worker_timeout`."
     )
 
 

@@ -52,7 +52,7 @@ def make_strategy(
     if keras.backend.backend() == "jax":
         if replicas > 1 or config:
             raise ValueError(
-                "The JAX backend trains on one device. Leave out --replicas, --cluster and "
+                "The JAX backend trains on one device. Leave out `replicas`, `cluster` and "
                 "TF_CONFIG, or set KERAS_BACKEND=tensorflow to train on several."
             )
         tf.config.set_visible_devices([], "GPU")  # JAX wants its memory

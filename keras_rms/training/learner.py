@@ -1,0 +1,70 @@
+"""The network in training, and what moves its weights."""
+
+import keras
+
+from keras_rms.training.loop.train_step import TrainStep
+from keras_rms.training.optimization.loss_scaling import LossScale
+from keras_rms.training.optimization.mixing import CutMix, MixUp
+from keras_rms.training.optimization.optimizer import MomentumSGD
+from keras_rms.training.optimization.schedules import WarmupCosine, WarmupSchedule, WarmupSteps
+from keras_rms.training.optimization.weight_average import WeightAverage
+from keras_rms.training.recipe import CompletedRecipe
+from keras_rms.training.work_dir.checkpoints import model_state
+
+_MIXINGS = {"cutmix": CutMix, "mixup": MixUp}
+
+
+class Learner:
+    """A network with the optimizer, the step and the averaged weights of a recipe.
+
+    Make it in the scope of the strategy.
+
+    Args:
+        model: uint8 clips -> logits.
+        recipe: What to train it by.
+        jit_compile: See `TrainStep`.
+
+    Attributes:
+        model: The network.
+        schedule: Step -> learning rate.
+        average: `WeightAverage`, or None.
+        step: `TrainStep`.
+        state: All that the future of the training depends on, by name.
+    """
+
+    def __init__(
+        self, model: keras.Model, recipe: CompletedRecipe, jit_compile: bool = False
+    ) -> None:
+        trained = model.trainable_variables
+        mixing = _MIXINGS.get(recipe.mixing)
+        self.model = model
+        self.schedule = schedule_of(recipe)
+        optimizer = MomentumSGD(
+            trained, self.schedule, recipe.momentum, recipe.weight_decay, recipe.clip_norm
+        )
+        self.average = (
+            WeightAverage(trained, recipe.average_decay) if recipe.average_decay else None
+        )
+        self.step = TrainStep(
+            model,
+            optimizer,
+            recipe.batch_size,
+            label_smoothing=recipe.label_smoothing,
+            accumulation=recipe.accumulation,
+            mixing=mixing and mixing(recipe.mixing_alpha, recipe.mixing_probability),
+            seed=recipe.seed,
+            loss_scale=LossScale() if recipe.precision == "mixed_float16" else None,
+            average=self.average,
+            jit_compile=jit_compile,
+        )
+        self.state = {**model_state(model), **self.step.state()}
+
+
+def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:
+    """Step -> learning rate."""
+    per_epoch, rate = recipe.steps_per_epoch, recipe.learning_rate
+    warmup = (round(recipe.warmup_epochs * per_epoch), recipe.warmup_start)
+    if recipe.schedule == "cosine":
+        return WarmupCosine(rate, recipe.epochs * per_epoch, *warmup)
+    boundaries = [round(epoch * per_epoch) for epoch in recipe.decay_epochs]
+    return WarmupSteps(rate, boundaries, recipe.decay_factor, *warmup)

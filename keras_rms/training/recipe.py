@@ -1,0 +1,207 @@
+"""What decides the result of a training."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from keras_rms import arguments
+
+RESIDUAL_DROPS = ("none", "random_drop", "shake_drop")
+FILTERS = ("mean", "gaussian", "none")
+DISTRIBUTIONS = ("normal", "uniform")
+COMPONENTS = ("mean", "residual", "input")
+SCHEDULES = ("cosine", "steps")
+MIXINGS = ("none", "cutmix", "mixup")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Network, Random Mean Scaling and optimisation. A work folder is continued with its own only.
+
+    Example:
+
+    >>> recipe = Recipe(model="slow_only_18", width=16, batch_size=16, epochs=20)
+
+    Attributes:
+        model: One of `keras_rms.models.list()`, or what a builder of one's own calls its network.
+        num_frames: Frames of a clip; 1 for networks of images.
+        width: Channels of the stem, with which all others scale; None for the network's own.
+        dropout: Share of the features dropped before the classifier; None for the network's own.
+        residual_drop: One of `RESIDUAL_DROPS`. Regularises the residual branches; the probability
+            to keep one falls linearly with depth.
+        last_survival: That probability for the last block.
+        sync_bn: Whether batch normalisation sees the clips of all replicas together.
+        rms: One of `FILTERS`: that of Random Mean Scaling, or none of it.
+        rms_stddev: Of the Gaussian filter, in positions.
+        rms_distribution: One of `DISTRIBUTIONS`, of alpha.
+        rms_mean: The mean of alpha.
+        rms_spread: The standard deviation of alpha, or half the width of the uniform distribution.
+        rms_component: One of `COMPONENTS`: what alpha scales.
+        rms_position: Place in the residual branch, as "before_bn1"; None for the paper's.
+        rms_stages: Stages that have it; None for the paper's, ("res4", "res5").
+        batch_size: Clips a step, over all replicas of all workers.
+        epochs: Times that every video is seen.
+        steps_per_epoch: None for as many as see every video.
+        learning_rate: Highest rate for the whole batch; None for 0.1 * batch_size / 64.
+        schedule: One of `SCHEDULES`: how the rate falls.
+        decay_epochs: Of "steps": epochs at which the rate falls, in ascending order.
+        decay_factor: Of "steps": what each of them multiplies the rate with.
+        warmup_epochs: Length of a linear warm-up; None for 34/196 of the epochs.
+        warmup_start: Where the warm-up starts, as a share of the rate.
+        momentum, weight_decay, clip_norm: See `MomentumSGD`.
+        label_smoothing: Share of the target spread over all classes.
+        mixing: One of `MIXINGS`: how two clips become one.
+        mixing_alpha, mixing_probability: See `Mixing`.
+        accumulation: Parts that a replica's batch is taken in, one after the other.
+        average_decay: Of averaged weights, which are then validated and kept; None or 0 for none.
+        precise_bn_steps: Batches over which batch normalisation's statistics are measured anew
+            before an evaluation; 0 for none.
+        precision: One of `PRECISIONS`: what layers compute in. The finished network has float32.
+        validate_every: Epochs from one validation to the next.
+        seed: Of weights, mixing and random layers.
+
+    Raises:
+        ValueError: If a value is out of range; names it.
+    """
+
+    model: str = "slow_only_50"
+    num_frames: int = 8
+    width: int | None = None
+    dropout: float | None = None
+    residual_drop: str = "none"
+    last_survival: float = 0.5
+    sync_bn: bool = False
+
+    rms: str = "mean"
+    rms_stddev: float = 0.4
+    rms_distribution: str = "normal"
+    rms_mean: float = 1.0
+    rms_spread: float = 0.5
+    rms_component: str = "mean"
+    rms_position: str | None = None
+    rms_stages: tuple[str, ...] | None = None
+
+    batch_size: int = 64
+    epochs: int = 196
+    steps_per_epoch: int | None = None
+    learning_rate: float | None = None
+    schedule: str = "cosine"
+    decay_epochs: tuple[float, ...] = ()
+    decay_factor: float = 0.1
+    warmup_epochs: float | None = None
+    warmup_start: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    mixing: str = "none"
+    mixing_alpha: float = 1.0
+    mixing_probability: float = 1.0
+    accumulation: int = 1
+    average_decay: float | None = None
+    precise_bn_steps: int = 0
+    precision: str = "float32"
+    validate_every: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for check, names in _CHECKS.items():
+            for name in names:
+                check(name, getattr(self, name))
+        for name in _OR_NONE:
+            if (value := getattr(self, name)) is not None:
+                _OR_NONE[name](name, value)
+        for name, choices in _CHOICES.items():
+            arguments.validate_choice(name, getattr(self, name), choices)
+        if not 0 < self.decay_factor < 1:
+            raise ValueError(
+                "`decay_factor` must be a number between 0 and 1. "
+                f"Received: decay_factor={self.decay_factor!r}"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` must be in [0, 2**32). Received: seed={self.seed!r}")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        epochs = self.decay_epochs
+        if self.schedule == "cosine":
+            if epochs:
+                raise ValueError(
+                    "`decay_epochs` belong to schedule='steps': choose that, or leave them empty. "
+                    f"Received: schedule='cosine', decay_epochs={epochs}"
+                )
+            if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
+                raise ValueError(
+                    "`warmup_epochs` must be no more than `epochs`. "
+                    f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
+                )
+            return
+        valid = all(0 < epoch < math.inf for epoch in epochs)
+        if not epochs or not valid or list(epochs) != sorted({*epochs}):
+            raise ValueError(
+                "`decay_epochs` must be epochs above 0 in ascending order. "
+                f"Received: decay_epochs={epochs}"
+            )
+
+    def completed(self, num_videos: int) -> "CompletedRecipe":
+        """The recipe with a number wherever None stands for one that follows from others.
+
+        Args:
+            num_videos: To train on.
+        """
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.steps_per_epoch is None:
+            values["steps_per_epoch"] = -(-num_videos // self.batch_size)
+        if self.learning_rate is None:
+            values["learning_rate"] = 0.1 * self.batch_size / 64
+        if self.warmup_epochs is None:
+            values["warmup_epochs"] = self.epochs * 34 / 196
+        return CompletedRecipe(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompletedRecipe(Recipe):
+    """A recipe whose numbers are all known; see `Recipe.completed`."""
+
+    steps_per_epoch: int = dataclasses.field(kw_only=True)
+    learning_rate: float = dataclasses.field(kw_only=True)
+    warmup_epochs: float = dataclasses.field(kw_only=True)
+
+
+Check = Callable[[str, Any], object]
+
+_CHECKS: dict[Check, tuple[str, ...]] = {
+    arguments.positive_integer: (
+        "num_frames",
+        "batch_size",
+        "epochs",
+        "accumulation",
+        "validate_every",
+    ),
+    arguments.validate_count: ("precise_bn_steps", "seed"),
+    arguments.validate_positive: ("rms_stddev", "mixing_alpha"),
+    arguments.validate_not_negative: ("rms_spread", "weight_decay"),
+    arguments.validate_finite: ("rms_mean", "decay_factor"),
+    arguments.validate_rate: ("momentum", "label_smoothing"),
+    arguments.validate_probability: ("last_survival", "warmup_start", "mixing_probability"),
+}
+_OR_NONE: dict[str, Check] = {
+    "width": arguments.positive_integer,
+    "steps_per_epoch": arguments.positive_integer,
+    "dropout": arguments.validate_rate,
+    "average_decay": arguments.validate_rate,
+    "learning_rate": arguments.validate_positive,
+    "clip_norm": arguments.validate_positive,
+    "warmup_epochs": arguments.validate_not_negative,
+}
+_CHOICES = {
+    "residual_drop": RESIDUAL_DROPS,
+    "rms": FILTERS,
+    "rms_distribution": DISTRIBUTIONS,
+    "rms_component": COMPONENTS,
+    "schedule": SCHEDULES,
+    "mixing": MIXINGS,
+    "precision": PRECISIONS,
+}

@@ -1,0 +1,98 @@
+"""A training in a work folder: begun, continued after a kill, and finished by the same call."""
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import keras
+
+from keras_rms.training.devices import take_devices
+from keras_rms.training.learner import Learner
+from keras_rms.training.networks import network_of
+from keras_rms.training.recipe import CompletedRecipe, Recipe
+from keras_rms.training.run_settings import deciding, settings_of
+from keras_rms.training.running import Running
+from keras_rms.training.session import Session
+from keras_rms.training.training_data import TrainingData
+from keras_rms.training.work_dir import settings as work_settings
+from keras_rms.training.work_dir.work_folder import WorkFolder
+from keras_rms.training.workers import strategies
+
+
+class Run:
+    """What `scripts/train.py` runs: on one device, on several, or on several machines.
+
+    Make it before TensorFlow runs its first operation: it chooses the devices, finds the other
+    workers and seeds Keras.
+
+    Example:
+
+    >>> run = Run(Recipe(model="slow_only_18", width=16, epochs=20), Running("runs/rms"))
+    >>> run.train(TrainingData(names, num_videos, training_data, validation_data))
+    >>> network = keras.saving.load_model(run.folder.model)
+
+    Args:
+        recipe: What decides the result.
+        running: How it is carried out.
+        build: (recipe, number of classes) -> network. It is called twice, for the network in
+            training and for the finished one in float32, and has to give the same.
+
+    Attributes:
+        recipe, running: As given.
+        devices: `Devices`, with this process's position among the workers.
+        folder: `WorkFolder`, where the results are.
+        learner: What is trained, once `train` has begun it.
+
+    Raises:
+        ValueError: If the recipe cannot be carried out here, or there are no such devices.
+        WorkerLost: If the other workers do not appear.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        running: Running,
+        build: Callable[[Recipe, int], keras.Model] = network_of,
+    ) -> None:
+        self.recipe = recipe
+        self.running = running
+        self.devices = take_devices(running)
+        self.devices.check(recipe, running.jit_compile)
+        self.folder = WorkFolder(running.work_dir)
+        self.learner: Learner | None = None
+        self._build = build
+        keras.utils.set_random_seed(recipe.seed)
+
+    def train(self, data: TrainingData, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        """Trains to the end and leaves the finished network, unless it is there already.
+
+        Args:
+            data: What to train on.
+            callbacks: Keras callbacks, on every worker; see `TrainingLoop`.
+
+        Raises:
+            ValueError: If the work folder holds another run, or the data does not fit the network.
+            OSError: If the work folder cannot be written.
+            TrainingStopped: If the run ended early; the kind of error says why.
+        """
+        recipe = self.recipe.completed(data.num_videos)
+        settings = self._checked_settings(recipe, data)
+        if self.folder.finished:
+            if self.devices.is_first:
+                print(f"The training in {self.folder} is finished: there is nothing left to do.")
+            return
+        build = partial(self._build, recipe, len(data.class_names))
+        session = Session(recipe, self.running, self.devices, self.folder, data, build)
+        self.learner = session.learner
+        session.run(settings, callbacks)
+
+    def _checked_settings(self, recipe: CompletedRecipe, data: TrainingData) -> dict:
+        settings = settings_of(recipe, self.running, data, self.devices)
+        names = deciding(data)
+        work_settings.check_same(self.folder.path, settings, names)
+        checksum = zlib.crc32(json.dumps([settings[name] for name in names]).encode())
+        strategies.check_same_on_all_workers(
+            self.devices.strategy, "checksum of the settings", checksum
+        )
+        return settings

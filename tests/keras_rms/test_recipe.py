@@ -1,0 +1,65 @@
+"""A recipe says what is wrong with it before anything is built, and completes itself."""
+
+import dataclasses
+
+import pytest
+
+from keras_rms.training.recipe import CompletedRecipe, Recipe
+
+# A value that is out of range -> the fields for which it is.
+OUT_OF_RANGE = {
+    0: (
+        "num_frames width batch_size epochs steps_per_epoch accumulation validate_every "
+        "clip_norm learning_rate rms_stddev mixing_alpha"
+    ),
+    -1: "rms_spread weight_decay warmup_epochs precise_bn_steps seed",
+    1: "momentum label_smoothing dropout average_decay",
+    2: "last_survival warmup_start mixing_probability",
+    "no": "rms rms_distribution rms_component residual_drop schedule mixing precision",
+}
+WRONG = [
+    *[
+        ({name: value}, f"`{name}` .*Received: {name}={value!r}")
+        for value, names in OUT_OF_RANGE.items()
+        for name in names.split()
+    ],
+    ({"rms_mean": float("nan")}, "`rms_mean`.*Received: rms_mean=nan"),
+    ({"decay_factor": 1.0}, "Received: decay_factor=1.0"),
+    ({"seed": 2**32}, "Received: seed=4294967296"),
+    ({"decay_epochs": (4.0,)}, "belong to schedule='steps'.*decay_epochs=\\(4.0,\\)"),
+    ({"epochs": 3, "warmup_epochs": 4}, "no more than `epochs`.*warmup_epochs=4, epochs=3"),
+    ({"schedule": "steps"}, "ascending order. Received: decay_epochs=\\(\\)"),
+    *[
+        ({"schedule": "steps", "decay_epochs": epochs}, "`decay_epochs` must be epochs above 0")
+        for epochs in ((8.0, 4.0), (4.0, 4.0), (0.0, 4.0), (4.0, float("inf")))
+    ],
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_what_is_out_of_range_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**values)
+
+
+def test_the_defaults_are_a_recipe_and_it_cannot_be_changed():
+    recipe = Recipe()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.seed = 1
+
+
+def test_what_follows_from_others_is_filled_in():
+    recipe = Recipe(batch_size=24, epochs=98).completed(num_videos=49)
+    assert recipe.steps_per_epoch == 3  # 24, 24 and 1
+    assert recipe.learning_rate == pytest.approx(0.1 * 24 / 64)
+    assert recipe.warmup_epochs == pytest.approx(17)
+
+
+def test_what_is_given_stays():
+    given = {"steps_per_epoch": 7, "learning_rate": 0.3, "warmup_epochs": 0, "seed": 5}
+    given |= {"schedule": "steps", "decay_epochs": (0.5, 20.0), "rms_stages": ("res3",)}
+    recipe = Recipe(**given)
+    completed = recipe.completed(num_videos=49)
+    assert isinstance(completed, CompletedRecipe)
+    assert dataclasses.asdict(completed) == dataclasses.asdict(recipe)
+    assert completed.completed(num_videos=1) == completed

@@ -1,0 +1,47 @@
+"""Local files that are there as a whole or not at all."""
+
+import os
+
+import pytest
+
+from pipelines.system import whole_files
+
+
+def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    seen, replace = [], os.replace
+
+    def spy(temporary, target):
+        seen.append((path.read_bytes(), open(temporary, "rb").read(), temporary))
+        replace(temporary, target)
+
+    monkeypatch.setattr(os, "replace", spy)
+    whole_files.write(path, b"new")
+    ((before, complete, temporary),) = seen
+    assert (before, complete, path.read_bytes()) == (b"old", b"new", b"new")
+    assert temporary.startswith(str(path)) and temporary.endswith(whole_files.ENDING)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        whole_files.write(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_relative_name_needs_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole_files.write("file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_temporary_names_differ():
+    assert whole_files.temporary_name("a") != whole_files.temporary_name("a")
