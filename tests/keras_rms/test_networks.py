@@ -46,8 +46,8 @@ def test_several_frames_are_no_image():
 
 def test_options_that_a_network_lacks_are_named():
     # None is an option that was not given.
-    with pytest.raises(ValueError, match="s3d has no option residual_drop, window; leave it out"):
-        build_network("s3d", 5, 8, dropout=0.5, residual_drop="any", window=3, width=None, seed=0)
+    with pytest.raises(ValueError, match="s3d has no option depth, window; leave it out"):
+        build_network("s3d", 5, 8, dropout=0.5, depth=18, window=3, width=None, seed=0)
 
 
 def test_an_unknown_network_is_named():
