@@ -1,4 +1,4 @@
-"""The direction of imports (scripts -> {keras_rms, pipelines}) and the public names."""
+"""The directions of imports, between the packages and between their rooms; the public names."""
 
 import ast
 
@@ -10,6 +10,68 @@ FILES = sorted(
     for folder in ("keras_rms", "pipelines", "scripts")
     for path in (ROOT / folder).rglob("*.py")
 )
+
+# Each room, and the rooms that it may import from beside itself. A room is a folder, or a file
+# that has a place of its own: what a module belongs to is the longest of these names.
+_SYSTEM = {"pipelines.system"}
+_CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "system")}
+_MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
+_USE = _MODELS | {"keras_rms.inference"}
+_BASE = {f"keras_rms.training.{room}" for room in ("errors", "optimization", "work_dir")}
+_STEPS = _BASE | {"keras_rms.training.batch_norm", "keras_rms.training.workers"}
+ROOMS = {
+    # The commands.
+    "pipelines": _CONVERSION | {"pipelines.conversion", "pipelines.input", "pipelines.demo"},
+    "pipelines.conversion": _CONVERSION,
+    "pipelines.input": {"pipelines.shards", "pipelines.system"},
+    # The layout of an archive of images alone has to open it; see `layouts/cifar100.py`.
+    "pipelines.layouts": {"pipelines.frames.cifar_file", "pipelines.system"},
+    "pipelines.shards": _SYSTEM,
+    "pipelines.frames.cifar_file": _SYSTEM | {"pipelines.frames"},
+    "pipelines.frames": _SYSTEM | {"pipelines.frames.cifar_file"},
+    "pipelines.demo": _SYSTEM,
+    "pipelines.system": set(),
+    # The list of the public names, and the layers.
+    "keras_rms.__init__": _MODELS,
+    "keras_rms": set(),
+    "keras_rms.models.layers": {"keras_rms"},
+    "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
+    "keras_rms.checkpoints": _MODELS,
+    "keras_rms.inference": _MODELS,
+    # A run, and what it is described by.
+    "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop"},
+    "keras_rms.training.loop": _USE | _STEPS,
+    "keras_rms.training.batch_norm": _USE | _BASE,
+    "keras_rms.training.workers": _BASE,
+    "keras_rms.training.optimization": {"keras_rms"},
+    "keras_rms.training.work_dir": _MODELS | {"keras_rms.training.errors"},
+    "keras_rms.training.errors": set(),
+}
+
+
+def room_of(module):
+    """The longest name in ROOMS that `module` is or lies in."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next(name for name in names if name in ROOMS)
+
+
+def module_of(path):
+    module = ".".join(path.with_suffix("").parts)
+    return module if module in ROOMS else module.removesuffix(".__init__")
+
+
+def imported_modules(path):
+    """The modules of the file's own package that it imports, inside functions too."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # What is imported may be a module or a name of one.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == path.parts[0])
 
 
 def imported_packages(path):
@@ -39,6 +101,27 @@ def test_imports_point_the_right_way(path):
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if f.parts[0] != "scripts"], ids=str)
+def test_imports_point_the_right_way_between_rooms(path):
+    room = room_of(module_of(path))
+    imported = {room_of(module) for module in imported_modules(path)} - {room}
+    assert imported <= ROOMS[room], f"{room} may import from {sorted(ROOMS[room])}"
+
+
+def test_every_folder_is_a_room_and_no_two_rooms_import_each_other():
+    folders = {".".join(path.parts[:-1]) for path in FILES if path.parts[0] != "scripts"}
+    assert folders <= ROOMS.keys()
+    above = {room: {room} for room in ROOMS}
+    for _ in ROOMS:
+        for room, below in ROOMS.items():
+            for name in below:
+                above[name] |= above[room]
+    # The archive of images and the other files are one room, but for who may open it.
+    frames = {"pipelines.frames", "pipelines.frames.cifar_file"}
+    for room, below in ROOMS.items():
+        assert not (above[room] & below) - frames, room
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if f.parts[0] != "scripts"], ids=str)
 def test_the_package_has_no_assert(path):
     nodes = ast.walk(ast.parse((ROOT / path).read_text()))
     assert not [node.lineno for node in nodes if isinstance(node, ast.Assert)]
@@ -52,7 +135,16 @@ def test_no_script_is_imported_by_another():
         assert not {f"scripts.{name}" for name in mains} & modules, path
 
 
-@pytest.mark.parametrize("package", ["keras_rms", "keras_rms.models"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "keras_rms",
+        "keras_rms.models",
+        "keras_rms.inference",
+        "keras_rms.training",
+        "pipelines.input",
+    ],
+)
 def test_every_public_name_exists_and_is_documented(package):
     module = __import__(package, fromlist=["__all__"])
     for name in module.__all__:
