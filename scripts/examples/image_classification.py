@@ -13,8 +13,12 @@ on images that are never trained on: --holdout_per_class=50 keeps so many of the
 of each class apart and evaluates on them too. The test images should be looked at once.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+# For TensorFlow, before it is imported: it is slow on many processors without oneDNN.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

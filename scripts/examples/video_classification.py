@@ -12,7 +12,11 @@ Each video becomes one clip of --num_frames frames at equal distances, held in m
 """
 
 import csv
+import os
 from pathlib import Path
+
+# For TensorFlow, before it is imported: it is slow on many processors without oneDNN.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import numpy as np
 from absl import flags
