@@ -61,9 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 def commands(output: Path) -> list[list[str]]:
     """All commands of the job in their order, each as its name and its flags."""
     videos, data = output / "videos", output / "data"
-    found = [
-        _command("demo-videos", output=videos, form=_FORM.value, seed=_SEED.value)
-    ]
+    found = [_command("demo-videos", output=videos, form=_FORM.value, seed=_SEED.value)]
     for split in ("train", "validation"):
         found.append(
             _command(
@@ -89,9 +87,7 @@ def commands(output: Path) -> list[list[str]]:
             )
         )
         for split, views in (("train", "1x1"), ("validation", "10x3")):
-            found.append(
-                _command("evaluate", work_dir=work_dir, split=split, views=views)
-            )
+            found.append(_command("evaluate", work_dir=work_dir, split=split, views=views))
     return found
 
 
