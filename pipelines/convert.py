@@ -1,10 +1,10 @@
-"""Convert the videos of a dataset into TFRecord shards of JPEG frames.
+"""Converts the videos of a dataset into TFRecord shards of JPEG frames.
 
-    python pipelines/convert.py --dataset=folder --videos=DIR --split=train --output=OUT
-    python pipelines/convert.py --dataset=csv --videos=DIR --annotations=LIST --split=test \\
+    keras-rms convert --dataset=folder --videos=DIR --split=train --output=OUT
+    keras-rms convert --dataset=csv --videos=DIR --annotations=LIST --split=test \\
         --output=OUT
 
-    python pipelines/convert.py --dataset=kinetics400 --videos=DIR --annotations=LISTS --dry_run \\
+    keras-rms convert --dataset=kinetics400 --videos=DIR --annotations=LISTS --dry_run \\
         --split=train,validation
 
 The first takes DIR/<class>/<video> or DIR/<split>/<class>/<video>, the second a list of lines
@@ -17,7 +17,7 @@ into folders of classes first), and `--dataset=cifar100` the folder of cifar-100
 Keras's ~/.keras/datasets. pipelines/README.md says how to get such folders out of TensorFlow
 Datasets.
 
-    python pipelines/convert.py --dataset=cifar100 --videos=$HOME/.keras/datasets \\
+    keras-rms convert --dataset=cifar100 --videos=$HOME/.keras/datasets \\
         --split=train,validation --output=OUT
 
 OUT receives `<split>-00000-of-000NN.tfrecord`, an index and a manifest `<split>.json` with counts,

@@ -1,6 +1,6 @@
-"""Makes the demonstration dataset: procedural action videos as real H.264 files.
+"""Makes the demonstration's videos, of procedural actions, as H.264 files.
 
-    python pipelines/demo_videos.py --output=DIR --form=quick
+    keras-rms demo-videos --output=DIR --form=quick
 
 writes DIR/train/<class>/<class>_0000.mp4 ... and the same under DIR/validation. Every video depends
 only on its class, split and number, the seed, the size and the length, so any one can be made again

@@ -1,6 +1,6 @@
-"""Check a converted dataset, and look at it.
+"""Checks a converted dataset, and draws samples of it.
 
-    python pipelines/verify.py --data=DIR
+    keras-rms verify --data=DIR
 
 reads every record of every split of DIR: checksums, JPEG validity, labels, counts against the
 manifest, duplicates. Damage is reported by shard and offset, and the exit status is then 1.
@@ -55,7 +55,7 @@ def verify(
     split_index.read_class_names(data_dir)
     present = split_index.list_splits(data_dir, finished=False)
     if not present:
-        raise ValueError(f"{data_dir} has no finished split. Run pipelines/convert.py to its end.")
+        raise ValueError(f"{data_dir} has no finished split. Run keras-rms convert to its end.")
     videos, count = [], 0
     for split in splits or present:
         try:
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _define_flags() -> None:
     command_help.section("What to check")
-    flags.DEFINE_string("data", None, "Check this folder, which pipelines/convert.py wrote.")
+    flags.DEFINE_string("data", None, "Check this folder, which keras-rms convert wrote.")
     flags.DEFINE_string(
         "split", None, "Check these splits, separated by commas. By default all of them."
     )

@@ -1,10 +1,10 @@
-"""Runs the experiments of one of the paper's tables and prints it with our numbers and the paper's.
+"""Repeats one of the paper's tables, and prints it with our numbers.
 
-    python scripts/ablate.py --table=1c --data=DIR --output=DIR --seeds=3 \\
-        --recipe=scripts/recipes/mini_kinetics_slow_only_34.flags
+    keras-rms ablate --table=1c --data=DIR --output=DIR --seeds=3 \\
+        --recipe=mini_kinetics_slow_only_34
 
 Trains and evaluates each method of the table once for each seed, one after the other, with
-scripts/train.py and scripts/evaluate.py. DIR of --output gets a folder a run under runs/, and
+keras-rms train and keras-rms evaluate. DIR of --output gets a folder a run under runs/, and
 table_1c.md and table_1c.json, which are renewed after every run. Run the same command again to
 continue after a kill: what is done is not done again, a training that outlived the kill is waited
 for, and tables share the runs that they have in common. A run that fails is named and does not
@@ -12,15 +12,15 @@ stop the others; the exit status is then 1.
 
 On the demonstration dataset in its comparison form, with a small network, hours on two cores:
 
-    python scripts/ablate.py --table=comparison --data=DIR --output=DIR --seeds=5 \\
-        --recipe=scripts/recipes/demo_comparison.flags --model=slow_only_18
+    keras-rms ablate --table=comparison --data=DIR --output=DIR --seeds=5 \\
+        --recipe=demo_comparison --model=slow_only_18
 
 Table 6 is of two datasets of images, and takes the folder that holds one or both, converted into
 its folders cifar100 and imagenet; its recipes are its own:
 
-    python scripts/ablate.py --table=6 --data=DIR --output=DIR
+    keras-rms ablate --table=6 --data=DIR --output=DIR
 
-Flags of scripts/train.py for all runs follow after --, as in: ... -- --epochs=10 --width=16
+Flags of keras-rms train for all runs follow after --, as in: ... -- --epochs=10 --width=16
 """
 
 import csv
@@ -38,6 +38,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 from absl import flags
 
+import recipes
 from ablation import paper_tables, result_tables
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.lock import InUseError, lock
@@ -83,11 +84,11 @@ _OUTPUT = flags.DEFINE_string(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Train all runs with the flags of this file. By default of --table=6 with those in "
-    "scripts/recipes/ of the line's dataset and network.",
+    "Train all runs with the flags of this recipe or file. By default of --table=6 with the recipe "
+    "of the line's dataset and network.",
 )
 
-SCRIPTS = Path(__file__).resolve().parent
+COMMANDS = Path(__file__).resolve().parent  # Python runs this folder as keras-rms does
 _COMMAND_FILE = "command.json"
 _OUTPUT_FILE = "output.txt"
 _POLL_SECONDS = 1.0
@@ -165,10 +166,8 @@ def _with_data(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
 
 
 def _recipe(row: paper_tables.Row) -> Path | None:
-    if _RECIPE.value:
-        return _existing(_RECIPE.value)
-    own = SCRIPTS / "recipes" / f"{row.dataset}_{row.model}.flags"
-    return own if row.dataset else None
+    name = _RECIPE.value or (row.dataset and f"{row.dataset}_{row.model}")
+    return recipes.find(name).resolve() if name else None
 
 
 def _views() -> str:
@@ -203,13 +202,13 @@ def _train_and_evaluate(
     # The recipe may lie elsewhere the next time: its content counts.
     _claim(folder, own_flags, recipe.read_text() if recipe else "")
     if not WorkFolder(folder).finished:
-        _run(folder, "train.py", *train_flags, f"--work_dir={folder}")
+        _run(folder, "train", *train_flags, f"--work_dir={folder}")
     settings = work_settings.read(folder)
     for split, views in _evaluations(settings):
         if not _scores(folder, split, views).exists():
             _run(
                 folder,
-                "evaluate.py",
+                "evaluate",
                 f"--work_dir={folder}",
                 f"--split={split}",
                 f"--views={views}",
@@ -245,11 +244,14 @@ def _wait_until_free(folder: Path) -> None:
             return
 
 
-def _run(folder: Path, script: str, *words: str) -> None:
-    command = [sys.executable, str(SCRIPTS / script), *words]
+def _run(folder: Path, command: str, *words: str) -> None:
     with open(folder / _OUTPUT_FILE, "a") as file:
-        print(f"\n$ {shlex.join(command)}", file=file, flush=True)
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        print(f"\n$ {shlex.join(['keras-rms', command, *words])}", file=file, flush=True)
+        process = subprocess.Popen(
+            [sys.executable, str(COMMANDS), command, *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
         try:
             status = process.wait()
         except _Terminated:
@@ -260,7 +262,7 @@ def _run(folder: Path, script: str, *words: str) -> None:
             process.wait()  # It got the Ctrl-C as well, and saves.
             raise
     if status:
-        raise RunError(f"{script} ended with status {status}. {_last_words(folder)}")
+        raise RunError(f"keras-rms {command} ended with status {status}. {_last_words(folder)}")
 
 
 def _last_words(folder: Path) -> str:

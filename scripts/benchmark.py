@@ -1,6 +1,6 @@
-"""Measures the speed of one part of the package against its floor and its rivals, in one run.
+"""Measures the speed of a part of the package, its floor and its rivals.
 
-    python scripts/benchmark.py PART [--json=FILE]
+    keras-rms benchmark PART [--json=FILE]
 
 PART is one of
     layer      Random Mean Scaling beside the plain way of writing it and beside scaling alone
@@ -12,7 +12,7 @@ PART is one of
 All ways are measured in turns, so that a change of the machine's load touches all of them alike.
 The result is a Markdown table with the machine, its processor's instruction sets, whether oneDNN is
 on, and the versions; --json also writes it to a file.
-A part's own flags are listed by `python scripts/benchmark.py PART --help`.
+A part's own flags are listed by `keras-rms benchmark PART --help`.
 """
 
 import importlib

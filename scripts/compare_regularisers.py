@@ -1,6 +1,6 @@
-"""Compares regularisers on CIFAR-100: the same tuning effort for each, then seeds, then a table.
+"""Compares regularisers on CIFAR-100, with the same tuning effort for each.
 
-    python scripts/compare_regularisers.py --output=DIR --seeds=3 \\
+    keras-rms compare-regularisers --output=DIR --seeds=3 \\
         --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=20 \\
         --images_per_class=50 --holdout_per_class=100 --depth=20 --batch_size=32 \\
         --learning_rate=0.05 --epochs=50

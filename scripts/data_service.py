@@ -1,11 +1,11 @@
-"""Runs one process of a tf.data service, which spreads reading and decoding over machines.
+"""Runs one process of a tf.data service, which spreads decoding over machines.
 
 One dispatcher, then as many workers as wanted; all must reach the data under the same path:
 
-    machine A:  python scripts/data_service.py --role=dispatcher --port=5050
-    machine B:  python scripts/data_service.py --role=worker --dispatcher=A:5050 --port=5051
-    machine C:  python scripts/data_service.py --role=worker --dispatcher=A:5050 --port=5051
-    training:   python scripts/train.py --data_service=grpc://A:5050 ...
+    machine A:  keras-rms data-service --role=dispatcher --port=5050
+    machine B:  keras-rms data-service --role=worker --dispatcher=A:5050 --port=5051
+    machine C:  keras-rms data-service --role=worker --dispatcher=A:5050 --port=5051
+    training:   keras-rms train --data_service=grpc://A:5050 ...
 
 Each runs until it is stopped (Ctrl-C). For data on s3://, hdfs:// or az:// workers also need
 `--filesystem=s3`, `hdfs` or `az`.

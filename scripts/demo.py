@@ -1,9 +1,9 @@
-"""The main job on a demonstration dataset: make it, convert, train twice, evaluate, print a table.
+"""Makes a demonstration dataset, and trains on it without and with RMS.
 
     bash scripts/demo.sh                                    (sets everything up first)
     bash scripts/demo.sh --form=comparison --output=DIR     (more videos: a quarter of an hour)
     bash scripts/demo.sh --seed=1 --output=DIR              (other videos, other weights)
-    python scripts/demo.py                                  (where it is set up)
+    keras-rms demo                                          (where it is set up)
 
 Makes short videos of procedural actions, converts them, trains SlowOnly without and with Random
 Mean Scaling, and evaluates both over 30 views of each validation video. Each step is a command of
@@ -12,7 +12,9 @@ are not done again: a run that was stopped continues.
 """
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,8 +36,7 @@ _SEED = flags.DEFINE_integer(
     "seed", 0, "Derive the videos and the trainings from this number.", lower_bound=0
 )
 
-SCRIPTS = Path(__file__).resolve().parent
-PIPELINES = SCRIPTS.parent / "pipelines"
+COMMANDS = Path(__file__).resolve().parent  # Python runs this folder as keras-rms does
 NETWORKS = {"SlowOnly-18": "none", "SlowOnly-18 + RMS": "mean"}
 # On two cores of a processor with AVX2.
 DURATIONS = {"quick": "about five minutes", "comparison": "about a quarter of an hour"}
@@ -58,15 +59,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def commands(output: Path) -> list[list[str]]:
-    """All commands of the job in their order, each as its script and its flags."""
+    """All commands of the job in their order, each as its name and its flags."""
     videos, data = output / "videos", output / "data"
-    found = [
-        _command(PIPELINES / "demo_videos.py", output=videos, form=_FORM.value, seed=_SEED.value)
-    ]
+    found = [_command("demo-videos", output=videos, form=_FORM.value, seed=_SEED.value)]
     for split in ("train", "validation"):
         found.append(
             _command(
-                PIPELINES / "convert.py",
+                "convert",
                 dataset="folder",
                 videos=videos / split,
                 split=split,
@@ -79,8 +78,8 @@ def commands(output: Path) -> list[list[str]]:
         work_dir = output / f"rms_{rms}"
         found.append(
             _command(
-                SCRIPTS / "train.py",
-                flagfile=SCRIPTS / "recipes" / f"demo_{_FORM.value}.flags",
+                "train",
+                flagfile=f"demo_{_FORM.value}",
                 data=data,
                 work_dir=work_dir,
                 rms=rms,
@@ -88,20 +87,18 @@ def commands(output: Path) -> list[list[str]]:
             )
         )
         for split, views in (("train", "1x1"), ("validation", "10x3")):
-            found.append(
-                _command(SCRIPTS / "evaluate.py", work_dir=work_dir, split=split, views=views)
-            )
+            found.append(_command("evaluate", work_dir=work_dir, split=split, views=views))
     return found
 
 
-def _command(script: Path, **options: object) -> list[str]:
-    return [str(script), *(f"--{name}={value}" for name, value in options.items())]
+def _command(name: str, **options: object) -> list[str]:
+    return [name, *(f"--{flag}={value}" for flag, value in options.items())]
 
 
 def run(place: str, command: list[str]) -> None:
     """Prints a command and runs it; its failure ends this program with the same status."""
-    print(f"\n{place} $ {shlex.join(['python', *command])}", flush=True)
-    status = subprocess.run([sys.executable, *command]).returncode
+    print(f"\n{place} $ {shlex.join([installed('keras-rms'), *command])}", flush=True)
+    status = subprocess.run([sys.executable, str(COMMANDS), *command]).returncode
     if status:
         sys.exit(status)
 
@@ -124,13 +121,9 @@ def table(output: Path) -> str:
 
 def next_commands(output: Path) -> str:
     """What to do now, as commands of a shell."""
-    folder = Path(sys.executable).parent
-    if folder.is_relative_to(Path.cwd()):
-        folder = folder.relative_to(Path.cwd())
-    python, tensorboard = folder / "python", folder / "tensorboard"
     video = sorted((output / "videos" / "validation").rglob("*.mp4"))[0]
-    predict = [python, "scripts/predict.py", f"--work_dir={output / 'rms_mean'}", video]
-    curves = [tensorboard, f"--logdir={output}"]
+    predict = [installed("keras-rms"), "predict", f"--work_dir={output / 'rms_mean'}", video]
+    curves = [installed("tensorboard"), f"--logdir={output}"]
     return "\n".join(
         (
             "Next, try a network on a video, or look at the curves of both:",
@@ -139,6 +132,14 @@ def next_commands(output: Path) -> str:
             "Then use your own videos: README.md has the commands.",
         )
     )
+
+
+def installed(program: str) -> str:
+    """How to call a program of this environment from the current folder."""
+    path = Path(sys.executable).with_name(program)
+    if shutil.which(program) == str(path):
+        return program
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

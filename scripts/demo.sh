@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets everything up and runs the main job on a demonstration dataset that it makes itself.
-# Arguments go to scripts/demo.py (`bash scripts/demo.sh --help`).
+# Arguments go to keras-rms demo (`bash scripts/demo.sh --help`).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 for word in "$@"; do
@@ -15,4 +15,4 @@ for word in "$@"; do
 done
 echo "First the environment $VENV: where packages are missing, they are installed, which takes minutes."
 set_up ""
-exec "$VENV/bin/python" scripts/demo.py "$@"
+exec "$VENV/bin/keras-rms" demo "$@"

@@ -1,6 +1,6 @@
-"""Evaluates a trained network over several views of each video (30 by default, as in the paper).
+"""Evaluates a trained network over several views of each video, 30 by default.
 
-    python scripts/evaluate.py --work_dir=runs/rms --data=data --views=10x3
+    keras-rms evaluate --work_dir=runs/rms --data=data --views=10x3
 
 Prints top-1 and top-5 accuracy and writes into WORK_DIR/evaluation/ (or --output):
     <split>_10x3.json  the accuracies and what they were measured on

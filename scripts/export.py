@@ -1,7 +1,7 @@
-"""Writes a network for programs without Keras: SavedModel, ONNX or TensorFlow Lite.
+"""Writes a network for other programs: SavedModel, ONNX or TensorFlow Lite.
 
-    python scripts/export.py --work_dir=runs/rms --format=onnx --output=rms.onnx
-    python scripts/export.py --model=slow_only_50.keras --format=tflite \\
+    keras-rms export --work_dir=runs/rms --format=onnx --output=rms.onnx
+    keras-rms export --model=slow_only_50.keras --format=tflite \\
         --output=slow_only_50.tflite --input_shape=8,224,224,3
 
 The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs

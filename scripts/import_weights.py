@@ -1,6 +1,6 @@
-"""Brings a published checkpoint into Keras: weights of PyTorchVideo, PySlowFast or mmaction2.
+"""Brings a checkpoint of PyTorchVideo, PySlowFast or mmaction2 into Keras.
 
-    python scripts/import_weights.py --model=slow_only_50 --checkpoint=SLOW_8x8_R50.pyth \\
+    keras-rms import-weights --model=slow_only_50 --checkpoint=SLOW_8x8_R50.pyth \\
         --output=slow_only_50.keras
 
 The source is told from the names in the file, and its habits are followed. A `.keras` output is
@@ -15,7 +15,7 @@ downloads to ~/.keras/models) is inflated: each 2D kernel is repeated over time 
 length, for a slow_only network or the slow pathway of a slow_fast one. The classifier, and
 SlowFast's fast pathway, start anew. Give --num_classes (400 by default):
 
-    python scripts/import_weights.py --model=slow_only_50 --num_classes=200 \\
+    keras-rms import-weights --model=slow_only_50 --num_classes=200 \\
         --checkpoint=resnet50_weights_tf_dim_ordering_tf_kernels.h5 --output=slow_only_50.keras
 """
 

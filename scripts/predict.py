@@ -1,10 +1,10 @@
-"""Prints what a trained network sees in videos or images, or saves its features.
+"""Prints what a network sees in videos or images, or saves its features.
 
-    python scripts/predict.py --work_dir=runs/rms VIDEO...
-    python scripts/predict.py --work_dir=runs/rms --features=features.npz VIDEO...
+    keras-rms predict --work_dir=runs/rms VIDEO...
+    keras-rms predict --work_dir=runs/rms --features=features.npz VIDEO...
 
 Each file is resampled, scaled and compressed as the training videos were, and its views are those
-of scripts/evaluate.py: the scores of a file equal those of its record in a converted dataset.
+of keras-rms evaluate: the scores of a file equal those of its record in a converted dataset.
 """
 
 import json

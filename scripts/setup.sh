@@ -53,15 +53,15 @@ check_extras() {
   done
 }
 
-# Installs once for each content of the two files that say what is needed.
+# Installs what the commands need and the extras named, once for each content of the files that say what that is.
 set_up() {
-  local extras="$1" wanted
+  local extras="commands${1:+,$1}" wanted
   check_extras "$extras"
-  wanted="$extras $(cat setup.cfg pyproject.toml | cksum)"
+  wanted="$extras $(cat setup.cfg setup.py pyproject.toml | cksum)"
   if [ -f "$VENV/installed" ] && grep -qxF "$wanted" "$VENV/installed"; then return; fi
   [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_environment
-  echo "Installing keras_rms${extras:+[$extras]} and what it needs (several hundred MB the first time)"
-  "$VENV/bin/python" -m pip install --disable-pip-version-check -e ".${extras:+[$extras]}" ||
+  echo "Installing keras_rms[$extras] and what it needs (several hundred MB the first time)"
+  "$VENV/bin/python" -m pip install --disable-pip-version-check -e ".[$extras]" ||
     fail "pip could not install the project; its message is above. Run the same command again to continue."
   echo "$wanted" >>"$VENV/installed"
 }

@@ -1,7 +1,7 @@
 """Draws what Random Mean Scaling does to one frame, as a PNG.
 
-    python scripts/show_rms.py --output=rms.png
-    python scripts/show_rms.py --video=clip.mp4 --second=2 --output=rms.png
+    keras-rms show-rms --output=rms.png
+    keras-rms show-rms --video=clip.mp4 --second=2 --output=rms.png
 
 Above: the frame x, its local mean over time and space, and the residual. Below: the outputs for
 three values of alpha, the local mean times alpha plus the residual. Without --video the frame is

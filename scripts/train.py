@@ -1,33 +1,33 @@
 """Trains an action-recognition network on a converted dataset.
 
-    python scripts/train.py --data=DIR --work_dir=DIR --model=slow_only_50 --rms=mean
+    keras-rms train --data=DIR --work_dir=DIR --model=slow_only_50 --rms=mean
 
-DIR of --data is what pipelines/convert.py wrote. The work folder gets settings.json, checkpoints/,
+DIR of --data is what keras-rms convert wrote. The work folder gets settings.json, checkpoints/,
 log.csv, log.jsonl, tensorboard/ and, at the end, model.keras. Run the same command again to
 continue after a kill. Without a GPU, a narrow network at a small size trains in minutes:
 
-    python scripts/train.py --data=DIR --work_dir=DIR --model=slow_only_18 --width=16 \\
+    keras-rms train --data=DIR --work_dir=DIR --model=slow_only_18 --width=16 \\
         --crop_size=64 --batch_size=16 --epochs=20
 
 The paper's settings are in scripts/recipes/; flags after one of them change it:
 
-    python scripts/train.py --flagfile=scripts/recipes/mini_kinetics_slow_only_34.flags \\
+    keras-rms train --flagfile=mini_kinetics_slow_only_34 \\
         --data=DIR --work_dir=DIR --rms=gaussian
 
 Images are clips of one frame, for networks of images:
 
-    python scripts/train.py --data=DIR --work_dir=DIR --model=resnet_20 --num_frames=1 --span=1 \\
+    keras-rms train --data=DIR --work_dir=DIR --model=resnet_20 --num_frames=1 --span=1 \\
         --crop_size=32 --padding=4 --batch_size=128 --epochs=60
 
 Several machines, which share the folders, each with its own --task (or TF_CONFIG, or under srun):
 
-    python scripts/train.py --cluster=host0:2222,host1:2222 --task=0 --data=DIR --work_dir=DIR
+    keras-rms train --cluster=host0:2222,host1:2222 --task=0 --data=DIR --work_dir=DIR
 
 Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C with all saved, 76
 another worker was lost, 77 the loss was not finite, 130 Ctrl-C before training begins. After 75 and
 76 the same command continues.
 
-On one device the JAX backend trains too: KERAS_BACKEND=jax python scripts/train.py ...
+On one device the JAX backend trains too: KERAS_BACKEND=jax keras-rms train ...
 """
 
 import dataclasses
@@ -36,6 +36,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import recipes.by_name  # noqa: F401  (before what reads the flags)
+
+# isort: split
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
@@ -59,7 +62,7 @@ command_help.section("Data")
 flags.DEFINE_string(
     "data",
     None,
-    "Train on the converted dataset in this folder, which pipelines/convert.py wrote.",
+    "Train on the converted dataset in this folder, which keras-rms convert wrote.",
     required=True,
 )
 flags.DEFINE_string("train_split", "train", "Train on the videos of this split.")
@@ -76,7 +79,7 @@ flags.DEFINE_integer(
     "span",
     64,
     "Spread the frames of a clip over this many consecutive frames of the video, of which "
-    "pipelines/convert.py writes 25 a second.",
+    "keras-rms convert writes 25 a second.",
 )
 flags.DEFINE_integer(
     "crop_size", 224, "Train on crops of this height and width, in pixels.", lower_bound=1
@@ -116,7 +119,7 @@ flags.DEFINE_enum(
     "format",
     "records",
     sorted(FORMATS),
-    "Read shards of this format: that of pipelines/convert.py, or that of DMVR and Model Garden "
+    "Read shards of this format: that of keras-rms convert, or that of DMVR and Model Garden "
     "(sequence_example).",
 )
 flags.DEFINE_enum(

@@ -51,7 +51,7 @@ def _some(names: list[str]) -> str:
 
 
 def load_finished_run(work_dir: str) -> FinishedRun:
-    """Reads the network and the settings that `scripts/train.py` left in `work_dir`.
+    """Reads the network and the settings that `keras-rms train` left in `work_dir`.
 
     Raises:
         ValueError: If the folder holds no finished training, or its files do not belong together.

@@ -21,7 +21,7 @@ from keras_rms.training.workers import strategies
 
 
 class Run:
-    """What `scripts/train.py` runs: on one device, on several, or on several machines.
+    """What `keras-rms train` runs: on one device, on several, or on several machines.
 
     Make it before TensorFlow runs its first operation: it chooses the devices, finds the other
     workers and seeds Keras.

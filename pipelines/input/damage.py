@@ -54,7 +54,7 @@ def explained(data_dir: str) -> Iterator[None]:
             raise
         raise ValueError(
             f"A record of {data_dir} cannot be read or decoded: {error.message.splitlines()[0]} "
-            f"`python pipelines/verify.py --data={data_dir}` lists all that is damaged of a "
+            f"`keras-rms verify --data={data_dir}` lists all that is damaged of a "
             "converted folder; converting again after removing the damaged shard mends it; "
             "--on_damage=skip goes on without."
         ) from error

@@ -36,7 +36,7 @@ def distribute(batches: tf.data.Dataset, address: str | None) -> tf.data.Dataset
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"No dispatcher of the tf.data service answers at {address} ({error}). Start one with "
-            "`python scripts/data_service.py --role=dispatcher --port=5050`. Received: "
+            "`keras-rms data-service --role=dispatcher --port=5050`. Received: "
             f"data_service={address}"
         ) from error
     return batches.apply(

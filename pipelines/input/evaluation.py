@@ -40,7 +40,7 @@ def validation_dataset(
     ```
 
     Args:
-        data_dir: A folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
+        data_dir: A folder that `keras-rms convert` wrote, local or e.g. `gs://`.
         split: Name of the split.
         batch_size: Videos of a batch.
         num_frames: Frames of a clip (T).
@@ -106,7 +106,7 @@ def evaluation_dataset(
     ```
 
     Args:
-        data_dir: A folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
+        data_dir: A folder that `keras-rms convert` wrote, local or e.g. `gs://`.
         split: Name of the split.
         batch_size: Videos of a step over all workers.
         num_clips: Clips of a video.

@@ -27,7 +27,7 @@ def open_split(data_dir: str, split: str, format: str = "records") -> Index | Se
     Args:
         data_dir: A folder of shards, local or e.g. `gs://`.
         split: Name of the split.
-        format: `"records"`, which `pipelines/convert.py` writes, or `"sequence_example"`, the
+        format: `"records"`, which `keras-rms convert` writes, or `"sequence_example"`, the
             shards of DMVR and the TensorFlow Model Garden.
 
     Raises:

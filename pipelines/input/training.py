@@ -131,7 +131,7 @@ def training_stream(
     ```
 
     Args:
-        data_dir: A folder that `pipelines/convert.py` wrote, local or e.g. `gs://`.
+        data_dir: A folder that `keras-rms convert` wrote, local or e.g. `gs://`.
         split: Name of the split.
         batch_size: Clips of a step over all workers.
         num_frames: Frames of a clip (T).

@@ -286,7 +286,7 @@ def read_class_names(data_dir: str) -> list[str]:
             local = filesystems.is_local(data_dir)
             raise ValueError(
                 f"{data_dir} holds no converted videos: there is no labels.txt in it. Name the "
-                "folder that pipelines/convert.py wrote (its --output)"
+                "folder that keras-rms convert wrote (its --output)"
                 f"{'' if local else ', and make sure that its server answers and lets you read'}."
             )
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -337,7 +337,7 @@ def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
         there = ", ".join(list_splits(data_dir)) or "none"
         raise ValueError(
             f"{data_dir} has no finished split {split!r} (finished splits: {there}). Name one of "
-            "these, or run pipelines/convert.py for it; running it again goes on where it ended."
+            "these, or run keras-rms convert for it; running it again goes on where it ended."
         )
     manifest = _read_manifest(data_dir, split)
     arrays = _load_arrays(data_dir, split, manifest)
@@ -360,7 +360,7 @@ def _read_manifest(data_dir: str, split: str) -> dict[str, Any]:
         version, _ = manifest["version"], manifest["shards"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a manifest that pipelines/convert.py wrote. Remove it and convert "
+            f"{path} is not a manifest that keras-rms convert wrote. Remove it and convert "
             f"the split again. (cause: {error!r})"
         ) from error
     if version != VERSION:
@@ -380,7 +380,7 @@ def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[st
     if hashlib.sha256(content).hexdigest() != manifest.get("index_sha256"):
         raise ValueError(
             f"{path} is {'damaged or of another conversion' if content else 'missing'}: it does "
-            "not belong to the split's manifest. Run pipelines/convert.py again; finished shards "
+            "not belong to the split's manifest. Run keras-rms convert again; finished shards "
             "are kept."
         )
     with np.load(io.BytesIO(content)) as arrays:

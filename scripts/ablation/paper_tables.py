@@ -20,7 +20,7 @@ class Row:
     Attributes:
         method: What is added to the plain network; empty for the network alone.
         model: The paper's network.
-        flags: Those of scripts/train.py that make the line.
+        flags: Those of keras-rms train that make the line.
         top1, top5: Per cent in the paper, (mean, deviation), deviation None where it gives none;
             None where it gives neither.
         gap: Per cent of training accuracy above validation accuracy in the paper's Fig. 3.

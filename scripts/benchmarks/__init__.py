@@ -1,1 +1,1 @@
-"""The parts of `scripts/benchmark.py`, each with a function `run(json_path)`."""
+"""The parts of `keras-rms benchmark`, each with a function `run(json_path)`."""

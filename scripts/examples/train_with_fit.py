@@ -3,7 +3,7 @@
     python scripts/examples/train_with_fit.py --data=DIR
     KERAS_BACKEND=torch python scripts/examples/train_with_fit.py --data=DIR --network=own
 
-DIR is what pipelines/convert.py or scripts/demo.py wrote: it has the splits train and validation.
+DIR is what keras-rms convert or keras-rms demo wrote: it has the splits train and validation.
 The network is one of the package, or a small one of one's own. It is validated on one clip of each
 video, and scored at the end on 30 views of each.
 """

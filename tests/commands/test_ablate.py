@@ -88,7 +88,7 @@ def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
     assert not (folder / "model.keras").exists()
     result = command_runner.run(*words)
     assert "Waiting. Another training is running in" in result.stdout
-    assert (folder / "output.txt").read_text().count("scripts/train.py") == 1
+    assert (folder / "output.txt").read_text().count("$ keras-rms train") == 1
     table = json.loads((tmp_path / "table_1d.json").read_text())
     assert [len(line["runs"]) for line in table] == [1, 0, 0, 0, 0]
 

@@ -1,6 +1,7 @@
 """--help of every command: it ends well, and describes each flag in a sentence with its unit."""
 
 import re
+from pathlib import Path
 
 import command_runner
 import pytest
@@ -37,7 +38,10 @@ def test_help_ends_with_status_0_and_h_is_the_same(helped):
 
 def test_help_begins_with_the_purpose_and_an_example(helped, request):
     text = helped[0][1]
-    assert text.index(".") < text.index(f" python {request.node.callspec.params['helped'][0]} ")
+    path = Path(request.node.callspec.params["helped"][0])
+    name = path.stem.replace("_", "-")
+    call = f"python {path}" if path.parent.name == "examples" else f"keras-rms {name}"
+    assert text.index(".") < text.index(f" {call} ")
 
 
 def test_flags_come_in_sections_with_titles(helped):

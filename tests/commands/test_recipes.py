@@ -3,11 +3,13 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import command_runner
 import pytest
 from paths import ROOT
 
+import recipes
 from keras_rms.training import networks
 
 RECIPES = sorted((ROOT / "scripts" / "recipes").glob("*.flags"))
@@ -19,6 +21,7 @@ PARSE = """
 import importlib.util, json, sys
 from absl import flags
 sys.path.insert(0, "scripts")
+import recipes
 spec = importlib.util.spec_from_file_location("script", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
@@ -28,7 +31,7 @@ for words in json.load(sys.stdin):
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    rest = flags.FLAGS(["main", *words])
+    rest = flags.FLAGS(recipes.in_place_of_names(["main", *words]))
     values.append({**flags.FLAGS.flag_values_dict(), "rest": rest[1:]})
 print("VALUES " + json.dumps(values, default=str))
 """
@@ -44,16 +47,16 @@ def header(path):
     return "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
 
 
-def commands(path, script):
-    """The words after the script's name in each line of the header that runs it."""
-    found = re.findall(rf"^# +python {script} (.*)$", header(path), re.MULTILINE)
+def commands(path, name):
+    """The words after the command's name in each line of the header that runs it."""
+    found = re.findall(rf"^# +keras-rms {name} (.*)$", header(path), re.MULTILINE)
     return [shlex.split(words) for words in found]
 
 
 @pytest.fixture(scope="module")
 def training():
     """Recipe -> the flags of the training command in its header."""
-    lines = {path: commands(path, "scripts/train.py") for path in RECIPES}
+    lines = {path: commands(path, "train") for path in RECIPES}
     assert all(len(found) == 1 for found in lines.values()), lines
     return dict(zip(lines, parsed("scripts/train.py", [found[0] for found in lines.values()])))
 
@@ -84,7 +87,7 @@ def test_the_network_exists_and_takes_the_options(path, training):
 
 @pytest.mark.slow
 def test_the_evaluation_of_the_header_is_of_the_training_and_over_the_papers_views(training):
-    lines = {path: commands(path, "scripts/evaluate.py") for path in OF_THE_PAPER}
+    lines = {path: commands(path, "evaluate") for path in OF_THE_PAPER}
     values = parsed("scripts/evaluate.py", [found[0] for found in lines.values()])
     for path, evaluation in zip(lines, values):
         assert evaluation["work_dir"] == training[path]["work_dir"]
@@ -96,7 +99,7 @@ def test_the_evaluation_of_the_header_is_of_the_training_and_over_the_papers_vie
 def test_the_conversion_of_the_header_makes_what_is_trained_on(training):
     outputs = {}
     for path in OF_THE_PAPER:
-        (words,) = commands(path, "pipelines/convert.py")
+        (words,) = commands(path, "convert")
         outputs[tuple(words)] = training[path]["data"]
     values = parsed("pipelines/convert.py", list(outputs))
     for conversion, data in zip(values, outputs.values()):
@@ -132,3 +135,44 @@ def test_something_something_swaps_left_and_right(training):
     assert values["flip_classes"] == ["86:87", "93:94", "166:167"]
     assert values["init_from"] == by_name["kinetics400_slow_fast_50"]["work_dir"]
     assert (values["schedule"], values["learning_rate"]) == ("steps", 0.01)
+
+
+def test_a_recipe_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = ROOT / "scripts" / "recipes" / "demo_quick.flags"
+    assert recipes.names() == [path.stem for path in RECIPES]
+    (tmp_path / "demo_quick").mkdir()  # no file of flags
+    assert recipes.find("demo_quick") == recipes.find("demo_quick.flags") == quick
+    (tmp_path / "demo_quick.flags").touch()
+    (tmp_path / "own").touch()
+    assert recipes.find("demo_quick.flags") == Path("demo_quick.flags")
+    for unknown in ("slow", "../recipes/demo_quick", ""):
+        with pytest.raises(ValueError, match=r"neither a file .*, demo_quick, imagenet"):
+            recipes.find(unknown)
+    words = ["train", "--flagfile=demo_quick", "-flagfile", "own", "--data=demo_quick", "--"]
+    path = f"--flagfile={quick}"
+    assert recipes.in_place_of_names([*words, "--flagfile=x"]) == [
+        "train", path, "-flagfile", "own", "--data=demo_quick", "--", "--flagfile=x"
+    ]  # fmt: skip
+    assert recipes.in_place_of_names(["train", "--flagfile"]) == ["train", "--flagfile"]
+
+
+@pytest.mark.slow
+def test_a_recipe_by_its_name_leaves_the_other_flags_to_be_read_early(tmp_path):
+    words = ["--flagfile=demo_quick", "--precision=mixed_bfloat16", "--data=no-such-data"]
+    run = command_runner.start(
+        tmp_path / "output",
+        "scripts/train.py",
+        *words,
+        "--work_dir=x",
+        variables={"TF_ENABLE_ONEDNN_OPTS": None},
+        cold=True,
+    )
+    assert run.status() == 1
+    assert "no-such-data" in run.error and "oneDNN" not in run.error
+
+
+def test_an_unknown_recipe_is_one_paragraph(tmp_path):
+    run = command_runner.start(tmp_path / "output", "scripts/train.py", "--flagfile=slow")
+    assert run.status() == 1
+    assert run.error.startswith("error: slow is neither a file of flags nor the name of a recipe.")

@@ -48,9 +48,7 @@ def test_what_can_continue_goes_back_into_the_queue(tmp_path, cluster, status, r
     words, options = sbatch({**cluster, "RUN": f"exit {status}"}, "--data=a b", "--work_dir=c")
     assert subprocess.run(words, **options).returncode == ends_with
     started = (tmp_path / "srun").read_text()
-    assert started == (
-        "--cpus-per-task=32 .venv/bin/python scripts/train.py --data=a b --work_dir=c\n"
-    )
+    assert started == ("--cpus-per-task=32 .venv/bin/keras-rms train --data=a b --work_dir=c\n")
     assert (tmp_path / "scontrol").exists() == requeued
     if requeued:
         assert (tmp_path / "scontrol").read_text() == "requeue 41\n"
@@ -93,13 +91,13 @@ def test_an_extra_that_does_not_exist_is_refused_before_anything_is_made(tmp_pat
 
 
 def test_the_extra_of_gpus_is_tensorflows():
-    assert EXTRAS["options.extras_require"]["and-cuda"].split() == ["tensorflow[and-cuda]"]
+    assert EXTRAS["options.extras_require"]["and-cuda"].split()[-1] == "tensorflow[and-cuda]"
 
 
 def test_the_dockerfile_copies_what_there_is_and_installs_an_extra_that_exists():
     text = (ROOT / "scripts/Dockerfile").read_text()
     copied = [name for line in re.findall(r"^COPY (.*)$", text, re.M) for name in line.split()[:-1]]
-    assert {"keras_rms", "pipelines", "scripts", "setup.cfg"} <= set(copied)
+    assert {"keras_rms", "pipelines", "scripts", "setup.cfg", "setup.py"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
     (extra,) = re.findall(r"^ARG EXTRAS=\[(.*)\]$", text, re.MULTILINE)
     assert extra in EXTRAS["options.extras_require"]

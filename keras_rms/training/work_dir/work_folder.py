@@ -22,7 +22,7 @@ class WorkFolder:
         settings: JSON; see `settings.write`.
         checkpoints: Folder of what `checkpoints.Checkpoints` writes.
         table, lines, events: The logs; see `run_log.RunLog`.
-        evaluation: Folder of the results of `scripts/evaluate.py`.
+        evaluation: Folder of the results of `keras-rms evaluate`.
         lock: Held while a process trains here; see `lock.lock`.
     """
 
