@@ -12,11 +12,12 @@ of a network that leaves some open, as training does, give --input_shape.
 import os
 from collections.abc import Sequence
 
-from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
+# What is written is TensorFlow's, on whichever backend the network was trained. TensorFlow imports
+# Keras, which reads this then.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 # isort: split
-# What is written is TensorFlow's, on whichever backend the network was trained.
-os.environ["KERAS_BACKEND"] = "tensorflow"
+from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras

@@ -8,11 +8,13 @@ from pipelines.system import onednn
 os.environ.setdefault(onednn.VARIABLE, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# isort: split
-import keras
-
 
 def pytest_configure(config):
+    # With pytest-xdist this process hands out the tests and runs none.
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import keras
+
     # Two logical CPU devices, so that every test of replicas runs on any machine. TensorFlow takes
     # this only before its first operation, hence here.
     if keras.backend.backend() == "tensorflow":

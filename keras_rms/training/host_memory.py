@@ -39,7 +39,7 @@ def check_fits(
         f"A step of {clips} clips{parts} needs about {needed / _GB:.1f} GB of memory, by "
         f"calculation from the network's activations, and {available / _GB:.1f} GB are free: the "
         f"kernel would end the training. {_remedy(memory, clips, replicas, available)} A smaller "
-        "--width or --crop_size needs less memory and, on a CPU, much less time."
+        "`width` or smaller frames need less memory and, on a CPU, much less time."
     )
 
 
@@ -50,7 +50,7 @@ def _remedy(memory: TrainingMemory, clips: int, replicas: int, available: int) -
     each = clips // replicas
     parts = next(n for n in range(1, each + 1) if each % n == 0 and clips // n <= fitting)
     return (
-        f"Take the same batch in parts by --accumulation={parts} "
+        f"Take the same batch in parts by accumulation={parts} "
         f"({memory.of(clips // parts) / _GB:.1f} GB), or a smaller one: {fitting} clips fit."
     )
 

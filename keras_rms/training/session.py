@@ -91,7 +91,7 @@ class Session:
     def _new_learner(self) -> Learner:
         with self._devices.strategy.scope(), dtype_policy(self._recipe.precision):
             model = self._build()
-            if self._devices.trains_on_tensorflow_cpus:
+            if self._devices.kind == "CPU":
                 self._check_memory(model)
             if self._recipe.sync_bn:
                 synchronize_batch_norm(model)
@@ -103,13 +103,14 @@ class Session:
             return Learner(model, self._recipe, self._running.jit_compile)
 
     def _check_memory(self, model: keras.Model) -> None:
-        clips = self._data.training(0).element_spec[0].shape
-        sizes = (*model.input_shape[1:-3], *clips[-3:])
-        if None in sizes:
+        clips = self._data.training(0).element_spec[0].shape[1:]
+        if not clips.is_fully_defined():
             return
         workers = self._devices.workers
+        # A network of images takes clips of one frame without the axis of time.
+        sample = tuple(clips)[1 - len(model.input_shape) :]
         host_memory.check_fits(
-            training_memory(model, sizes),
+            training_memory(model, sample),
             self._recipe.batch_size // workers,
             replicas=self._devices.replicas // workers,
             accumulation=self._recipe.accumulation,

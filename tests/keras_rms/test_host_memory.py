@@ -40,7 +40,7 @@ def test_what_fits_is_taken(clips, options):
 def test_what_does_not_fit_is_refused_with_what_would(clips, options, available, said):
     with pytest.raises(ValueError, match="the kernel would end the training") as error:
         host_memory.check_fits(MEMORY, clips, available=available * GB, **options)
-    for part in [*said, "--width or --crop_size"]:
+    for part in [*said, "`width` or smaller frames"]:
         assert part in str(error.value)
 
 
