@@ -26,7 +26,7 @@ def rows(*keys, label=0):
 
 
 def test_a_missing_folder_or_split_is_explained(tmp_path, folder):
-    with pytest.raises(ValueError, match=r"holds no converted videos.*convert\.py"):
+    with pytest.raises(ValueError, match=r"holds no converted videos.*keras-rms convert"):
         split_index.load_index(str(tmp_path / "nowhere"), "train")
     with pytest.raises(ValueError, match=r"no finished split 'test' \(finished splits: train\)"):
         split_index.load_index(str(folder), "test")
