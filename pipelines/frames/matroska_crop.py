@@ -32,8 +32,8 @@ def crop_of(path: str, number: int) -> Crop:
     """What is to be cut off from the frames of a Matroska file; nothing if it does not say.
 
     Args:
-        path: the file.
-        number: of the video track, counting from 0 and video tracks only.
+        path: The file.
+        number: Of the video track, counting from 0 and video tracks only.
     """
     with open(path, "rb") as file:
         tables = _tracks(file)

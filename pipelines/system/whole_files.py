@@ -27,7 +27,7 @@ def write(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file under a temporary name and publishes it; after an error nothing stays.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     path = os.fspath(path)
     temporary = temporary_name(path)

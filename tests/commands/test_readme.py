@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import textwrap
 
 import all_commands
 import command_runner
@@ -30,13 +31,14 @@ of_each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 
 
 def blocks(path, *languages):
-    found = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
-    return [text for language, text in found if language in languages]
+    # Those in lists are indented.
+    found = re.findall(r"^ *```(\w*)\n(.*?)^ *```", path.read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(text) for language, text in found if language in languages]
 
 
 def prose(path):
     """The text without blocks of code."""
-    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def commands(text, folder):
@@ -47,7 +49,7 @@ def commands(text, folder):
     environment = {"RECORD": str(record), "HOME": "/home/somebody"}
     shell = ["/usr/bin/env", "bash", "--norc", str(folder / "block")]
     result = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True)
-    complaints = [line for line in result.stderr.splitlines() if ": .venv/bin/pip: " not in line]
+    complaints = [line for line in result.stderr.splitlines() if ": .venv/bin/" not in line]
     assert not complaints
     return [lines.splitlines() for lines in record.read_text().split("\n\n") if lines]
 
