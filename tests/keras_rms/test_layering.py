@@ -37,7 +37,8 @@ ROOMS = {
     "keras_rms.models.layers": {"keras_rms"},
     "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
     "keras_rms.checkpoints": _MODELS,
-    "keras_rms.inference": _MODELS,
+    # The files of a finished run.
+    "keras_rms.inference": _MODELS | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
     "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop"},
     "keras_rms.training.loop": _USE | _STEPS,
