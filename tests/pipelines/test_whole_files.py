@@ -1,5 +1,6 @@
 """Local files that are there as a whole or not at all."""
 
+import errno
 import os
 
 import pytest
@@ -29,7 +30,7 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path, monkeyp
     path.write_bytes(b"old")
 
     def fail(descriptor):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
