@@ -7,6 +7,7 @@ import textwrap
 import all_commands
 import command_runner
 import pytest
+import small_dataset
 from paths import ROOT
 
 DOCUMENTS = sorted(
@@ -74,6 +75,7 @@ def test_lines_are_short(path):
 @pytest.mark.slow
 def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    small_dataset.make_dataset(tmp_path / "data", frames=70)
     names = {}
     for path in DOCUMENTS:
         for block in blocks(path, "python"):
@@ -81,29 +83,44 @@ def test_python_of_the_documents_runs(tmp_path, monkeypatch):
                 compile(block, str(path), "exec")
             else:
                 exec(compile(block, str(path), "exec"), names)
+    assert names["accuracy"] > 0.9  # three colours
     assert names["resnet"].count_params() == 25_636_712
     assert names["network"].output_shape == (None, 174)
 
 
+def as_python(program, words):
+    """The words after `python` that check the flags of a command and end; none for a program."""
+    if program == "bash":
+        assert (ROOT / words[0]).is_file()
+        words = ["scripts/demo.py", *words[1:]] if words[0] == "scripts/demo.sh" else []
+    elif program == "keras-rms":
+        words = ["scripts/__main__.py", *words]
+        if not words[1].startswith("--"):
+            words.insert(2, "--only_check_args")
+        return words
+    elif program != "python" or words[0] == "-c":
+        assert program in {"docker", "pip", "python", "sbatch", "source"}
+        return []
+    return [words[0], "--only_check_args", *words[1:]] if words else []
+
+
 @of_each_document
 def test_commands_take_the_flags_that_they_are_given(path, tmp_path):
-    runs = []
     for block in blocks(path, "bash", "shell"):
-        for program, *words in commands(block, tmp_path):
-            if program == "bash" and words[0].startswith("scripts/demo.sh"):
-                program, words = "python", ["scripts/demo.py", *words[1:]]
-            if program == "bash":
-                assert (ROOT / words[0]).is_file(), words
-            elif program == "python" and words[0] != "-c":
-                script, *rest = words
-                assert (script,) in all_commands.COMMANDS or script == "scripts/benchmark.py"
-                output = tmp_path / str(len(runs))
-                runs.append(command_runner.start(output, script, "--only_check_args", *rest))
-                runs[-1].status()
-            else:
-                known = {"pip", ".venv/bin/pip", "source", "python"}
-                assert program in known, program
-    assert not [run.stderr for run in runs if run.status()]
+        found = commands(block, tmp_path)
+        assert found or ".venv/bin/" in block
+        for program, *words in found:
+            if checked := as_python(program, words):
+                run = command_runner.start(tmp_path / "run", *checked)
+                assert run.status() == 0, f"{words}: {run.stderr}"
+
+
+def test_a_wrong_flag_in_a_document_would_be_found(tmp_path):
+    text = "for a in 1 2; do\n  keras-rms train --task=$a \\\n    --epoch=3 &\ndone; wait\n"
+    found = commands(text, tmp_path)
+    assert sorted(found) == [["keras-rms", "train", f"--task={a}", "--epoch=3"] for a in "12"]
+    run = command_runner.start(tmp_path / "run", *as_python("keras-rms", found[0][1:]))
+    assert run.status() == 1 and "Did you mean: epochs" in run.error
 
 
 @pytest.fixture(scope="module")
