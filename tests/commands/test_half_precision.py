@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 SPY = """
 import runpy, sys
 sys.argv = sys.argv[1:]
+sys.path.insert(0, "scripts")
 from pipelines.system import quiet_tensorflow
 from keras_rms.training import networks
 

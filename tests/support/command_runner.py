@@ -103,7 +103,7 @@ class Command:
     def error(self):
         """The paragraph that the command ended with, on one line."""
         assert "Traceback" not in self.stderr, self.stderr
-        found = f"\n{self.stderr}".rindex("\nerror: ")
+        found = f"\n{self.stderr}".rindex("\nerror:")
         message = self.stderr[found:].strip()
         assert "\n\n" not in message, message
         return " ".join(message.split())
