@@ -75,8 +75,8 @@ class Session:
         """
         with self._claimed():
             position = self._restored()
-            # What is wrong with it is said now, not after an epoch. Nothing that takes long may come
-            # between the log, by which others see the run, and the loop, which hears SIGTERM.
+            # What is wrong with it is said now, not after an epoch. Nothing that takes long may
+            # come between the log, by which others see the run, and the loop, which hears SIGTERM.
             if self._data.validation:
                 self._data.validation()
             if self._devices.is_first:
