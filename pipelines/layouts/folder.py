@@ -172,6 +172,12 @@ def _notes_on_the_share(found: _Found, source: annotations.Source, kind: str) ->
     total, taken = sum(map(len, found.classes.values())), sum(counts.values())
     other = {"train": "validation", "validation": "train"}
     split = annotations.canonical_split(source.split)
+    if not taken:
+        raise ValueError(
+            f"None of the {total} {kind}s in {source.videos} belongs to {split!r}: each one's own "
+            f"name decides, with --validation_share={source.validation_share:g}. Give another "
+            f"--validation_share, or more {kind}s."
+        )
     notes = [
         f"{taken} of {total} {kind}s belong to this split and {total - taken} to "
         f"{other[split]!r}, by --validation_share={source.validation_share:g}."

@@ -163,7 +163,7 @@ def test_a_damaged_record_stops_with_a_remedy_or_is_skipped(job, tmp_path):
             shard.write_bytes(content)
     words = ["scripts/train.py", f"--data={data}", *TRAIN_FLAGS, "--epochs=1"]
     stopped = command(*words, f"--work_dir={tmp_path / 'stop'}", status=1)
-    assert_one_paragraph(stopped, "pipelines/verify.py")
+    assert_one_paragraph(stopped, "keras-rms verify")
     skipped = command(*words, f"--work_dir={tmp_path / 'skip'}", "--on_damage=skip", "--replicas=2")
     assert "skipped a video" in skipped.stderr
     (count,) = re.findall(r"(\d+) times another video took the place", skipped.stdout)

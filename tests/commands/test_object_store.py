@@ -95,7 +95,7 @@ def test_the_whole_job_runs_over_s3(store, tmp_path):
         f"--output={data}",
         "--short_side=32",
         "--num_shards=2",
-        "--validation_share=0.3",
+        "--validation_share=0.5",
     ]
     run(store, *conversion)
     # Again: finished, and found to be so.

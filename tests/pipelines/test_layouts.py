@@ -118,6 +118,13 @@ def test_folder_says_what_is_in_the_other_split(tmp_path, split, other):
     assert bool(told) == bool(without)
 
 
+def test_folder_of_which_a_split_gets_nothing(tmp_path):
+    touch(tmp_path, "a/1.mp4")
+    for split, share in (("validation", 1e-9), ("train", 1 - 1e-9)):
+        with pytest.raises(ValueError, match=f"None of the 1 videos in .* belongs to '{split}'"):
+            listed("folder", videos=str(tmp_path), split=split, validation_share=share)
+
+
 def test_folder_of_splits(tmp_path):
     touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "train/b/3.mp4", "val/a/4.mp4", "val/b/5.mp4")
     names, train = listed("folder", videos=str(tmp_path), split="train")
