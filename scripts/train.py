@@ -477,8 +477,9 @@ def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> Trai
         len(index.keys),
         training,
         validation if FLAGS.validation_split else None,
-        settings,
-        free_settings,
+        clip_shape=(FLAGS.num_frames, FLAGS.crop_size, FLAGS.crop_size, 3),
+        settings=settings,
+        free_settings=free_settings,
     )
 
 

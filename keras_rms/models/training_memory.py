@@ -73,7 +73,7 @@ def training_memory(model: keras.Model, input_shape: tuple | None = None) -> Tra
     >>> network = keras_rms.models.SlowOnly(depth=50)
     >>> memory = training_memory(network)
     >>> memory.largest_batch(16e9)
-    19
+    20
 
     Args:
         model: A functional model with one input.

@@ -105,12 +105,11 @@ class Session:
             return Learner(model, self._recipe, self._running.jit_compile)
 
     def _check_memory(self, model: keras.Model) -> None:
-        clips = self._data.training(0).element_spec[0].shape[1:]
-        if not clips.is_fully_defined():
+        if self._data.clip_shape is None:
             return
         workers = self._devices.workers
         # A network of images takes clips of one frame without the axis of time.
-        sample = tuple(clips)[1 - len(model.input_shape) :]
+        sample = self._data.clip_shape[1 - len(model.input_shape) :]
         host_memory.check_fits(
             training_memory(model, sample),
             self._recipe.batch_size // workers,

@@ -23,6 +23,8 @@ class TrainingData:
             be continued.
         validation: Takes nothing -> dataset as `ViewScorer.scores` takes it, of this worker's part
             of the videos, each once; None for no validation.
+        clip_shape: (time, height, width, channels) of a clip, for a check that memory will do; None
+            for no check.
         settings: What decides which clips come, plain data as in JSON. A work folder is continued
             with the same only.
         free_settings: What else settings.json has to hold of the data.
@@ -32,5 +34,6 @@ class TrainingData:
     num_videos: int
     training: Callable[[int], tf.data.Dataset]
     validation: Callable[[], tf.data.Dataset] | None = None
+    clip_shape: tuple[int, int, int, int] | None = None
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
     free_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
