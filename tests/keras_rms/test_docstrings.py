@@ -106,7 +106,7 @@ def descriptions(text):
         if heading in ("Returns", "Yields"):
             yield body.strip()
         else:
-            names = r"^    (?:\*{0,2}\w+(?:, )?)+(?: \([^)]*\))?: (.+)"
+            names = r"^    \*{0,2}\w+(?:, \*{0,2}\w+)*(?: \([^)]*\))?: (.+)"
             yield from re.findall(names, body, re.MULTILINE)
 
 
