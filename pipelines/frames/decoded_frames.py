@@ -140,7 +140,7 @@ class _Reader:
 
     def frames(self) -> Iterator[av.VideoFrame]:
         stream = self._source.stream
-        # From what lies before the first key frame HEVC's decoder makes gray pictures.
+        # From what lies before the first key frame HEVC's decoder makes grey pictures.
         is_ready = stream.codec_context.name != "hevc"
         for packet in self._packets:
             self._heard.check_packet(self._source)

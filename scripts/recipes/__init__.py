@@ -17,7 +17,7 @@ def find(file: str) -> Path:
     """The path of a file of flags: itself, or the recipe of that name.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: It is neither.
     """
     path = Path(file).expanduser()
     recipe = _FOLDER / f"{file.removesuffix('.flags')}.flags"
