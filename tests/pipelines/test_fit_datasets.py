@@ -86,5 +86,5 @@ def test_bad_arguments_are_refused(folder):
             options = {"batch_size": 2, "split": "train", argument: value}
             with pytest.raises(ValueError, match=f"Received: {argument}="):
                 make(folder, **options)
-    with pytest.raises(ValueError, match="short_side must be None or at least crop_size"):
+    with pytest.raises(ValueError, match="`short_side` must be None or at least crop_size"):
         validation_dataset(folder, "train", batch_size=2, short_side=20)
