@@ -75,14 +75,15 @@ class Session:
         """
         with self._claimed():
             position = self._restored()
+            if self._devices.is_first:
+                with saving(f"The work folder {self._folder}"):
+                    work_settings.write(self._folder.path, settings)
+                print(self._introduction(position), flush=True)
             # What is wrong with it is said now, not after an epoch. Nothing that takes long may
             # come between the log, by which others see the run, and the loop, which hears SIGTERM.
             if self._data.validation:
                 self._data.validation()
             if self._devices.is_first:
-                with saving(f"The work folder {self._folder}"):
-                    work_settings.write(self._folder.path, settings)
-                print(self._introduction(position), flush=True)
                 callbacks = [*self._logs(position), *callbacks]
             with self._batch_saved():
                 self._loop(callbacks).run(position)
