@@ -7,7 +7,7 @@ one split to the other.
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from pipelines.layouts import annotations
 from pipelines.system.text import printable, stable_hash
@@ -79,7 +79,7 @@ def _check_no_flat_split(videos: str, names: Sequence[str], kind: str) -> None:
 class _Found:
     """What lies below the folder of the classes; paths are relative to it."""
 
-    classes: dict[str, list[str]]  # class -> its files
+    classes: dict[str, tuple[int, int]]  # class -> its files, and how many belong to the split
     loose: list[str]
     other_files: list[str]
     deeper: list[str]
@@ -95,7 +95,8 @@ def _class_folders(
             f"validation_share={source.validation_share}"
         )
     root = os.path.join(source.videos, inner)
-    found = _find(root, suffixes)
+    belongs = _split_of(source)
+    found = _find(root, suffixes, belongs)
     if not found.classes:
         raise ValueError(
             f"No {kind} was found as {os.path.join(root, f'<class>/<{kind}>')}. Give the folder "
@@ -108,40 +109,42 @@ def _class_folders(
         notes += _notes_on_the_share(found, source, kind)
     return annotations.Listing(
         class_names=annotations.check_class_names(found.classes, source.videos),
-        clips=functools.partial(_clips, source, inner, found.classes),
+        clips=functools.partial(_clips, source.videos, inner, [*found.classes], suffixes, belongs),
         notes=tuple(notes),
     )
 
 
-def _find(root: str, suffixes: Collection[str]) -> _Found:
+def _find(root: str, suffixes: Collection[str], belongs: Callable[[str], bool]) -> _Found:
     found = _Found({}, [], [], [], [])
-    for name in _entries(root):
-        path = os.path.join(root, name)
-        if not os.path.isdir(path):
-            if annotations.ends_in(name, suffixes):
-                found.loose.append(name)
+    for top in _entries(root):
+        if not top.is_dir():
+            if annotations.ends_in(top.name, suffixes):
+                found.loose.append(top.name)
             continue
-        files, others, deeper = [], [], []
-        for entry in _entries(path):
-            if os.path.isdir(os.path.join(path, entry)):
-                deeper += _deeper(root, os.path.join(name, entry), suffixes)
-            elif annotations.ends_in(entry, suffixes):
-                files.append(os.path.join(name, entry))
+        files, deeper = [], []
+        for entry in _entries(top.path):
+            path = os.path.join(top.name, entry.name)
+            if entry.is_dir():
+                deeper += _deeper(root, path, suffixes)
+            elif annotations.ends_in(entry.name, suffixes):
+                files.append(path)
             else:
-                others.append(os.path.join(name, entry))
-        found.other_files += others
+                found.other_files.append(path)
         found.deeper += deeper
         if files:
-            found.classes[name] = files
+            found.classes[top.name] = len(files), sum(map(belongs, files))
         elif not deeper:
-            found.empty.append(name)
+            found.empty.append(top.name)
     return found
 
 
-def _entries(path: str) -> list[str]:
+def _entries(path: str) -> list[os.DirEntry]:
+    """What is in a folder and not hidden; the entries know the folders without asking the disk."""
     if not os.path.isdir(path):
         return []
-    return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    with os.scandir(path) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _deeper(root: str, folder: str, suffixes: Collection[str]) -> list[str]:
@@ -168,8 +171,7 @@ def _notes_on_what_is_left_out(found: _Found, kind: str) -> list[str]:
 
 
 def _notes_on_the_share(found: _Found, source: annotations.Source, kind: str) -> list[str]:
-    counts = {name: len(_share(files, source)) for name, files in found.classes.items()}
-    total, taken = sum(map(len, found.classes.values())), sum(counts.values())
+    total, taken = (sum(counts) for counts in zip(*found.classes.values()))
     other = {"train": "validation", "validation": "train"}
     split = annotations.canonical_split(source.split)
     if not taken:
@@ -182,7 +184,7 @@ def _notes_on_the_share(found: _Found, source: annotations.Source, kind: str) ->
         f"{taken} of {total} {kind}s belong to this split and {total - taken} to "
         f"{other[split]!r}, by --validation_share={source.validation_share:g}."
     ]
-    without = [name for name, count in counts.items() if not count]
+    without = [name for name, (_, count) in found.classes.items() if not count]
     if without:
         notes.append(
             f"{len(without)} classes have no {kind} in this split: {_some(without)}. Each "
@@ -197,19 +199,25 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _clips(
-    source: annotations.Source, inner: str, classes: dict[str, list[str]]
+    videos: str,
+    inner: str,
+    classes: Sequence[str],
+    suffixes: Collection[str],
+    belongs: Callable[[str], bool],
 ) -> Iterator[annotations.Clip]:
-    for label, files in enumerate(classes.values()):
-        for file in _share(files, source):
-            path = os.path.join(inner, file)
-            yield annotations.Clip(printable(path), path, label)
+    for label, name in enumerate(classes):
+        for entry in _entries(os.path.join(videos, inner, name)):
+            file = os.path.join(name, entry.name)
+            if annotations.ends_in(entry.name, suffixes) and not entry.is_dir() and belongs(file):
+                path = os.path.join(inner, file)
+                yield annotations.Clip(printable(path), path, label)
 
 
-def _share(files: list[str], source: annotations.Source) -> list[str]:
-    """The videos of one class that belong to the split."""
+def _split_of(source: annotations.Source) -> Callable[[str], bool]:
+    """Whether a video, by its path below the folder of the classes, belongs to the split."""
     split = annotations.canonical_split(source.split)
     if split not in ("train", "validation") or source.validation_share == 0:
-        return files
+        return lambda _: True
     below = source.validation_share * 2**64
     validates = split == "validation"
-    return [file for file in files if (stable_hash(printable(file)) < below) == validates]
+    return lambda file: (stable_hash(printable(file)) < below) == validates
