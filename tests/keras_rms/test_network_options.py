@@ -54,7 +54,10 @@ def randomize(network):
 
 def with_the_usual_weights(name, **kwargs):
     network = build(name, **{"seed": 5, **kwargs})
-    network.set_weights(usual(name)[0].get_weights()[: len(network.weights)])
+    # By name: options may change the order.
+    weights = {weight.path: weight for weight in usual(name)[0].weights}
+    for weight in network.weights:
+        weight.assign(weights[weight.path])
     return network
 
 
