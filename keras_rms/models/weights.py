@@ -73,6 +73,7 @@ def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable
     held: dict[str, list[keras.Variable]] = {}
     for attribute, value in vars(layer).items():
         if isinstance(value, keras.Layer):
+            # Keras files a layer that is an attribute in a group of its own, below its owner's.
             held |= _own_weights(value, f"{name}/{attribute}")
     of_others = {id(variable) for variables in held.values() for variable in variables}
     own = [variable for variable in layer.weights if id(variable) not in of_others]
@@ -158,6 +159,7 @@ def differing_settings(model: keras.Model, path: str) -> Iterator[str]:
     with zipfile.ZipFile(path) as archive:
         theirs = _settings(json.loads(archive.read("config.json")).get("config", {}))
     for setting, ours in _settings(model.get_config()).items():
+        # A layer that only one of the two has gives no weights another meaning.
         if theirs.get(setting, ours) != ours:
             yield f"its {setting} is {theirs[setting]}, that of {model.name} {ours}"
 
@@ -205,6 +207,7 @@ def _check_shapes(name: str, variables: list, datasets: list, path: str) -> None
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:
+    # HDF5 has no bfloat16 and hands out two bytes without a meaning.
     if dataset.attrs.get("dtype") == "bfloat16":
         return np.asarray(dataset).view(ml_dtypes.bfloat16).astype("float32")
     return np.asarray(dataset)

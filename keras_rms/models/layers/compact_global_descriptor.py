@@ -58,6 +58,7 @@ class CompactGlobalDescriptor(keras.layers.Layer):
             )
         channels = input_shape[-1]
         for index, name in enumerate(("average", "maximum", "cascade")):
+            # Equal seeds would give the three kernels equal weights.
             seed = None if self.seed is None else self.seed + index
             kernel = self.add_weight(
                 shape=(channels, 1),

@@ -128,6 +128,7 @@ class NonLocal(keras.layers.Layer):
         weights = self._weights(query, key)
         summed = ops.matmul(weights, value)
         shape = ops.shape(inputs)
+        # While Keras builds the graph, sizes that are open are None; at most one can be inferred.
         summed = ops.reshape(
             summed, (*(-1 if s is None else s for s in shape[:-1]), value.shape[-1])
         )
@@ -165,6 +166,7 @@ class NonLocal(keras.layers.Layer):
 
     def _projection(self, units: int, name: str) -> keras.layers.Layer:
         # A Dense on the last axis is the 1x1x1 convolution, whatever the number of axes.
+        # Equal seeds would give theta and phi equal weights.
         seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)
         return keras.layers.Dense(
             units,
