@@ -122,6 +122,7 @@ class IsolatedReader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,  # not a pipe, which would fill up: nobody reads until the end
+            # `_read` waits for the pipe itself, which a buffer may have emptied.
             bufsize=0,
             start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
         )
