@@ -52,7 +52,8 @@ def split_folders(
 
 def _holds_folders(path: str) -> bool:
     """Whether this is the folder of a split; there are classes that are called train."""
-    return os.path.isdir(path) and any(entry.is_dir() for entry in os.scandir(path))
+    # Not hidden ones, such as the thumbnails that a file manager leaves in a class called train.
+    return any(entry.is_dir() for entry in _entries(path))
 
 
 def _check_no_flat_split(videos: str, names: Sequence[str], kind: str) -> None:

@@ -47,6 +47,7 @@ def _class_names(path: str) -> list[str]:
             numbered[int(fields[0])] = fields[1].strip()
     if sorted(numbered) != list(range(1, len(numbered) + 1)):
         raise ValueError(f"{path} does not number its {len(numbered)} classes from 1 on.")
+    # Their numbers begin at 1, labels at 0.
     return annotations.check_class_names([numbered[n] for n in sorted(numbered)], path)
 
 

@@ -135,6 +135,13 @@ def test_folder_of_splits(tmp_path):
         listed("folder", videos=str(tmp_path), split="test")
 
 
+def test_folder_of_a_class_that_is_called_as_a_split(tmp_path):
+    touch(tmp_path, "train/1.mp4", "train/.thumbnails/1.jpg", "walk/2.mp4")
+    names, clips = listed("folder", videos=str(tmp_path), validation_share=0)
+    assert names == ["train", "walk"]
+    assert [clip.path for clip in clips] == ["train/1.mp4", "walk/2.mp4"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
