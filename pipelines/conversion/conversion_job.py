@@ -175,6 +175,7 @@ def _write_manifest(
     dataset: str,
 ) -> dict:
     failures = [failure for report in reports for failure in report.failures]
+    # An index of no video could not be read.
     if len(failures) == len(plan):
         causes = "; ".join(f"{failure.path}: {failure.cause}" for failure in failures[:3])
         raise ValueError(f"None of the {len(plan)} videos could be converted. {causes}")

@@ -24,7 +24,7 @@ from pipelines.shards import split_index
 from pipelines.system.text import printable, stable_hash
 
 _FEWEST_SHARDS = 16  # so that small datasets use several processes too
-MAX_SHARDS = 99_999
+MAX_SHARDS = 99_999  # a shard's name has five digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +98,16 @@ class Plan:
         self.clips_per_class: collections.Counter[int] = collections.Counter()
         self._videos = videos
         self._shard_path = shard_path
-        self._timeout = timeout
+        self.timeout = timeout
         self._spool = tempfile.TemporaryFile()
         self._spool_lock = threading.Lock()  # a runner and its progress bar read at once
         self._offsets = self._sorted_offsets(clips)
-        self.num_shards = num_shards or self._usual_num_shards(clips_per_shard)
+        usual = self._usual_num_shards(clips_per_shard)
+        self.num_shards = usual if num_shards is None else num_shards
         if not 1 <= self.num_shards <= MAX_SHARDS:
             raise ValueError(
-                f"`num_shards` must be from 1 to {MAX_SHARDS}. Received: num_shards={num_shards}"
+                f"`num_shards` must be from 1 to {MAX_SHARDS}. "
+                f"Received: num_shards={self.num_shards}"
             )
 
     def __enter__(self):
@@ -141,6 +143,7 @@ class Plan:
             np.frombuffer(values, np.uint64)[order] for values in (hashes, offsets, identities)
         )
         for place in np.flatnonzero(sorted_hashes[1:] == sorted_hashes[:-1]):
+            # Two keys may have one hash, though hardly ever: the keys themselves decide.
             first, second = (self._entry(in_order[place + step])[0] for step in (0, 1))
             if first.key == second.key:
                 raise ValueError(
@@ -198,10 +201,11 @@ class Plan:
                 clips=tuple(clip for clip, _, _ in entries),
                 fingerprint=self._fingerprint(entries),
                 settings=self.settings,
-                timeout=self._timeout,
+                timeout=self.timeout,
             )
 
     def _fingerprint(self, entries: list[tuple[annotations.Clip, int, int]]) -> str:
+        # Another format, or another way of decoding, makes every shard anew.
         versions = [split_index.VERSION, video_file.VERSION]
         content = json.dumps([versions, dataclasses.asdict(self.settings), entries])
         return hashlib.sha256(content.encode()).hexdigest()

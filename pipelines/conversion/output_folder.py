@@ -1,4 +1,12 @@
-"""The folder that a conversion writes to: one writer a split, and what others have left in it."""
+"""The folder that a conversion writes to: one writer a split, and what others have left in it.
+
+Words:
+    lock      .<split>.lock, held by the process that writes the split; a kill frees it too
+    leftover  a temporary file of a run that was killed
+    old       of a shard: the number behind "of" is another one, so that no index names it
+
+Object stores have no locks: there nothing refuses a second writer, and leftovers stay.
+"""
 
 import collections
 import contextlib
@@ -34,6 +42,7 @@ def sole_writer(output: str, split: str) -> Iterator[None]:
         return
     import fcntl
 
+    # The file stays: were it removed, one process could hold the old one and another the new one.
     with open(os.path.join(output, f".{split}.lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,6 +51,7 @@ def sole_writer(output: str, split: str) -> Iterator[None]:
                 f"Another conversion is writing split {split!r} to {output}. Wait until it has "
                 "ended, or choose another --output."
             ) from error
+        # Only the holder of the lock may: to others these are files that are being written.
         stem = glob.escape(os.path.join(output, split))
         for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
             for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):

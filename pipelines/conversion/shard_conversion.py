@@ -1,4 +1,14 @@
-"""Convert one shard: a pure function of its task, on whatever machine it runs."""
+"""Convert one shard: a pure function of its task, on whatever machine it runs.
+
+Words:
+    task         the clips of a shard in order, the folder of their files, and the settings
+    fingerprint  a hash of all that the bytes of the shard depend on
+    report       the .json beside the shard: fingerprint, size, rows, failures and notes
+    lasting      of a failure: the file itself is the cause, so that another try gives the same
+
+A shard is finished if its report has the fingerprint that is wanted now and the size of the file.
+Nothing else has to be remembered, and a kill costs the shards under way only.
+"""
 
 import dataclasses
 import json
@@ -153,6 +163,7 @@ def path_inside(folder: str, path: str) -> str:
         real = os.path.realpath(os.path.join(root, path))
     except (OSError, ValueError) as error:
         raise video_file.VideoError(path, f"is no path: {error}") from error
+    # With the separator: /data/videos2 is not below /data/videos.
     if not real.startswith(os.path.join(root, "")):
         raise video_file.VideoError(
             path, f"leads outside the folder of the videos, to {real}; only files below it are read"
