@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.shards import records, split_index
 
+# Pixels: of a frame, and of the line of text above it in Pillow's own font.
 _HEIGHT = 112
 _WIDTH = 150
 _CAPTION = 18
@@ -45,10 +46,12 @@ def _row(index: split_index.Index, label: int, clips: int) -> np.ndarray:
         draw.text((left + 4, 2), caption[: width // 7], fill="black", font=ImageFont.load_default())
         try:
             frames = split_index.read_video(index, int(place)).frames
-        except records.DamagedRecordError:
+            images = _thumbnails(frames, shown)
+        # Checksums may be right and a frame no JPEG all the same.
+        except (records.DamagedRecordError, tf.errors.OpError):
             draw.text((left + 4, _CAPTION), "damaged", fill="red")
             continue
-        for number, image in enumerate(_thumbnails(frames, shown)):
+        for number, image in enumerate(images):
             row.paste(Image.fromarray(image), (left + number * _WIDTH, _CAPTION))
     return np.asarray(row)
 

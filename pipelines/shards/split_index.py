@@ -203,6 +203,7 @@ def write_class_names(
                 "another folder, or remove this one."
             )
         return
+    # A gone map is written anew only if no finished split would get wrong names by it.
     for split in set(list_splits(data_dir)) - set(replaced):
         if not _was_written_with(_read_manifest(data_dir, split), class_names):
             raise ValueError(
@@ -262,6 +263,7 @@ def list_splits(data_dir: str, *, finished: bool = True) -> list[str]:
     with filesystems.explained(data_dir):
         if not tf.io.gfile.isdir(data_dir):
             return []
+        # Object stores list folders with a slash.
         names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
     manifests = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     indices = {name.removesuffix(".index.npz") for name in names if name.endswith(".index.npz")}
@@ -409,6 +411,7 @@ def _check_index(index: Index) -> None:
 
 def _check_shards(index: Index) -> None:
     present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
+    # Some stores hold no empty files, so that a shard of no video may be absent.
     wanted = [shard["name"] for shard in index.manifest["shards"] if shard["bytes"]]
     missing = [name for name in wanted if name not in present]
     if missing:
@@ -416,6 +419,7 @@ def _check_shards(index: Index) -> None:
             f"{index.data_dir} lacks {len(missing)} of the {len(index.manifest['shards'])} shards "
             f"of split {index.split!r}, {missing[0]} first. Copy them too, or convert again."
         )
+    # A store would have to be asked once for each shard.
     if filesystems.is_local(index.data_dir):
         for shard, path in zip(index.manifest["shards"], index.shard_paths):
             size = filesystems.size(path)

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.shards import records, split_index
@@ -75,7 +76,7 @@ def _check_shard(
     index: split_index.Index, number: int, frame_step: int
 ) -> tuple[list[CheckedVideo], list[Problem]]:
     path = index.shard_paths[number]
-    places = [n for n in range(len(index)) if index.shards[n] == number]
+    places = np.flatnonzero(index.shards == number).tolist()
     if index.manifest["shards"][number]["bytes"] and not tf.io.gfile.exists(path):
         return [], [Problem(path, 0, f"is missing, and with it {len(places)} videos")]
     videos, problems = [], list(_check_size(index, number))

@@ -124,6 +124,8 @@ def test_images_that_are_none(tmp_path):
     assert whole == [] and len(wrong) == 2
     assert "frame 3 is no JPEG" in wrong[0].text
     assert "frame 2 is 64x32, its header says 64x48" in wrong[1].text
+    assert verify.verify(str(tmp_path), sheets=str(tmp_path)) == 2
+    assert (tmp_path / "train.png").exists()
 
 
 def test_records_of_another_conversion(data):
@@ -207,6 +209,7 @@ def test_duplicates(data, capsys):
     assert "train: 'a' and validation: 'b'" in printed
     assert "1 videos with the same frames have different labels" in printed
     assert "1 videos have the same frames as another of their class" in printed
+    assert verify.verify(str(folder), ["train", "train"]) == 1
 
 
 def test_contact_sheet(data):
