@@ -72,7 +72,9 @@ class ClipReader:
     def _read(self, number: tf.Tensor, start: tf.Tensor, stride: int, num_frames: int) -> tf.Tensor:
         length = tf.cast(tf.gather(self._lengths, number), tf.int64)
         start = tf.cast(start, tf.int64)
+        # `shard` passes over the frames between inside of TensorFlow, which copies none of them.
         taken = self._from_frame(number, start).take(length - start).shard(stride, 0)
+        # Only a video that is too short gets so far.
         held = self._from_frame(number, length - 1).take(1).repeat()
         clip = taken.concatenate(held).take(num_frames)
         frames = clip.batch(num_frames, drop_remainder=True).get_single_element()

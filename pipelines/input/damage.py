@@ -9,6 +9,10 @@ import tensorflow as tf
 
 POLICIES = ("stop", "skip")
 
+# What TensorFlow says where nothing is left to take: a shard ends before a video does, or all the
+# videos that were tried in the place of a damaged one are damaged as well.
+_NOTHING_LEFT = "Dataset was empty"
+
 
 def check_policy(on_damage: str) -> None:
     """Raises ValueError if `on_damage` is neither `"stop"` nor `"skip"`."""
@@ -50,10 +54,14 @@ def explained(data_dir: str) -> Iterator[None]:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         # A network's own operations raise InvalidArgumentError too.
-        if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" not in error.message:
+        is_of_data = "JPEG" in error.message or _NOTHING_LEFT in error.message
+        if isinstance(error, tf.errors.InvalidArgumentError) and not is_of_data:
             raise
+        cause = error.message.splitlines()[0]
+        if _NOTHING_LEFT in error.message:
+            cause = "a shard ends too early, or the videos tried in its place are damaged as well."
         raise ValueError(
-            f"A record of {data_dir} cannot be read or decoded: {error.message.splitlines()[0]} "
+            f"A record of {data_dir} cannot be read or decoded: {cause} "
             f"`keras-rms verify --data={data_dir}` lists all that is damaged of a "
             "converted folder; converting again after removing the damaged shard mends it; "
             "--on_damage=skip goes on without."

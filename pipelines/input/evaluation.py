@@ -1,4 +1,13 @@
-"""All videos of a split once: one clip of each for `model.evaluate`, or several views of each."""
+"""All videos of a split once: one clip of each for `model.evaluate`, or several views of each.
+
+Words:
+    view   one clip and one crop of a video; its score is the mean over its views
+    row    what there is of one video: views, label, its place in the index, and a mask
+    mask   False for a row that fills up a batch, and for a video that was left out as damaged
+
+No video may be scored twice or not at all, and replicas need batches of one size. So the last
+batches are filled up with rows that are masked, and whoever scores leaves these out.
+"""
 
 from collections.abc import Callable
 
@@ -136,6 +145,7 @@ def evaluation_dataset(
     batching.check_data_workers(data_workers)
     views = checked_views(num_clips, num_crops, num_frames, span, crop_size, short_side)
     numbers = _padded_share(len(index), local_batch, num_workers, worker_index)
+    # One element a batch, so that a tf.data service shares out whole ones.
     batches = tf.data.Dataset.from_tensor_slices(numbers.reshape(-1, local_batch))
     rows = batches.flat_map(tf.data.Dataset.from_tensor_slices)
     threads = data_workers or batching.AUTOTUNE
@@ -190,5 +200,6 @@ def _padded_share(num_videos: int, batch: int, num_workers: int, worker_index: i
     """Numbers of this worker's videos; -1 fills up so that all workers have as many batches."""
     num_batches = -(-num_videos // (batch * num_workers))
     numbers = np.full(num_batches * batch * num_workers, -1, np.int32)
+    # Every so manieth is a worker's: their shares differ by one video at most.
     numbers[:num_videos] = np.arange(num_videos)
     return numbers[worker_index::num_workers]

@@ -76,6 +76,7 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
 
 def _load(data_dir: str, split: str) -> SequenceIndex:
     present = sorted(tf.io.gfile.listdir(data_dir)) if tf.io.gfile.isdir(data_dir) else []
+    # DMVR writes no ending; others .tfrecord, behind what they like.
     pattern = re.compile(rf"{re.escape(split)}(-\d+-of-\d+(\.\w+)?|.*\.tfrecords?)")
     paths = [os.path.join(data_dir, name) for name in present if pattern.fullmatch(name)]
     if not paths:

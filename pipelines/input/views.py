@@ -101,6 +101,7 @@ def video_views(
     height, width = augmentation.scaled_size(video.height, video.width, short_side)
     part = _needed_part(height, width, crop_size, num_crops)
     tops, lefts = _places(part[2], part[3], crop_size, num_crops)
+    # Without scaling only the part that the crops need has to be decoded.
     unscaled = tf.reduce_all(tf.equal([height, width], [video.height, video.width]))
 
     def clip_views(start: tf.Tensor) -> tf.Tensor:
@@ -116,6 +117,7 @@ def video_views(
         ]
         return tf.ensure_shape(tf.stack(crops), (num_crops, num_frames, crop_size, crop_size, 3))
 
+    # One clip after the other: several videos are worked on side by side already.
     views = tf.map_fn(clip_views, starts, fn_output_signature=tf.uint8, parallel_iterations=1)
     shape = (num_clips * num_crops, num_frames, crop_size, crop_size, 3)
     return tf.reshape(views, shape)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from coded_videos import coded_video, write_folder
 
 from pipelines.input import (
+    damage,
     evaluation_dataset,
     training_dataset,
     training_stream,
@@ -113,8 +114,9 @@ def test_data_that_is_damaged_throughout_stops_the_run(tmp_path):
     videos = [coded_video("a", 0, 3)]
     videos[0] = dataclasses.replace(videos[0], frames=[b"\xff\xd8 no more"] * 3)
     write_folder(tmp_path, videos, num_shards=1, class_names=CLASSES)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        list(training(str(tmp_path), on_damage="skip").take(1))
+    with pytest.raises(ValueError, match=r"the videos tried in its place are damaged as well"):
+        with damage.explained(str(tmp_path)):
+            list(training(str(tmp_path), on_damage="skip").take(1))
 
 
 def test_an_unknown_policy_is_refused(tmp_path):
