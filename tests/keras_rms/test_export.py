@@ -145,6 +145,17 @@ def test_command(tmp_path, file):
     assert_same(keras.saving.load_model(file), output, "tflite", clips(CLIP))
 
 
+def test_command_of_a_network_that_takes_floats(tmp_path):
+    inputs = keras.Input((2, 9, 8, 3))
+    features = keras.layers.GlobalAveragePooling3D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4)(features))
+    model.save(tmp_path / "floats.keras")
+    output = tmp_path / "x.tflite"
+    command(f"--model={tmp_path / 'floats.keras'}", "--format=tflite", f"--output={output}")
+    x = np.random.default_rng(0).normal(size=(2, 2, 9, 8, 3)).astype("float32")
+    assert_same(model, output, "tflite", x)
+
+
 def test_command_of_a_finished_training(tmp_path, file):
     settings = {"class_names": [str(i) for i in range(7)], "data": "data"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
