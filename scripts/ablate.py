@@ -193,6 +193,7 @@ def _train_and_evaluate(
     folder: Path, row: paper_tables.Row, seed: int, more: Sequence[str]
 ) -> None:
     recipe = _recipe(row)
+    # Absolute, because a grid may be continued from another folder.
     own_flags = [f"--data={_existing(_DATA.value) / row.dataset}", *more]
     own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
     train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]

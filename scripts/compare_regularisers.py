@@ -36,8 +36,10 @@ class Method(NamedTuple):
 
 SPREADS = (0.5, 0.3, 0.1)
 SURVIVALS = (0.5, 0.7, 0.9)
+# So many for each method, so that none is tuned more than another.
 SETTINGS = 3
 METHODS = {
+    # Plain training has no strength to tune: it tries as many learning rates.
     "plain": Method("plain", "--rms=none --learning_rate={}", (0.05, 0.1, 0.025)),
     "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
     "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),

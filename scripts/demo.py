@@ -114,6 +114,7 @@ def table(output: Path) -> str:
         train = json.loads((results / "train_1x1.json").read_text())
         validation = json.loads((results / "validation_10x3.json").read_text())
         lines.append(f"| {name} | {train['top1']:.1%} | {validation['top1']:.1%} |")
+    # The classes are of one size.
     chance = 1 / len((output / "data" / "labels.txt").read_text().splitlines())
     lines.append(f"| (chance) | {chance:.1%} | {chance:.1%} |")
     return "\n".join(lines)

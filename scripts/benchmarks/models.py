@@ -79,6 +79,7 @@ def _counts(name: str) -> dict[str, Any]:
 
 
 def _usual_shape(name: str) -> tuple:
+    # Narrow, since only the shape is asked for.
     return keras_rms.models.build(name, width=8).input_shape[1:]
 
 
@@ -99,6 +100,7 @@ def _speeds(names: list[str]) -> list[dict[str, float]]:
         for way in (forward[name], training[name]):
             way()
     seconds = [
+        # Each was run once above, to compile, and needs no warm-up.
         common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
         for ways in (forward, training)
     ]
