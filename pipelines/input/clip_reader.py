@@ -32,6 +32,18 @@ class StoredVideo:
     read: Callable[[tf.Tensor, int, int], tf.Tensor]
 
 
+def reader_in_memory(
+    frames: tf.Tensor, num_frames: tf.Tensor | int
+) -> Callable[[tf.Tensor, int, int], tf.Tensor]:
+    """`StoredVideo.read` of a video whose JPEGs are in a tensor `(num_frames,)`."""
+
+    def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
+        wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
+        return tf.gather(frames, tf.minimum(wanted, num_frames - 1))
+
+    return read
+
+
 class ClipReader:
     """Reads clips of any video of a split inside a tf.data function.
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.input import augmentation, sampling
 from pipelines.input.batching import check_positive
-from pipelines.input.clip_reader import StoredVideo
+from pipelines.input.clip_reader import StoredVideo, reader_in_memory
 
 
 def views_of_frames(
@@ -161,15 +161,10 @@ def _decode_scaled(
 def _video_in_memory(encoded_frames: Sequence[bytes]) -> StoredVideo:
     frames = tf.constant(list(encoded_frames))
     height, width = tf.unstack(tf.io.extract_jpeg_shape(frames[0])[:2])
-
-    def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
-        wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
-        return tf.gather(frames, tf.minimum(wanted, len(encoded_frames) - 1))
-
     return StoredVideo(
         label=tf.constant(0),
         num_frames=tf.constant(len(encoded_frames), tf.int64),
         height=height,
         width=width,
-        read=read,
+        read=reader_in_memory(frames, len(encoded_frames)),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.arguments import positive_integer, validate_positive
+from keras_rms.arguments import positive_integer, validate_positions, validate_positive
 from keras_rms.replica_seed import validate_seed
 
 PROJECTIONS = ("theta", "phi", "g", "out")
@@ -90,11 +90,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(
-                "The input must have a batch axis, one axis of positions or more, and channels. "
-                f"Received: {input_shape=}"
-            )
+        validate_positions(input_shape)
         channels = input_shape[-1]
         inner = self._inner(channels)
         if channels % self.groups or inner % self.groups:

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.arguments import positive_integer, validate_positive, validate_rate
+from keras_rms.arguments import (
+    positive_integer,
+    validate_positions,
+    validate_positive,
+    validate_rate,
+)
 from keras_rms.models.layers.framewise_pooling import framewise_max_pool
 from keras_rms.replica_seed import validate_seed
 
@@ -89,11 +94,7 @@ class NonLocal(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(
-                "The input must have a batch axis, one axis of positions or more, and channels. "
-                f"Received: {input_shape=}"
-            )
+        validate_positions(input_shape)
         if self.pool_size is not None and len(self.pool_size) != len(input_shape) - 2:
             raise ValueError(
                 "`pool_size` must have one integer for each axis between batch and channels. "
