@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_rms.inference.view_scores import ViewScorer, top_k_accuracy
+from keras_rms.training.loop import validation
 
 CLASSES = 3
 
@@ -50,6 +51,15 @@ def test_scores_are_the_softmax_averaged_over_views_and_padding_is_left_out():
     np.testing.assert_array_equal(result.labels, np.arange(5) % CLASSES)
     np.testing.assert_allclose(result.scores, expected_scores(clips), rtol=1e-5)
     assert seen == [2, 2, 1]
+
+
+def test_a_worker_without_videos_adds_nothing_to_a_validation():
+    (batch,) = padded_batches(videos(2), 2)
+    masked = tf.data.Dataset.from_tensors({**batch, "mask": tf.zeros_like(batch["mask"])})
+    scorer = ViewScorer(mean_colour_model())
+    assert validation._sums(scorer.scores(masked)).tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"has no video.*Received: 0 videos"):
+        validation.validate(scorer, masked, tf.distribute.get_strategy())
 
 
 @pytest.mark.any_backend

@@ -27,12 +27,20 @@ def validate(
     Returns:
         "validation_loss" (cross-entropy of the averaged probabilities), "validation_top1" and
         "validation_top5".
+
+    Raises:
+        ValueError: If there is no video to score, for all are masked.
     """
     sums = _sums(scorer.scores(batches))
     if num_workers(strategy) > 1:
         with exchange():
             sums = _over_workers(strategy, sums)
     loss, top1, top5, videos = sums
+    if not videos:
+        raise ValueError(
+            "The validation has no video: each one is masked, as those are that are left out as "
+            "damaged. Mend the data, or leave the validation out. Received: 0 videos"
+        )
     return {
         "validation_loss": float(loss / videos),
         "validation_top1": float(top1 / videos),
@@ -42,6 +50,9 @@ def validate(
 
 def _sums(scores: Scores) -> np.ndarray:
     videos = len(scores.labels)
+    # Of fewer videos than workers some get none: a mean of nothing would be NaN for all workers.
+    if not videos:
+        return np.zeros(4)
     of_label = scores.scores[np.arange(videos), scores.labels]
     loss = -np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).sum()
     return np.array([loss, scores.top_k(1) * videos, scores.top_k(5) * videos, videos])
