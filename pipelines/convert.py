@@ -120,6 +120,7 @@ def _size_and_quality(dataset: str) -> dict[str, Any]:
     options = flags.FLAGS
     settings = dict(catalog.USUAL_SETTINGS.get(dataset, catalog.DEFAULT_USUAL_SETTINGS))
     if options.short_side is not None:
+        # A flag cannot be None: 0 stands for it.
         settings["short_side"] = options.short_side or None
     if options.quality is not None:
         settings["quality"] = options.quality
@@ -146,6 +147,7 @@ def _summarize(manifest: Mapping, path: str) -> None:
 
 
 def _check_failures(split: str, manifest: Mapping, allowed: float) -> None:
+    # Of the listed ones, those that are missing among them.
     share = manifest["num_failures"] / manifest["num_listed"]
     if share > allowed:
         raise ValueError(

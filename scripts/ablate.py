@@ -97,6 +97,7 @@ _POLL_SECONDS = 1.0
 def main(arguments: Sequence[str]) -> int:
     rows = paper_tables.rows(_TABLE.value, _MODEL.value)
     chosen = _with_data(_chosen(rows))
+    # A grid that is stopped shall stop its training, which then saves.
     signal.signal(signal.SIGTERM, _terminated)
     failures = []
     jobs = [(row, seed) for seed in range(_SEEDS.value) for row in chosen]

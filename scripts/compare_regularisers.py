@@ -119,6 +119,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
     with open(result.with_suffix(".log"), "a") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process trains it, or has taken it; this one goes on to the next.
         except BlockingIOError:
             return
         if result.exists():

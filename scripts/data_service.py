@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> None:
     else:
         if _FILESYSTEM.value:
             filesystems.require(f"{_FILESYSTEM.value}://")
+        # The dispatcher tells it to the trainings: port 0 would be of no use to them.
         address = f"{_HOST.value or socket.gethostname()}:{_PORT.value or _free_port()}"
         config = service.WorkerConfig(
             dispatcher_address=_DISPATCHER.value.removeprefix("grpc://"),

@@ -98,6 +98,7 @@ def _command(name: str, **options: object) -> list[str]:
 def run(place: str, command: list[str]) -> None:
     """Prints a command and runs it; its failure ends this program with the same status."""
     print(f"\n{place} $ {shlex.join([installed('keras-rms'), *command])}", flush=True)
+    # A process each, as when the printed command is repeated by hand.
     status = subprocess.run([sys.executable, str(COMMANDS), *command]).returncode
     if status:
         sys.exit(status)

@@ -55,6 +55,7 @@ def export_network(
             f"height, width and channels. Received: input_shape={shape}"
         )
     network = _for_inference(model, shape, format)
+    # Keras prints the signature, and the converters what they do.
     with contextlib.redirect_stdout(None):
         if format == "tflite":
             _write_tflite(network, path)
@@ -141,6 +142,7 @@ def _run_onnx(path: str, inputs: np.ndarray) -> np.ndarray:
 def _run_tflite(path: str, inputs: np.ndarray) -> np.ndarray:
     interpreter = tf.lite.Interpreter(os.fspath(path))
     place = interpreter.get_input_details()[0]["index"]
+    # A file has a batch of 1 until it is told of another one.
     interpreter.resize_tensor_input(place, inputs.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(place, inputs)

@@ -47,6 +47,7 @@ class Devices:
 
     def check(self, recipe: Recipe, jit_compile: bool) -> None:
         """Raises ValueError if a recipe cannot be carried out here."""
+        # Before the network is built, which takes a while.
         share = strategies.replica_batch_size(self.strategy, recipe.batch_size)
         if share % recipe.accumulation:
             raise ValueError(

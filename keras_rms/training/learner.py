@@ -66,5 +66,6 @@ def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:
     warmup = (round(recipe.warmup_epochs * per_epoch), recipe.warmup_start)
     if recipe.schedule == "cosine":
         return WarmupCosine(rate, recipe.epochs * per_epoch, *warmup)
+    # Epochs may be fractions; a boundary is a step.
     boundaries = [round(epoch * per_epoch) for epoch in recipe.decay_epochs]
     return WarmupSteps(rate, boundaries, recipe.decay_factor, *warmup)

@@ -1,4 +1,15 @@
-"""A training in a work folder: begun, continued after a kill, and finished by the same call."""
+"""A training in a work folder: begun, continued after a kill, and finished by the same call.
+
+Words:
+    recipe       what decides the result, see `Recipe`
+    running      how it is carried out, which may change from one start to the next, see `Running`
+    work folder  where a run leaves everything, and finds it when it goes on
+    worker       one process of several that train together; the first one writes the files
+    session      a run in one process, from the newest checkpoint on
+
+A run is its work folder. What is there decides whether it begins, goes on, or has nothing left to
+do; a folder that was begun with another recipe or other data is refused.
+"""
 
 import json
 import zlib

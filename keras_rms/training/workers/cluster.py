@@ -24,6 +24,7 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
         ValueError: If `cluster` or `task` is wrong, or TF_CONFIG cannot be read.
     """
     if not os.environ.get("TF_CONFIG"):
+        # Empty is not unset for TensorFlow, which would try to read it.
         os.environ.pop("TF_CONFIG", None)
     config: dict | None
     if cluster:

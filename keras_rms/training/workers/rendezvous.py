@@ -50,6 +50,7 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
                 "or stop the process that has it."
             ) from error
         while len(arrived) < len(addresses) - 1:
+            # 0 would mean not to wait at all.
             server.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 connection, _ = server.accept()
@@ -60,6 +61,7 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
             hello = _read(connection)
             if hello is None:
                 continue
+            # Told before it raises, or the other one would wait out its whole time.
             if hello["addresses"] != addresses:
                 _write(connection, {"go": False, "addresses": addresses})
                 raise ValueError(
@@ -82,6 +84,7 @@ def _report(addresses: list[str], task: int, end: float, seconds: float) -> None
                 _split(addresses[0]), min(left, _ANSWER_SECONDS)
             ) as chief:
                 _write(chief, {"task": task, "addresses": addresses})
+                # The answer comes when all are there, which may take as long as is left.
                 chief.settimeout(left)
                 answer = _read_line(chief)
         except OSError:
