@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+_PORTS_OF_A_JOB = 16  # on one node: a task for each GPU of the largest machines
+
 
 def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
     """Puts the cluster into TF_CONFIG, where TensorFlow looks for it.
@@ -127,7 +129,9 @@ def _from_slurm(variables: Mapping[str, str]) -> dict | None:
             f"SLURM's variables do not describe the tasks that srun started ({error!r}). Give "
             f"`cluster` (host:port,...) and `task` instead. Received: {seen}"
         ) from error
-    first = 20000 + (job + 101 * step) % 20000
+    # A block for each, since neighbours in number often share a node; all of them are below the
+    # ports that Linux gives to others, from 32768 on.
+    first = 20000 + _PORTS_OF_A_JOB * (job + 101 * step) % 12000
     cluster = [f"{node}:{first + i}" for node, count in zip(nodes, tasks) for i in range(count)]
     return _from_list(cluster, task)
 
