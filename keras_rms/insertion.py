@@ -108,6 +108,7 @@ class _Insertion:
         name = next(name for name in names if name not in self.taken)
         config = {**self.template.get_config(), "name": name}
         if isinstance(config.get("seed"), int):
+            # Neighbouring seeds give unrelated numbers, see `ReplicaSeedGenerator`.
             config["seed"] += self.inserted
         self.taken.add(name)
         self.inserted += 1

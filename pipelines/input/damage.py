@@ -29,6 +29,7 @@ def first_without_error(make: Callable[[tf.Tensor], Any], tries: int) -> Any:
         make: Function of an int64 scalar that gives a structure of tensors.
         tries: How many there are; if all fail, an error is raised.
     """
+    # A graph has no `try`: a dataset that leaves out what raises takes its place.
     results = tf.data.Dataset.range(tries).map(make).ignore_errors()
     return results.take(1).get_single_element()
 

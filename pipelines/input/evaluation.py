@@ -178,6 +178,7 @@ def _row_maker(
             made = tf.cond(attempt == 0, lambda: whole_row(number), lambda: empty_row(number))
             return made, attempt
 
+        # The second is the empty row, which cannot fail.
         row, attempt = damage.first_without_error(attempt_at, 2)
         damage.report(attempt, number, index.keys)
         return row

@@ -219,6 +219,7 @@ def _split_of(source: annotations.Source) -> Callable[[str], bool]:
     split = annotations.canonical_split(source.split)
     if split not in ("train", "validation") or source.validation_share == 0:
         return lambda _: True
+    # Hashes are uniform over 64 bits: this share of them lies below.
     below = source.validation_share * 2**64
     validates = split == "validation"
     return lambda file: (stable_hash(printable(file)) < below) == validates

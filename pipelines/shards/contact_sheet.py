@@ -30,6 +30,7 @@ def contact_sheet(
         The image, uint8 of shape (height, width, 3).
     """
     labels = sorted(set(index.labels.tolist()))
+    # At equal distances, so that a list sorted by class is seen to its end.
     chosen = np.linspace(0, len(labels) - 1, min(max_classes, len(labels))).round().astype(int)
     rows = [_row(index, labels[place], clips_per_class) for place in chosen]
     return np.concatenate(rows)

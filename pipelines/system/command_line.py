@@ -40,6 +40,7 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
     command_help.define_flags()
     program, *words = arguments
     try:
+        # Files of flags first: names in them may be written with - too.
         words = flags.FLAGS.read_flags_from_files(words, force_gnu=False)
         return flags.FLAGS([program, *with_underscores(words)])
     except (flags.Error, ValueError) as error:
