@@ -72,7 +72,8 @@ class Devices:
             return
         if precision == "mixed_float16":
             raise ValueError(
-                "TensorFlow cannot pool in float16 on CPUs. `precision` must be float32. "
+                "On CPUs TensorFlow computes in float16 many times slower than in float32, and lacks "
+                "a part of it. `precision` must be float32. "
                 f"Received: precision={precision}"
             )
         if precision == "mixed_bfloat16" and self.onednn:
