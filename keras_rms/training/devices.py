@@ -72,9 +72,8 @@ class Devices:
             return
         if precision == "mixed_float16":
             raise ValueError(
-                "On CPUs TensorFlow computes in float16 many times slower than in float32, and lacks "
-                "a part of it. `precision` must be float32. "
-                f"Received: precision={precision}"
+                "On CPUs TensorFlow computes in float16 many times slower than in float32, and "
+                f"lacks a part of it. `precision` must be float32. Received: precision={precision}"
             )
         if precision == "mixed_bfloat16" and self.onednn:
             # Seen with TensorFlow 2.21 in one to five steps of a hundred.
