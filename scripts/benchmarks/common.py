@@ -1,5 +1,6 @@
 """Interleaved timing, the table and the line that names the machine and the versions."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -7,7 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipelines.system import onednn
@@ -18,6 +19,19 @@ _INSTRUCTION_SETS = (
     *("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16"),
 )
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """While active, weights of new networks have shapes only: to draw them takes most of the time.
+
+    Afterwards such a network has no use.
+    """
+    import keras  # not all benchmarks need it
+
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session()  # it would draw them at the next opportunity
 
 
 def interleave(

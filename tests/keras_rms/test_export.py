@@ -6,6 +6,7 @@ import command_runner
 import keras
 import numpy as np
 import pytest
+from few_blocks import few_blocks
 
 import keras_rms.models
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
@@ -60,7 +61,8 @@ def needs(format):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_in_every_format(tmp_path, name):
     needs("onnx")
-    model = network(name, **NETWORKS[name])
+    with few_blocks():
+        model = network(name, **NETWORKS[name])
     for format in FORMATS:
         export_network(model, str(tmp_path / format), format)
         # Another batch than that of the export: its size is open.

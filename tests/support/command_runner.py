@@ -6,6 +6,7 @@ TensorFlow or Keras (`KERAS_BACKEND`, for example) needs a cold start, which tak
 
 import atexit
 import contextlib
+import functools
 import itertools
 import os
 import resource
@@ -32,8 +33,13 @@ SMALL_TRAINING = (
 ).split()
 
 _READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS", "TF_ENABLE_ONEDNN_OPTS"}
-_folder = tempfile.TemporaryDirectory(prefix="keras_rms_commands_")
 _numbers = itertools.count()
+
+
+@functools.cache
+def _folder():
+    """Made when it is first needed: each command imports this module too, and may be killed."""
+    return tempfile.TemporaryDirectory(prefix="keras_rms_commands_")
 
 
 class _Cold:
@@ -133,11 +139,12 @@ def start(
         session: Makes it the leader of a session, so that all it starts can be killed at once.
         before: Called in the process first; not of a cold one.
     """
-    output = output or Path(_folder.name) / str(next(_numbers))
+    output = output or Path(_folder().name) / str(next(_numbers))
     for ending, content in (("out", ""), ("err", ""), ("in", text)):
         Path(f"{output}.{ending}").write_text(content)
     variables = variables or {}
-    environment = {**os.environ, **variables}
+    # What a killed command leaves goes with the folder.
+    environment = {**os.environ, "TMPDIR": _folder().name, **variables}
     environment = {name: value for name, value in environment.items() if value is not None}
     words = list(map(str, words))
     set_up = (str(output), environment, str(cwd), largest_file, session)
@@ -190,6 +197,7 @@ def _process(words, before, output, environment, cwd, largest_file, session):
     sys.stdin = open(0, closefd=False)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # that of TMPDIR
     os.chdir(cwd)
     if session:
         os.setsid()
