@@ -10,6 +10,8 @@ from pipelines.system import onednn
 os.environ.setdefault(onednn.VARIABLE, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 unused_packages.hide_in_children()
+# JAX compiles for each test anew, and runs what it has compiled a few times.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_configure(config):

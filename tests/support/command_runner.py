@@ -1,7 +1,7 @@
 """Commands of this project in processes of their own, as from a shell.
 
-Most begin in `warm_processes`, at once. What a process takes from its environment while it imports
-TensorFlow or Keras (`KERAS_BACKEND`, for example) needs a cold start, which takes five seconds.
+Most begin in `warm_processes`, at once; a cold start takes five seconds. What decides on oneDNN has
+to be there while TensorFlow is imported, and needs a cold start.
 """
 
 import atexit
@@ -32,7 +32,8 @@ SMALL_TRAINING = (
     "--epochs=1 --warmup_epochs=0 --noflip --data_workers=1 --steps_per_call=1"
 ).split()
 
-_READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS", "TF_ENABLE_ONEDNN_OPTS"}
+# Variables that Keras reads while it is imported.
+_READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS"}
 _numbers = itertools.count()
 
 
@@ -150,10 +151,9 @@ def start(
     set_up = (str(output), environment, str(cwd), largest_file, session)
     if cold:
         return Command(_Cold(_popen(words, *set_up)), Path(output))
-    assert not _READ_BY_IMPORTS & set(variables), "This needs a cold start."
-    arguments = (words, before, *set_up)
-    process = warm_processes.context().Process(target=_process, args=arguments, daemon=True)
-    process.start()
+    assert "TF_ENABLE_ONEDNN_OPTS" not in variables, "This needs a cold start."
+    early = {name: variables[name] for name in _READ_BY_IMPORTS & variables.keys()}
+    process = warm_processes.start(_process, (words, before, *set_up), early)
     return Command(process, Path(output))
 
 

@@ -169,9 +169,7 @@ def _process(each):
 def start(each):
     """Starts a training in a process of its own; `process.exitcode` is its status."""
     Path(each.running.work_dir).mkdir(parents=True, exist_ok=True)
-    process = warm_processes.context().Process(target=_process, args=(each,), daemon=True)
-    process.start()
-    return process
+    return warm_processes.start(_process, (each,))
 
 
 def run(each, seconds=300):
