@@ -69,17 +69,6 @@ def small_batches(start, batch_size=8, workers=1, worker=0):
     return tf.data.Dataset.counter(start).map(batch)
 
 
-@functools.cache
-def mirrored_strategy():
-    """Of two replicas, one for all tests: TensorFlow mixes up the collectives of several."""
-    # Those that other tests make start counting from 0.
-    tf.distribute.MirroredStrategy._collective_key_base = 10_000
-    try:
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    finally:
-        tf.distribute.MirroredStrategy._collective_key_base = 0
-
-
 @dataclasses.dataclass
 class Training:
     """A run on the small data, and how it is slowed down."""
