@@ -73,7 +73,8 @@ def test_every_family_in_every_format(tmp_path, name):
 def test_layers_of_other_networks(tmp_path, name):
     needs("onnx")
     if name == "cifar":
-        model = keras_rms.models.ResNet2D(20, input_shape=(16, 24, 16), width=8, seed=0)
+        with few_blocks():
+            model = keras_rms.models.ResNet2D(20, input_shape=(16, 24, 16), width=8, seed=0)
     else:
         inputs = keras.Input((4, 9, 6, 16))
         model = keras.Model(inputs, LAYERS[name]()(inputs))
@@ -147,6 +148,7 @@ def test_command(tmp_path, file):
     assert_same(keras.saving.load_model(file), output, "tflite", clips(CLIP))
 
 
+@pytest.mark.slow
 def test_command_of_a_finished_training(tmp_path, file):
     settings = {"class_names": [str(i) for i in range(7)], "data": "data"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))

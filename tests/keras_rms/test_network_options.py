@@ -18,14 +18,14 @@ FAMILIES = {
     "slow_fast_50_8x8": ({"width": 16}, 576, (1, 12, 37, 53, 3)),
     "ip_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
     "ir_csn_50": ({"width": 8}, 256, (1, 9, 37, 53, 3)),
-    "s3d": ({"width": 8, "gating": True}, 128, (1, 9, 37, 53, 3)),
+    "s3d": ({"width": 8, "gating": True}, 104, (1, 9, 37, 53, 3)),
     "i3d_50_nl": ({"width": 8}, 256, (1, 5, 37, 53, 3)),
     "resnet_50": ({"width": 8}, 256, (1, 37, 53, 3)),
     "resnet_110": ({"width": 8, "depth": 20}, 32, (1, 17, 21, 3)),
 }
 # Of RMS, in the networks of few blocks that are used here.
 PLACES = {"slow_only_18": 8, "slow_only_50": 3, "slow_fast_50_8x8": 6, "ip_csn_50": 3}
-PLACES |= {"ir_csn_50": 3, "s3d": 16, "i3d_50_nl": 3, "resnet_50": 3, "resnet_110": 12}
+PLACES |= {"ir_csn_50": 3, "s3d": 8, "i3d_50_nl": 3, "resnet_50": 3, "resnet_110": 6}
 
 
 @pytest.fixture(scope="module", autouse=True)
