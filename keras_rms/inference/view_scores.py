@@ -129,7 +129,9 @@ def _mean_probabilities(model: keras.Model, views: tf.Tensor, from_logits: bool)
 def compiled(function: Callable) -> Callable:
     """A function around `view_outputs`, compiled; backends other than TensorFlow do that inside."""
     on_tensorflow = keras.backend.backend() == "tensorflow"
-    return tf.function(function, reduce_retracing=True) if on_tensorflow else function
+    return (
+        tf.function(function, reduce_retracing=True, autograph=False) if on_tensorflow else function
+    )
 
 
 def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:

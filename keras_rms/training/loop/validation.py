@@ -48,7 +48,7 @@ def _sums(scores: Scores) -> np.ndarray:
 
 
 def _over_workers(strategy: tf.distribute.Strategy, sums: np.ndarray) -> np.ndarray:
-    @tf.function
+    @tf.function(autograph=False)
     def add(own: tf.Tensor) -> tf.Tensor:
         # Every replica of a worker holds the worker's sums, hence the mean within a worker.
         return strategy.reduce("MEAN", strategy.run(lambda x: x, args=(own,)), axis=None)
