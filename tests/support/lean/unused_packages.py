@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 _NAMES = {"jax", "sklearn", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
 
 
@@ -28,6 +29,5 @@ def hidden():
 
 def hide_in_children():
     """Hides them in the processes that this one starts: see `sitecustomize`."""
-    folders = [os.path.dirname(os.path.abspath(__file__))]
-    folders += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    folders = [FOLDER, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(folders))
