@@ -7,6 +7,7 @@ import signal
 import command_runner
 import pytest
 import small_dataset
+import warm_children
 from paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,12 @@ def command(data, output, *flags, table="1d", extra=(), recipe=None):
 
 
 def run(*args, **kwargs):
-    return command_runner.run(*command(*args, **kwargs), status=None, seconds=600)
+    words = command(*args, **kwargs)
+    return command_runner.run(*words, status=None, seconds=600, before=warm_children.install)
+
+
+def start(words, **options):
+    return command_runner.start(None, *words, before=warm_children.install, **options)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     recipe = tmp_path / "here.flags"
     recipe.write_text("--momentum=0.8\n")
     words = command(data, output, recipe=recipe)
-    grid = command_runner.start(None, *words, session=True, cold=True)
+    grid = start(words, session=True)
     first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
     grid.wait_for((second / "settings.json").exists)
     os.killpg(grid.process.pid, signal.SIGKILL)
@@ -81,12 +87,12 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
 
 def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
     words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
-    grid = command_runner.start(None, *words)
+    grid = start(words)
     folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
     grid.wait_for((folder / "log.jsonl").exists)
     grid.end()  # alone
     assert not (folder / "model.keras").exists()
-    result = command_runner.run(*words)
+    result = command_runner.run(*words, before=warm_children.install)
     assert "Waiting. Another training is running in" in result.stdout
     assert (folder / "output.txt").read_text().count("$ keras-rms train") == 1
     table = json.loads((tmp_path / "table_1d.json").read_text())
@@ -94,7 +100,7 @@ def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
 
 
 def test_sigterm_ends_the_training_too(tmp_path, data):
-    grid = command_runner.start(None, *command(data, tmp_path, extra=["--epochs=1000"]))
+    grid = start(command(data, tmp_path, extra=["--epochs=1000"]))
     log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
     grid.wait_for(log.exists)
     grid.send(signal.SIGTERM)

@@ -9,6 +9,7 @@ import command_runner
 import numpy as np
 import pytest
 import video_files
+import warm_children
 from paths import ROOT
 
 EXAMPLES = ROOT / "scripts" / "examples"
@@ -215,6 +216,7 @@ def compare(tmp_path, *words):
         "scripts/compare_regularisers.py",
         f"--output={tmp_path / 'runs'}",
         *words,
+        before=warm_children.install,
     )
     return command, command.status()
 

@@ -208,6 +208,11 @@ def _process(words, before, output, environment, cwd, largest_file, session):
         _limit(largest_file)
     if before:
         before()
+    run_to_the_end(words)
+
+
+def run_to_the_end(words):
+    """Runs Python with these words in this process, which ends with their status."""
     status = _status(words)
     threading._shutdown()
     atexit._run_exitfuncs()
