@@ -130,7 +130,7 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
     ],
 )
 def test_refusals_are_one_paragraph(tmp_path, data, flags, table, named):
-    result = run(data, tmp_path, *flags, table=table)
-    assert result.returncode == 1
+    words = command(data, tmp_path, *flags, table=table)
+    result = command_runner.run(*words, status=1, cold=not flags)
     assert named in result.error
     assert not (tmp_path / "runs").exists()
