@@ -82,8 +82,8 @@ def test_open_sizes_seed_and_training_step(attention):
     x = np.random.default_rng(0).normal(size=(2, 4, 35, 49, 3)).astype("float32")
     loss = first.train_on_batch(x, np.array([0, 1]))
     assert np.isfinite(loss)
-    kernel = first.get_layer(f"res3_block1_{attention}").trainable_weights[-1]
-    before = second.get_layer(f"res3_block1_{attention}").trainable_weights[-1]
+    kernel = first.get_layer(f"res4_block1_{attention}").trainable_weights[-1]
+    before = second.get_layer(f"res4_block1_{attention}").trainable_weights[-1]
     assert np.abs(kernel.numpy() - before.numpy()).max() > 0
 
 

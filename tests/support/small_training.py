@@ -58,6 +58,7 @@ def small_batches(start, batch_size=8, workers=1, worker=0):
     """Endless batches; that of step i is a function of i."""
     share = batch_size // workers
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step):
         seed = tf.stack([step, 7])
         labels = tf.random.stateless_uniform((batch_size,), seed, 0, 3, tf.int32)
