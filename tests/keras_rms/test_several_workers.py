@@ -137,7 +137,7 @@ def test_a_validation_may_take_longer_than_workers_wait_for_each_other(tmp_path)
 
 def test_an_absent_worker_is_named(tmp_path):
     cluster = free_ports(2)
-    each = training(tmp_path, cluster=cluster, task=0, worker_timeout=10)
+    each = training(tmp_path, cluster=cluster, task=0, worker_timeout=3)
     assert run(each) == 76
     assert f"nothing was heard from {cluster[1]}." in output(each)
 
