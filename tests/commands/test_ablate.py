@@ -101,12 +101,13 @@ def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
 
 def test_sigterm_ends_the_training_too(tmp_path, data):
     grid = start(command(data, tmp_path, extra=["--epochs=1000"]))
-    log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
-    grid.wait_for(log.exists)
+    output = tmp_path / "runs/slow_only_18/rms=none/seed_0/output.txt"
+    # From here on a training hears SIGTERM.
+    grid.wait_for(lambda: output.exists() and "first step compiles" in output.read_text())
     grid.send(signal.SIGTERM)
     assert grid.status(60) == 130
     assert "continues" in grid.stderr
-    assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
+    assert "Stopped on request after step" in output.read_text()
 
 
 def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
