@@ -26,6 +26,8 @@ COMMANDS = {
     "train": "train.py",
     "evaluate": "evaluate.py",
     "predict": "predict.py",
+    "compare": "compare.py",
+    "analyze": "analyze.py",
     "import-weights": "import_weights.py",
     "export": "export.py",
     "ablate": "ablate.py",

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_rms.inference.view_scores import ViewScorer, top_k_accuracy
+from keras_rms.inference.scores import top_k_accuracy
+from keras_rms.inference.view_scores import ViewScorer
 
 CLASSES = 3
 
