@@ -12,31 +12,21 @@ Each writes ANALYSIS.png and ANALYSIS.csv into --output.
 An analysis's own words and flags are shown by `keras-rms analyze ANALYSIS --help`.
 """
 
-import importlib
-import sys
-
 from absl import flags
 
-from pipelines.system import command_line
+from analysis import outputs
+from pipelines.system import command_line, command_parts
+
+flags.adopt_module_key_flags(outputs)
 
 ANALYSES = ("curves", "frequency", "alpha", "spectrum")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2 or argv[1] not in ANALYSES:
-        raise ValueError(
-            f"Name one analysis: {', '.join(ANALYSES)}. Received: {' '.join(argv[1:]) or 'none'}"
-        )
-    sys.modules[f"analysis.{argv[1]}"].run()
+    command_parts.part_of(argv[1:], "analysis", ANALYSES).run()
 
 
 if __name__ == "__main__":
-    # Imported before the flags are read, since each analysis defines its own.
-    for analysis in ANALYSES:
-        if analysis in sys.argv[1:]:
-            importlib.import_module("pipelines.system.quiet_tensorflow")
-            __doc__ = importlib.import_module(f"analysis.{analysis}").__doc__
-            for name in [name for name in sys.modules if name.startswith("analysis.")]:
-                flags.adopt_module_key_flags(sys.modules[name])
-            break
+    for module in command_parts.import_part("analysis", ANALYSES):
+        flags.adopt_module_key_flags(module)
     command_line.run(main)

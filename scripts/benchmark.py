@@ -15,12 +15,9 @@ on, and the versions; --json also writes it to a file.
 A part's own flags are listed by `keras-rms benchmark PART --help`.
 """
 
-import importlib
-import sys
-
 from absl import flags
 
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, command_parts
 
 PARTS = ("layer", "models", "depthwise", "input", "convert")
 
@@ -29,18 +26,10 @@ _JSON = flags.DEFINE_string("json", None, "Also write the measurements to this f
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise ValueError(
-            f"Name one part: {', '.join(PARTS)}. Received: {' '.join(argv[1:]) or 'none'}"
-        )
-    sys.modules[f"benchmarks.{argv[1]}"].run(_JSON.value)
+    command_parts.part_of(argv[1:], "benchmarks", PARTS).run(_JSON.value)
 
 
 if __name__ == "__main__":
-    # Imported before the flags are read, since each part defines its own.
-    for part in PARTS:
-        if part in sys.argv[1:]:
-            importlib.import_module("pipelines.system.quiet_tensorflow")
-            flags.adopt_module_key_flags(importlib.import_module(f"benchmarks.{part}"))
-            break
+    for module in command_parts.import_part("benchmarks", PARTS):
+        flags.adopt_module_key_flags(module)
     command_line.run(main)

@@ -11,4 +11,5 @@ COMMANDS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if re.search(r'^if __name__ == "__main__":\n(    .*\n)*    .*\brun\(', path.read_text(), re.M)
 )
+COMMANDS += [("scripts/analyze.py", name) for name in ("curves", "frequency", "alpha", "spectrum")]
 COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS if part != "common"]
