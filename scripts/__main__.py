@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train.py",
     "evaluate": "evaluate.py",
     "predict": "predict.py",
+    "explain": "explain.py",
     "compare": "compare.py",
     "analyze": "analyze.py",
     "import-weights": "import_weights.py",
