@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "predict.py",
     "explain": "explain.py",
     "compare": "compare.py",
+    "report": "report.py",
     "analyze": "analyze.py",
     "import-weights": "import_weights.py",
     "export": "export.py",

@@ -14,7 +14,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from analysis import outputs, videos
-from analysis.pictures import COLOURS, new_figure
+from analysis.pictures import COLOURS, colours, new_figure
 from keras_rms import RandomMeanScaling, gaussian_smooth, local_mean
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.inputs import as_inputs
@@ -94,7 +94,7 @@ def picture(rows: Sequence[dict]) -> Figure:
     low, high = np.quantile([row["alpha"] for row in rows], [0, 1])
     for panel, layer in zip(axes, layers):
         lines = [layer]
-        for name, colour in zip(names, outputs.colours(len(names))):
+        for name, colour in zip(names, colours(len(names))):
             own = [row["alpha"] for row in rows if row["run"] == name and row["layer"] == layer]
             if own:
                 panel.hist(own, 30, (low, high), alpha=0.6, color=colour)

@@ -16,7 +16,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from analysis import outputs, videos
-from analysis.pictures import new_figure
+from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms import FrequencyScaling, insert_before
 from keras_rms.inference.finished_run import load_finished_run
@@ -87,7 +87,7 @@ def picture(rows: Sequence[dict]) -> Figure:
     """Accuracy against the scale, on the paper's axes."""
     figure, (axes,) = new_figure()
     names = list(dict.fromkeys(row["run"] for row in rows))
-    for name, colour in zip(names, outputs.colours(len(names))):
+    for name, colour in zip(names, colours(len(names))):
         for part, marker in _MARKERS.items():
             points = [row for row in rows if row["run"] == name and row["part"] == part]
             axes.plot(

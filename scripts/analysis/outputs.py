@@ -2,20 +2,19 @@
 
 import csv
 import io
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import flags
 from matplotlib.figure import Figure
 
-from analysis.pictures import COLOURS, save
+from analysis.pictures import save
 from analysis.run_names import distinct_names
 from pipelines.system import command_help, whole_files
 
 command_help.section("What to look at, and what to write")
 _WORK_DIRS = flags.DEFINE_list(
-    "work_dir", None, "Look at the runs in these folders, with commas between.", required=True
+    "work_dir", None, "Look at the runs in these folders, with commas between."
 )
 _NAMES = flags.DEFINE_list(
     "names", None, "Call the runs so in the picture. By default after their folders."
@@ -26,7 +25,13 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def folders() -> list[str]:
-    """The folders of the runs."""
+    """The folders of the runs.
+
+    Raises:
+        ValueError: If none is named.
+    """
+    if not _WORK_DIRS.value:
+        raise ValueError("Name at least one run: --work_dir=runs/plain,runs/rms")
     return _WORK_DIRS.value
 
 
@@ -37,18 +42,13 @@ def run_names() -> list[str]:
         ValueError: If there are not as many names as runs.
     """
     if not _NAMES.value:
-        return distinct_names(_WORK_DIRS.value)
-    if len(_NAMES.value) != len(_WORK_DIRS.value):
+        return distinct_names(folders())
+    if len(_NAMES.value) != len(folders()):
         raise ValueError(
-            f"--names must have a name for each of the {len(_WORK_DIRS.value)} runs of --work_dir. "
+            f"--names must have a name for each of the {len(folders())} runs of --work_dir. "
             f"Received: {len(_NAMES.value)} names"
         )
     return _NAMES.value
-
-
-def colours(count: int) -> list[str]:
-    """As many, from the beginning again where there are more runs than colours."""
-    return list(itertools.islice(itertools.cycle(COLOURS), count))
 
 
 def write(

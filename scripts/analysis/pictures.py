@@ -1,6 +1,7 @@
 """The one way to matplotlib: figures that look alike, and PNG files that are whole or not there."""
 
 import io
+import itertools
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,6 +12,11 @@ from pipelines.system import whole_files
 # Told apart by people who do not see all colours, and in print: Okabe and Ito's.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DPI = 120
+
+
+def colours(count: int) -> list[str]:
+    """As many, from the beginning again where there are more runs than colours."""
+    return list(itertools.islice(itertools.cycle(COLOURS), count))
 
 
 def new_figure(

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import outputs, videos
-from analysis.pictures import new_figure
+from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.inputs import as_inputs
@@ -78,7 +78,7 @@ def picture(rows: Sequence[dict]) -> Figure:
     names = list(dict.fromkeys(row["run"] for row in rows))
     figure, axes = new_figure(4.6 * len(stages), 3.8, 1, len(stages))
     for panel, stage in zip(axes, stages):
-        for name, colour in zip(names, outputs.colours(len(names))):
+        for name, colour in zip(names, colours(len(names))):
             own = [row for row in rows if row["run"] == name and row["stage"] == stage]
             panel.plot(
                 [row["frequency"] for row in own],
