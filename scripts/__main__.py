@@ -31,6 +31,7 @@ COMMANDS = {
     "report": "report.py",
     "analyze": "analyze.py",
     "import-weights": "import_weights.py",
+    "demo-server": "demo_server.py",
     "export": "export.py",
     "ablate": "ablate.py",
     "compare-regularisers": "compare_regularisers.py",

@@ -1,9 +1,9 @@
 """`analyze.py` on two small networks: what its tables say, worked out another way."""
 
 import csv
-import json
 
 import command_runner
+import finished_runs
 import keras
 import numpy as np
 import pytest
@@ -13,19 +13,8 @@ from PIL import Image
 from analysis import alpha, places, spectrum
 from keras_rms import RandomMeanScaling
 from keras_rms.inference.view_scores import ViewScorer
-from keras_rms.training.networks import build_network
 from pipelines.input import evaluation_dataset
 
-NETWORK = {"name": "slow_only_18", "num_classes": 3, "num_frames": 2, "width": 4, "seed": 0}
-SETTINGS = {
-    "model": "slow_only_18",
-    "width": 4,
-    "num_frames": 2,
-    "span": 8,
-    "evaluation_crop_size": 32,
-    "class_names": list(small_dataset.CLASSES),
-    "conversion": {"fps": 25, "short_side": 36, "quality": 4},
-}
 LOG = """epoch,step,top1,validation_top1,seconds
 1,3,0.25,,1
 2,6,0.75,0.5,2
@@ -38,10 +27,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("analyze")
     data = small_dataset.make_dataset(folder / "data")
     for name, rms in (("plain", None), ("rms", "mean")):
-        (folder / name).mkdir()
-        build_network(**NETWORK, rms=rms).save(folder / name / "model.keras")
-        settings = {**SETTINGS, "data": str(data), "rms": rms or "none"}
-        (folder / name / "settings.json").write_text(json.dumps(settings))
+        finished_runs.make(folder / name, data, rms=rms)
         (folder / name / "log.csv").write_text(LOG)
     return folder
 
@@ -86,7 +72,7 @@ def test_frequency_is_the_accuracy_of_the_scaled_network(runs):
 
 
 def test_both_networks_are_looked_at_in_the_papers_places():
-    found = places.layers_after_rms(SETTINGS, 3)
+    found = places.layers_after_rms(finished_runs.SETTINGS, 3)
     assert found == [
         f"{stage}_block{block}_bn{bn}"
         for stage in ("res4", "res5")
