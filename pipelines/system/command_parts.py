@@ -1,6 +1,7 @@
 """Commands that have parts with flags of their own, as `keras-rms benchmark layer --width=8`."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -21,7 +22,9 @@ def import_part(package: str, parts: Sequence[str]) -> list[ModuleType]:
     """
     for part in parts:
         if part in sys.argv[1:]:
-            importlib.import_module("pipelines.system.quiet_tensorflow")
+            # On another backend TensorFlow may not be installed.
+            if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+                importlib.import_module("pipelines.system.quiet_tensorflow")
             module = importlib.import_module(f"{package}.{part}")
             main = sys.modules["__main__"]
             main.__doc__ = f"{(main.__doc__ or '').strip()}\n\n{part}:\n\n{module.__doc__}"
