@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
+
 from pipelines.system import onednn
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "av")
@@ -96,10 +98,42 @@ def machine_line() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return (
-        f"{_processor()}, {cores} cores, {platform.system()}; TensorFlow's oneDNN "
-        f"{_onednn()}; {', '.join(versions)}"
-    )
+    device = _device()
+    return f"{_processor()}, {cores} cores, {platform.system()}; {device}; {', '.join(versions)}"
+
+
+def _device() -> str:
+    """What the backend computes on; of TensorFlow on a CPU whether oneDNN is on."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return f"JAX on {jax.devices()[0].device_kind}"
+    if backend == "torch":
+        import torch
+
+        on_gpu = torch.cuda.is_available()
+        return f"PyTorch on {torch.cuda.get_device_name() if on_gpu else 'cpu'}"
+    return f"TensorFlow's oneDNN {_onednn()}"
+
+
+def peak_memory() -> float | None:
+    """GiB of the accelerator's memory in use at the highest, since the process began."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        used = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    elif backend == "torch":
+        import torch
+
+        used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    else:
+        import tensorflow as tf
+
+        gpus = tf.config.list_logical_devices("GPU")
+        used = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None
+    return None if used is None else used / 2**30
 
 
 def _processor() -> str:

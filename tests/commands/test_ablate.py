@@ -126,6 +126,7 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
     ("flags", "table", "named"),
     [
         ((), "6", "has no cifar100 or imagenet"),
+        ((), "5", "--output of --table=4 by --kinetics_runs"),
         (("--data=nowhere",), "1b", "nowhere does not exist"),
         (("--lines=2,8",), "1b", "numbers from 1 to 7"),
     ],

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from replicas import mirrored_strategy
 
-from keras_rms.inference.view_scores import ViewScorer, top_k_accuracy
+from keras_rms.inference.scores import top_k_accuracy
+from keras_rms.inference.view_scores import ViewScorer
 
 CLASSES = 3
 

@@ -11,6 +11,7 @@ from multiprocessing import forkserver
 from unittest import mock
 
 _PACKAGES = ["absl.app", "tensorflow", "keras", "numpy", "h5py", "av", "PIL.Image", "tqdm"]
+_PACKAGES += ["matplotlib.figure", "scipy.stats", "sklearn.metrics"]
 context = multiprocessing.get_context("forkserver")
 
 

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import tensorflow as tf
 
-from keras_rms.inference.view_scores import Scores, ViewScorer
+from keras_rms.inference.scores import Scores
+from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.workers.strategies import num_workers
 
 
