@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.input import batching
+
 POLICIES = ("stop", "skip")
 
 # What TensorFlow says where nothing is left to take: a shard ends before a video does, or all the
@@ -30,7 +32,7 @@ def first_without_error(make: Callable[[tf.Tensor], Any], tries: int) -> Any:
         tries: How many there are; if all fail, an error is raised.
     """
     # A graph has no `try`: a dataset that leaves out what raises takes its place.
-    results = tf.data.Dataset.range(tries).map(make).ignore_errors()
+    results = tf.data.Dataset.range(tries).map(batching.as_written(make)).ignore_errors()
     return results.take(1).get_single_element()
 
 
