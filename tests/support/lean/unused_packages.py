@@ -8,7 +8,7 @@ import os
 import sys
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-_NAMES = {"jax", "sklearn", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
+_NAMES = {"jax", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
 
 
 def hide():
