@@ -144,6 +144,8 @@ def evaluation_dataset(
     # Not AUTOTUNE, which holds many: the views of one video can be 200 MB.
     ahead = max(local_batch, _BYTES_AHEAD // math.prod(_views_shape(views)))
     threads = min(data_workers or len(os.sched_getaffinity(0)), ahead)
+    if data_service and not data_workers:
+        threads = batching.AUTOTUNE  # of the service's machines, whose threads are not known here
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
     return batching.batched(rows, local_batch, data_workers, data_service, prefetch=1)
 
