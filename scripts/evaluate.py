@@ -140,7 +140,7 @@ def _places() -> tuple[str | None, Path | None]:
         missing = [f"--{flag.name}" for flag in (_DATA, _OUTPUT) if flag.value is None]
         if missing:
             raise ValueError(f"With --model give {' and '.join(missing)} too.")
-    return _DATA.value, _OUTPUT.value and Path(_OUTPUT.value)
+    return _DATA.value, Path(_OUTPUT.value) if _OUTPUT.value else None
 
 
 def _folder_of(run: TrainedNetwork) -> Path:

@@ -81,7 +81,8 @@ def _clear_old_objects(output: str, split: str) -> None:
     with contextlib.suppress(tf.errors.NotFoundError):  # the folder, or what another run removes
         for name in filter(temporary.fullmatch, tf.io.gfile.listdir(output)):
             path = os.path.join(output, name)
-            if time.time_ns() - tf.io.gfile.stat(path).mtime_nsec > _OLD_NANOSECONDS:
+            written = tf.io.gfile.stat(path).mtime_nsec  # 0 where a store does not tell
+            if written and time.time_ns() - written > _OLD_NANOSECONDS:
                 tf.io.gfile.remove(path)
 
 

@@ -583,11 +583,13 @@ def test_old_temporary_objects_of_a_store_are_cleared(monkeypatch):
     for name in (*names, *kept):
         with tf.io.gfile.GFile(f"ram://cleared/{name}", "w") as file:
             file.write("x")
-    with output_folder.sole_writer("ram://cleared", "train"):
-        assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted([*names, *kept])
-    monkeypatch.setattr(output_folder, "_OLD_NANOSECONDS", -1)
-    with output_folder.sole_writer("ram://cleared", "train"):
-        assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted(kept)
+    day = 24 * 3600 * 10**9
+    written = [0, time.time_ns(), time.time_ns() - day + 10**10, time.time_ns() - day]
+    for moment, left in zip(written, [[*names, *kept]] * 3 + [kept]):
+        status = types.SimpleNamespace(mtime_nsec=moment)
+        monkeypatch.setattr(tf.io.gfile, "stat", lambda path, status=status: status)
+        with output_folder.sole_writer("ram://cleared", "train"):
+            assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted(left)
     with output_folder.sole_writer("ram://nothing_there", "train"):
         pass
 

@@ -1,6 +1,7 @@
 """evaluate and predict with a network that is no finished training's."""
 
 import json
+import os
 
 import command_runner
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import small_dataset
 import video_files
+from paths import ROOT
 
 from keras_rms import models
 from keras_rms.training.networks import network_of
@@ -97,16 +99,37 @@ def test_an_unfinished_training_is_evaluated_beside_its_later_results(tmp_path, 
     ("command", "words", "named"),
     [
         ("evaluate", ["--model=a.keras"], "With --model give --data and --output too"),
-        ("evaluate", ["--model=a.keras", "--work_dir=b"], "Give either --work_dir"),
-        ("evaluate", [], "Give either --work_dir"),
-        ("evaluate", ["--work_dir=b", "--span=8"], "--span is for a --model"),
-        ("predict", ["--model=a.keras", "--weights=best", "v.mp4"], "--weights are those of a"),
-        ("predict", ["--model=a.keras", "--mean=0.45", "v.mp4"], "belong together"),
-        ("predict", ["--model=a.keras", "--mean=116", "--stddev=57", "v.mp4"], "from 0 to 1"),
         ("predict", ["--work_dir=b", "--start=3", "--end=2", "v.mp4"], "must be after --start"),
-        ("predict", ["--work_dir=b", "http://host/v.mp4"], "Download it first"),
     ],
 )
 def test_flags_that_do_not_fit_together(command, words, named):
     result = command_runner.run(f"scripts/{command}.py", *words, status=1)
     assert named in result.error
+
+
+CHOICES = {
+    "--model=a.keras --work_dir=b": "Give either --work_dir",
+    "": "Give either --work_dir",
+    "--work_dir=b --span=8": "--span is for a --model",
+    "--model=a.keras --weights=best": "--weights are those of a --work_dir",
+    "--model=a.keras --mean=0.45": "--mean and --stddev belong together",
+    "--model=a.keras --mean=116 --stddev=57": "--mean must be a number or three, of colours from",
+    "--model=a.keras --mean=0.4,x,0.4 --stddev=1": "Received: --mean=0.4,x,0.4",
+    "--model=a.keras --mean=0.4 --stddev=0": "--stddev must be above 0",
+}
+
+
+def test_choices_of_a_network_that_do_not_fit_together():
+    program = (
+        "import json, sys\nfrom absl import flags\nimport network_choice.clips\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    flags.FLAGS.unparse_flags()\n"
+        "    for name in flags.FLAGS: flags.FLAGS[name].unparse()\n"
+        "    flags.FLAGS(['x', *words.split()])\n"
+        "    try: network_choice.clips.opened()\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    variables = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    said = command_runner.run("-c", program, json.dumps([*CHOICES]), variables=variables).stdout
+    for line, message in zip(said.splitlines(), CHOICES.values(), strict=True):
+        assert message in line
