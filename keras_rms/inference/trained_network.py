@@ -190,8 +190,9 @@ def _implied(model: keras.Model) -> dict[str, Any]:
 def _from_checkpoint(path: os.PathLike, settings: dict[str, Any]) -> tuple[keras.Model, int]:
     """The network of a run with the weights of a checkpoint, and the step after which it was."""
     fields = {field.name for field in dataclasses.fields(Recipe)} & settings.keys()
-    values = {name: settings[name] for name in fields}
-    recipe = Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values: dict[str, Any] = {name: settings[name] for name in fields}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    recipe = Recipe(**(values | lists))
     with dtype_policy("float32"):
         model = network_of(recipe, len(settings["class_names"]))
     try:

@@ -21,7 +21,7 @@ def on_uint8_clips(
     Raises:
         ValueError: If the network has other inputs, or takes floats and no normalisation is given.
     """
-    shape = model.input_shape if len(model.inputs) == 1 else ()
+    shape: tuple[int | None, ...] = model.input_shape if len(model.inputs) == 1 else ()
     if len(shape) not in (4, 5) or shape[-1] != 3 or len(model.outputs) != 1:
         raise ValueError(
             f"{path} must hold a network from RGB clips or images to logits. Received: inputs of "
