@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from analysis import overlays, pictures
+from analysis.video_names import stems
 from keras_rms.inference.grad_cam import GradCam, enlarged
 from keras_rms.inference.trained_network import TrainedNetwork, open_run
 from keras_rms.inference.view_scores import compiled, view_outputs
@@ -105,16 +106,6 @@ def _wanted_class(run: TrainedNetwork) -> int | None:
             f"{', '.join(run.class_names[:5])}. Received: --class={name}"
         )
     return run.class_names.index(name)
-
-
-def stems(videos: Sequence[str]) -> list[str]:
-    """A name for each video's files: that of its file, and a number where two are the same."""
-    names: list[str] = []
-    for video in videos:
-        stem = Path(video).stem
-        number = sum(name == stem or name.startswith(f"{stem}-") for name in names)
-        names.append(f"{stem}-{number + 1}" if number else stem)
-    return names
 
 
 def explain(
