@@ -13,8 +13,9 @@ import av
 import av.container
 import av.error
 
-from pipelines.frames import damage, matroska_crop
+from pipelines.frames import damage, decoded_frames, matroska_crop
 from pipelines.frames.encoded_frames import VideoError
+from pipelines.frames.frame_clock import TimedFrame
 from pipelines.frames.video_source import CONTAINERS, TEXT_OPTIONS, VideoSource
 
 _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp")
@@ -38,6 +39,11 @@ def is_live(name: str) -> bool:
 def keeps_pace(name: str) -> bool:
     """Whether its frames come as fast as they happen and wait for nobody; HTTP waits."""
     return not re.match("https?://", name, re.IGNORECASE)
+
+
+def without_password(name: str) -> str:
+    """The name as it may be shown: addresses of cameras often hold a password."""
+    return re.sub(r"^(\w+://[^/@:]*):[^/@]*@", r"\1@", name)
 
 
 def _is_device(name: str) -> bool:
@@ -76,6 +82,14 @@ class LiveSource(VideoSource):
         return av.open(self.path, options=options, **TEXT_OPTIONS)
 
 
+def live_frames(source: LiveSource, heard: damage.Heard) -> Iterator[TimedFrame]:
+    """The frames in order of display; their times count from the first."""
+    zero = None
+    for frame, begin, end in decoded_frames.timed(source, LiveReader(source, heard)):
+        zero = begin if zero is None else zero
+        yield TimedFrame(frame, begin - zero, end - zero)
+
+
 class LiveReader:
     """Decodes what comes from the first key frame on; see `decoded_frames.Reader`.
 
@@ -84,7 +98,7 @@ class LiveReader:
         heard: What libav says, which is passed over.
     """
 
-    repeated_until = None
+    repeated_until: int | None = None
 
     def __init__(self, source: LiveSource, heard: damage.Heard):
         self._source = source

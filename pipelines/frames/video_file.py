@@ -6,7 +6,7 @@ one to the next, and no RGB array is ever made.
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import av
@@ -147,7 +147,7 @@ class FrameStream:
         self._part = (start, end)
         self._live = live
 
-    def frames(self) -> Iterator[tuple[bytes, int]]:
+    def frames(self) -> Generator[tuple[bytes, int], None, None]:
         """Each JPEG image with the number of frames that it is, in order.
 
         Raises:
@@ -167,20 +167,19 @@ class FrameStream:
                 self.notes = (*source.notes(), *clock.notes(), *images.notes, *heard.summary())
         except (av.error.FFmpegError, EOFError) as error:
             place = f" after {float(clock.covered):.2f} s" if clock and clock.covered else ""
-            raise VideoError(self._path, f"{self._fault}: {_message(error)}{place}") from error
+            fault = "damaged or not a video"
+            if self._live:
+                fault = "broke off" if place else "cannot be read"
+            raise VideoError(self._path, f"{fault}: {_message(error)}{place}") from error
         if not self.height:
             raise VideoError(self._path, _nothing_decoded(clock, *self._part))
-
-    @property
-    def _fault(self) -> str:
-        return "cannot be read" if self._live else "damaged or not a video"
 
     def _opened(self) -> VideoSource:
         return (live_source.LiveSource if self._live else VideoSource)(self._path)
 
     def _decoded(self, source: VideoSource, heard: damage.Heard) -> Iterator[TimedFrame]:
         if isinstance(source, live_source.LiveSource):
-            return decoded_frames.timed(source, live_source.LiveReader(source, heard))
+            return live_source.live_frames(source, heard)
         return decoded_frames.decoded(source, self._part[0], heard)
 
     def _in_turn(self, placed: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
@@ -204,12 +203,16 @@ def _in_groups(
     and takes 8 % more time.
     """
     group, pixels = [], 0
-    for frame, copies in placed:
-        group.append((frame, copies))
-        pixels += frame.width * frame.height
-        if pixels >= _GROUP_PIXELS:
-            yield group
-            group, pixels = [], 0
+    try:
+        for frame, copies in placed:
+            group.append((frame, copies))
+            pixels += frame.width * frame.height
+            if pixels >= _GROUP_PIXELS:
+                yield group
+                group, pixels = [], 0
+    except (av.error.FFmpegError, EOFError, VideoError):
+        yield group  # of a stream, what was whole is wanted
+        raise
     yield group
 
 

@@ -1,17 +1,18 @@
 """What a network sees along a video, as a picture."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from analysis.pictures import COLOURS, colours, new_figure
 
 _MOST_POINTS = 60  # with more of them their marks would touch
+_MOST_MARKS = 8
 _GREY = "#bbbbbb"
 
 
@@ -58,8 +59,9 @@ def long_timeline(
     spans = [(left, right - left) for left, right in itertools.pairwise(edges)]
     shades = [by_class.get(int(number), _GREY) for number in best]
     band.broken_barh(spans, (0, 1), facecolors=shades, linewidth=0)
-    band.set(title=title, yticks=[], ylabel="best", xlim=(edges[0], edges[-1]))
-    band.tick_params(labelbottom=False)
+    band.set(
+        title=title, xticks=[], yticks=[], ylabel="best", ylim=(0, 1), xlim=(edges[0], edges[-1])
+    )
     _lines(axes, middles, scores, chosen, class_names)
     axes.set(xlim=(edges[0], edges[-1]))
     handles = axes.get_legend_handles_labels()[0]
@@ -101,8 +103,14 @@ def _lines(
         )
     unit = "seconds" if seconds[-1] < 60 else "time"
     axes.set(xlabel=f"{unit}, middle of the clip", ylabel="probability", ylim=(0, 1.02))
-    # Marks of minutes at whole minutes, not at every 50 s.
-    steps = [1, 2, 5, 10] if seconds[-1] < 60 else [1, 1.2, 1.8, 3, 6, 10]
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=steps))
+    if unit == "time":
+        step = next(step for step in _steps() if seconds[-1] <= _MOST_MARKS * step)
+        axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
     axes.grid(alpha=0.3)
+
+
+def _steps() -> Iterator[int]:
+    """Seconds between two marks, as clocks are read."""
+    yield from (10, 20, 30, 60, 120, 300, 600, 900, 1200, 1800)
+    yield from (3600 * 2**power for power in itertools.count())

@@ -1,6 +1,7 @@
 """Predictions of windows that slide along a long video, a camera or a stream."""
 
 import collections
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -14,7 +15,7 @@ from analysis.timelines import clock
 from analysis.video_names import stems
 from keras_rms.inference.trained_network import TrainedNetwork
 from pipelines.frames.isolated_reader import IsolatedReader
-from pipelines.frames.live_source import keeps_pace
+from pipelines.frames.live_source import keeps_pace, without_password
 from pipelines.frames.video_file import VideoError
 from pipelines.input import views_of_frames
 from pipelines.system import command_help, progress
@@ -130,7 +131,7 @@ def watch(name: str, looked: Windows, lines: JsonLines) -> list[str]:
     with IsolatedReader(timeout=_SILENCE) as reader:
         cut = looked.cut(reader.stream_frames(name, live=True, **looked.conversion))
         cut = without_late_ones(cut) if keeps_pace(name) else cut
-        along = _Along(name, "live", looked, lines)
+        along = _Along(without_password(name), "live", looked, lines)
         try:
             return along.write(cut, _print_window)
         except KeyboardInterrupt:
@@ -201,7 +202,7 @@ class _Along:
             collections.deque(answers, maxlen=0)
         finally:
             if self.timeline:
-                self.timeline.write(stem, self._name)
+                self.timeline.write(stem, os.path.basename(self._name))
         return self._failures
 
     def _answers(self, found: Iterator[Window], on_window: Callable) -> Iterator[Answer]:
@@ -215,5 +216,5 @@ class _Along:
                 self.timeline.add(window, scores)
                 yield window, scores
         except VideoError as error:
-            self._failures.append(str(error))
+            self._failures.append(f"{self._name}: {error.cause}")
             self._lines.add(video=self._name, error=error.cause)
