@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import video_files
 from paths import ROOT
-from prediction.windows import windows
 
 from pipelines.frames import any_file, live_source, video_file
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError, read_frames
+from prediction.windows import windows
 
 KINDS = {
     "a.mp4": {},
@@ -207,7 +207,7 @@ def test_a_stream_over_http(tmp_path, reader):
 
 
 def test_a_stream_is_joined_in_its_middle_and_lacks_parts(tmp_path, reader):
-    content, frames = transport_stream(tmp_path, 60)
+    content, _ = transport_stream(tmp_path, 60)
     begin, hole = (188 * (len(content) * share // 188 // 100) for share in (30, 60))
     with http_streams.serving(content[begin:hole] + content[hole + 188 * 6 :]) as address:
         received = video_files.numbers(flat(reader.stream_frames(address, live=True)))
@@ -216,12 +216,19 @@ def test_a_stream_is_joined_in_its_middle_and_lacks_parts(tmp_path, reader):
 
 
 def test_a_play_list_of_a_network_opens_no_file(tmp_path, reader):
-    _ = transport_stream(tmp_path, 30)
-    for target in (tmp_path / "a.ts", f"file://{tmp_path}/a.ts"):
+    content, frames = transport_stream(tmp_path, 30)
+
+    def received(target):
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n"
         kind = "application/vnd.apple.mpegurl"
-        with http_streams.serving(text.encode(), kind) as address, pytest.raises(VideoError):
-            next(reader.stream_frames(f"{address}.m3u8", live=True))
+        with http_streams.serving(text.encode(), kind) as address:
+            return flat(reader.stream_frames(f"{address}.m3u8", live=True))
+
+    with http_streams.serving(content) as address:
+        assert received(f"{address}.ts") == frames
+    for target in (tmp_path / "a.ts", f"file://{tmp_path}/a.ts"):
+        with pytest.raises(VideoError):
+            received(target)
 
 
 def test_what_is_live(tmp_path, reader):
