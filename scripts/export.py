@@ -27,6 +27,7 @@ from absl import flags
 import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
 from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.models.weights import check_archive
 from pipelines.system import command_help, command_line
 
 command_help.section("What to export")
@@ -79,6 +80,7 @@ def main(_: Sequence[str]) -> None:
 
 def _loaded(path: str) -> keras.Model:
     try:
+        check_archive(path)
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file
         raise ValueError(

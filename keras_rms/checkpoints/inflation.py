@@ -13,7 +13,7 @@ import numpy as np
 from keras_rms.checkpoints.importing import Imported
 from keras_rms.models.catalog import BUILDERS, build
 from keras_rms.models.network import MEAN, STDDEV
-from keras_rms.models.weights import hard_entry, read_weights
+from keras_rms.models.weights import check_arrays, check_kind, hard_entry, read_weights
 
 SOURCE = "keras.applications"
 NORMALIZATION = f"(x / 255 - {MEAN}) / {STDDEV}"
@@ -132,14 +132,15 @@ def _read(path: str) -> dict[str, list[np.ndarray]]:
             "`path` must be a .keras, .weights.h5 or .h5 file of a 2D ResNet. "
             f"Received: path={path!r}"
         )
+    check_kind(path)
     try:
         with h5py.File(path, "r") as file:
-            return _read_legacy(file)
+            return _read_legacy(file, path)
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a weights file of Keras ({error}).") from error
 
 
-def _read_legacy(file: h5py.File) -> dict[str, list[np.ndarray]]:
+def _read_legacy(file: h5py.File, path: str) -> dict[str, list[np.ndarray]]:
     """The layout of Keras 2, in which keras.applications publishes its weights."""
     if "model_weights" in file:
         file = hard_entry(file, "model_weights", h5py.Group)
@@ -148,11 +149,18 @@ def _read_legacy(file: h5py.File) -> dict[str, list[np.ndarray]]:
         group = hard_entry(file, layer, h5py.Group)
         names = _texts(group, "weight_names")
         if names:
-            layers[layer] = [np.asarray(hard_entry(group, n, h5py.Dataset)) for n in names]
-    return layers
+            layers[layer] = [hard_entry(group, n, h5py.Dataset) for n in names]
+    check_arrays([dataset for datasets in layers.values() for dataset in datasets], path)
+    return {layer: [np.asarray(dataset) for dataset in ds] for layer, ds in layers.items()}
 
 
 def _texts(group: h5py.Group, attribute: str) -> list[str]:
+    # Texts of any length could each stand for the same long one.
+    if (
+        getattr(h5py.check_string_dtype(group.attrs.get_id(attribute).dtype), "length", None)
+        is None
+    ):
+        raise KeyError(f"no {attribute} of a fixed length")
     values = group.attrs[attribute]
     return [value if isinstance(value, str) else value.decode() for value in values]
 
