@@ -140,7 +140,7 @@ def test_compressed_checkpoints(tmp_path, part):
     torch.save({"a": torch.zeros(5)}, path)
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(packed, "w", 8) as target:
         for name in source.namelist():
-            more = bytes(64 << 20) if name.endswith(part) else b""
+            more = bytes(24 << 20) if name.endswith(part) else b""
             target.writestr(name, source.read(name) + more)
     refused(packed, "10 times its size")
     # Compressed as such it is read.
@@ -244,11 +244,11 @@ def test_the_names_of_layers_are_short(tmp_path):
     refused(path, "no name of a layer", read_weights)
 
 
-def test_legacy_texts_have_a_length(tmp_path):
+def test_legacy_files_have_few_layers(tmp_path):
     path = tmp_path / "resnet.h5"
     with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = ["conv"] * 3
-    refused(path, "no layer_names of a fixed length", lambda p: inflate("slow_only_50", p))
+        file.attrs["layer_names"] = [b"conv"] * 1001
+    refused(path, "layer_names of more than 1000 names", lambda p: inflate("slow_only_50", str(p)))
 
 
 @pytest.mark.parametrize("entry", ["model.weights.h5", "config.json"])
@@ -260,7 +260,7 @@ def test_compressed_archives_of_keras(tmp_path, entry):
         entries = {name: source.read(name) for name in source.namelist()}
     with zipfile.ZipFile(path, "w", 8) as target:
         for name, content in entries.items():
-            target.writestr(name, content + (b" " * (64 << 20) if name == entry else b""))
+            target.writestr(name, content + (b" " * (24 << 20) if name == entry else b""))
     refused(path, "10 times its size", lambda p: load_weights(model, p))
     refused(path, "10 times its size", lambda p: check_archive(str(p)))
 

@@ -286,7 +286,7 @@ def test_a_compiled_model_comes_out_uncompiled():
     model.compile("sgd", "mse")
     inner = keras.Sequential([keras.Input((8, 9, 3)), keras.layers.BatchNormalization()])
     inner.compile("sgd", "mse")
-    inputs = keras.Input((8, 9, 3))
+    inputs = keras.Input((8, 9, 3), name="x")
     outer = keras.Model({"x": inputs}, {"y": inner(inputs)})
     outer.compile("sgd", "mse")
     layer = keras_rms.RandomMeanScaling()
