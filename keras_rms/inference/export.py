@@ -24,7 +24,7 @@ OUTPUT = "logits"
 # Where TensorFlow leaves room for files of others in a SavedModel.
 SAVED_MODEL_METADATA = "assets.extra/metadata.json"
 # TensorFlow takes a folder's name for a pattern when it looks into it.
-_PATTERN = "*?[]{}"
+_PATTERN = "*?[\\"
 
 
 def export_network(
