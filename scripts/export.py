@@ -7,6 +7,9 @@
 The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs
 `pip install 'keras_rms[export]'`. The batch size stays open. TensorFlow Lite needs all other sizes:
 of a network that leaves some open, as training does, give --input_shape.
+
+The input is named `clips` (or `images`) and the output `logits`. Of a finished training ONNX and
+SavedModel also say the names of the classes, the frame rate, span and size of the clips.
 """
 
 import os
@@ -27,6 +30,7 @@ from absl import flags
 import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
 from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.models.weights import check_archive
 from pipelines.system import command_help, command_line
 
 command_help.section("What to export")
@@ -64,9 +68,15 @@ def main(_: Sequence[str]) -> None:
         raise ValueError(f"--output={_OUTPUT.value} exists already. Remove it or name another.")
     if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
-    model = load_finished_run(_WORK_DIR.value).model if _WORK_DIR.value else _loaded(_MODEL.value)
+    settings = {}
+    if _WORK_DIR.value:
+        run = load_finished_run(_WORK_DIR.value)
+        model, settings = run.model, run.settings
+    else:
+        model = _loaded(_MODEL.value)
     shape = _parsed_shape(_INPUT_SHAPE.value)
-    export_network(model, _OUTPUT.value, _FORMAT.value, shape)
+    metadata = _metadata(model, settings)
+    export_network(model, _OUTPUT.value, _FORMAT.value, shape, metadata)
     print(f"Wrote {_OUTPUT.value} ({_FORMAT.value}).")
     difference = _difference(model, shape)
     print(f"Loaded again, it differs from Keras by {difference:.1e} of the largest output.")
@@ -79,11 +89,26 @@ def main(_: Sequence[str]) -> None:
 
 def _loaded(path: str) -> keras.Model:
     try:
+        check_archive(path)
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file
         raise ValueError(
             f"--model={path} cannot be read as a .keras file ({type(error).__name__}: {error})."
         ) from error
+
+
+def _metadata(model: keras.Model, settings: dict) -> dict:
+    """What a user of the network has to know; of a .keras file only what its input says."""
+    takes_bytes = model.inputs[0].dtype == "uint8"
+    known = {
+        "class_names": settings.get("class_names"),
+        "frame_rate": (settings.get("conversion") or {}).get("fps"),
+        "num_frames": settings.get("num_frames"),
+        "span": settings.get("span"),
+        "crop_size": settings.get("evaluation_crop_size") or settings.get("crop_size"),
+        "normalization": "uint8 RGB, normalised inside" if takes_bytes else None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _parsed_shape(sizes: list[str] | None) -> tuple | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import keras
 
 import keras_rms.models  # noqa: F401  (registers the layers that networks are made of)
+from keras_rms.models.weights import check_archive
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
@@ -65,6 +66,7 @@ def load_finished_run(work_dir: str) -> FinishedRun:
             "started it again; it continues from the last checkpoint."
         )
     try:
+        check_archive(str(path))
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file
         raise ValueError(

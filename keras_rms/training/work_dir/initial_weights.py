@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_rms.models.weights import differing_settings
+from keras_rms.models.weights import check_archive, differing_settings
 from keras_rms.training.work_dir import checkpoints
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
@@ -92,6 +92,7 @@ def _weights(path: Path) -> Mapping[str, np.ndarray]:
             arrays = checkpoints.read(path)
             return _below("weight/", arrays) | _below("average/", arrays)
         # A model of its own, which stays out of the strategy that trains.
+        check_archive(str(path))
         loaded = keras.saving.load_model(path, compile=False)
         return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}
     except Exception as error:
