@@ -24,22 +24,16 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 
 # isort: split
 import keras
+import network_choice
 import numpy as np
 from absl import flags
 
-import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
-from keras_rms.inference.finished_run import load_finished_run
-from keras_rms.models.weights import check_archive
+from keras_rms.inference.trained_network import load_network
+from keras_rms.training.work_dir.network_record import read_record
 from pipelines.system import command_help, command_line
 
-command_help.section("What to export")
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Export the network of the finished training in this folder."
-)
-_MODEL = flags.DEFINE_string(
-    "model", None, "Export the network in this .keras file, in the place of --work_dir."
-)
+flags.adopt_module_key_flags(network_choice)
 
 command_help.section("What to write")
 _FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "Write the network in this format.")
@@ -60,20 +54,17 @@ SOME_SIZES = (8, 64, 96, 3)
 
 
 def main(_: Sequence[str]) -> None:
-    if (_WORK_DIR.value is None) == (_MODEL.value is None):
-        raise ValueError(
-            "Give either --work_dir, of a finished training, or --model, a .keras file."
-        )
+    path = network_choice.model()
     if os.path.lexists(_OUTPUT.value):
         raise ValueError(f"--output={_OUTPUT.value} exists already. Remove it or name another.")
     if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
-    settings = {}
-    if _WORK_DIR.value:
-        run = load_finished_run(_WORK_DIR.value)
-        model, settings = run.model, run.settings
+    # A file's network is written as it is, with normalised clips if it takes these.
+    if path:
+        model, settings = load_network(path), read_record(path)
     else:
-        model = _loaded(_MODEL.value)
+        network = network_choice.opened()
+        model, settings = network.model, network.settings
     shape = _parsed_shape(_INPUT_SHAPE.value)
     metadata = _metadata(model, settings)
     export_network(model, _OUTPUT.value, _FORMAT.value, shape, metadata)
@@ -87,18 +78,8 @@ def main(_: Sequence[str]) -> None:
         )
 
 
-def _loaded(path: str) -> keras.Model:
-    try:
-        check_archive(path)
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise ValueError(
-            f"--model={path} cannot be read as a .keras file ({type(error).__name__}: {error})."
-        ) from error
-
-
 def _metadata(model: keras.Model, settings: dict) -> dict:
-    """What a user of the network has to know; of a .keras file only what its input says."""
+    """What a user of the network has to know; of a .keras file what its record says."""
     takes_bytes = model.inputs[0].dtype == "uint8"
     known = {
         "class_names": settings.get("class_names"),
@@ -106,7 +87,9 @@ def _metadata(model: keras.Model, settings: dict) -> dict:
         "num_frames": settings.get("num_frames"),
         "span": settings.get("span"),
         "crop_size": settings.get("evaluation_crop_size") or settings.get("crop_size"),
-        "normalization": "uint8 RGB, normalised inside" if takes_bytes else None,
+        "normalization": "uint8 RGB, normalised inside"
+        if takes_bytes
+        else settings.get("normalization"),
     }
     return {name: value for name, value in known.items() if value is not None}
 

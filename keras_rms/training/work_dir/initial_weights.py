@@ -80,17 +80,12 @@ def _find(source: Path) -> Path:
     return paths[-1]
 
 
-def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-
-
 def _weights(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix not in (".keras", ".npz"):
         raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
     try:
         if path.suffix == ".npz":
-            arrays = checkpoints.read(path)
-            return _below("weight/", arrays) | _below("average/", arrays)
+            return checkpoints.evaluated_weights(checkpoints.read(path))
         # A model of its own, which stays out of the strategy that trains.
         check_archive(str(path))
         loaded = keras.saving.load_model(path, compile=False)
