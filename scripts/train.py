@@ -53,9 +53,10 @@ from keras_rms.training.recipe import Recipe
 from keras_rms.training.run import Run
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
+from keras_rms.training.work_dir.initial_weights import HEADS
 from keras_rms.training.workers.cluster_watch import with_exit_status
 from pipelines.input import damage, evaluation_dataset, open_split, training_stream
-from pipelines.input.splits import FORMATS
+from pipelines.input.splits import FORMATS, check_conversion
 from pipelines.system import command_help, command_line, gpus, onednn
 
 command_help.section("Data")
@@ -128,6 +129,12 @@ flags.DEFINE_enum(
     damage.POLICIES,
     "Stop at a damaged record, or skip its video and take another one.",
 )
+flags.DEFINE_bool(
+    "allow_other_conversion",
+    False,
+    "Validate also on a split of another frame rate, size or quality than the one to train on, "
+    "with a warning.",
+)
 flags.DEFINE_string(
     "data_service",
     None,
@@ -165,6 +172,13 @@ flags.DEFINE_string(
     "init_from",
     Running.init_from,
     "Start from the weights of this work folder, .keras file or checkpoint.",
+)
+flags.DEFINE_enum(
+    "init_head",
+    Running.init_head,
+    HEADS,
+    "Keep the last layer of --init_from, or make it anew. By default it is kept for the same "
+    "classes in the same order and, where their names are not known, for as many.",
 )
 flags.DEFINE_bool(
     "sync_bn",
@@ -373,7 +387,7 @@ flags.DEFINE_bool(
 FLAGS = flags.FLAGS
 
 # Flags of the data that change how clips are read and not which ones.
-_FREE = ("data", "data_workers", "data_service", "on_damage")
+_FREE = ("data", "data_workers", "data_service", "on_damage", "allow_other_conversion")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -404,7 +418,6 @@ def _values(kind: type) -> dict[str, Any]:
 
 def _recipe() -> Recipe:
     values = _values(Recipe)
-    values["rms_stages"] = values["rms_stages"] or None
     values["decay_epochs"] = _decay_epochs(FLAGS.decay_epochs)
     return Recipe(**values)
 
@@ -424,7 +437,9 @@ def _tell(damaged: tf.Variable) -> None:
 def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> TrainingData:
     index = open_split(FLAGS.data, FLAGS.train_split, FLAGS.format)
     if FLAGS.validation_split:
-        open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
+        of = f"the videos to train on, {FLAGS.train_split}"
+        validation_index = open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
+        check_conversion(validation_index, index.conversion, of, FLAGS.allow_other_conversion)
     enlarged = FLAGS.crop_size if FLAGS.padding is not None else round(FLAGS.crop_size * 256 / 224)
     evaluation_crop_size = FLAGS.evaluation_crop_size or enlarged
     evaluation_short_side = FLAGS.evaluation_short_side or evaluation_crop_size

@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_saves_its_batch(tmp_path, data):
     np.testing.assert_array_equal(clips, same_clips)
     np.testing.assert_array_equal(labels, same_labels)
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step_*.npz"))[-1]
-    assert int(newest.stem[5:]) == step
+    assert int(newest.stem[5:]) == step and f"The newest checkpoint is {newest}." in message
     weights = checkpoints.read(newest)
     assert all(np.isfinite(weights[n]).all() for n in weights if n.startswith("weight/res"))
 
@@ -143,6 +143,7 @@ def test_a_run_without_a_checkpoint_leaves_the_folder_to_other_flags(tmp_path, d
     run = train(tmp_path / "first", data, folder, "--learning_rate=1e30")
     assert run.status() == 77, run.stderr
     assert (folder / "settings.json").exists() and not (folder / "checkpoints").exists()
+    assert "No checkpoint was due." in " ".join(run.stderr.split())
     run = train(tmp_path / "second", data, folder, "--learning_rate=0.01")
     assert run.status() == 0, run.stderr
     settings = json.loads((folder / "settings.json").read_text())
