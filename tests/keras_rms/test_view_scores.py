@@ -98,7 +98,7 @@ def test_an_empty_dataset_is_an_error():
 
 def test_a_split_that_is_damaged_throughout_has_no_score():
     batches = padded_batches(videos(2), 2).map(lambda b: {**b, "mask": tf.zeros(2, tf.bool)})
-    with pytest.raises(ValueError, match="no video to evaluate.* all of it is damaged"):
+    with pytest.raises(ValueError, match=r"no video to evaluate.* all of it is damaged"):
         ViewScorer(mean_colour_model()).scores(batches)
 
 

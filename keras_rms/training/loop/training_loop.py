@@ -17,6 +17,7 @@ also returns the mean of what the workers ask for, and all of them act on that n
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import keras
 import numpy as np
@@ -100,7 +101,9 @@ class TrainingLoop:
             )
         self._strategy = strategy
         self._training_data = training_data
-        self._several_steps = train_step.make_several_steps(strategy, step_function, measure_wait)
+        self._several_steps: Any = train_step.make_several_steps(
+            strategy, step_function, measure_wait
+        )
         self._callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from keras_rms.training.work_dir.whole_files import UNFINISHED, saving, write_whole
 from keras_rms.training.work_dir.work_folder import WorkFolder
@@ -92,15 +91,13 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     text = path.read_bytes().decode(errors="replace").replace("\0", "")
-    # A row cut off by a kill has no last column.
-    rows = csv.DictReader(io.StringIO(text, newline=""), COLUMNS)
-    return [
-        row for row in rows if row["seconds"] is not None and _is_count(row["epoch"], row["step"])
-    ]
+    return [row for row in csv.DictReader(io.StringIO(text, newline=""), COLUMNS) if _is_row(row)]
 
 
-def _is_count(*texts: str) -> bool:
-    return all(text.isascii() and text.isdigit() for text in texts)
+def _is_row(row: dict[str, str]) -> bool:
+    """Not the header, nor cut off by a kill (which leaves no last column), nor damaged."""
+    counts = row["epoch"], row["step"]
+    return row["seconds"] is not None and all(c.isascii() and c.isdigit() for c in counts)
 
 
 def _csv(rows: list[dict]) -> str:
@@ -143,7 +140,7 @@ def _keep_events(folder: Path, step: int, epoch_step: int) -> None:
 def _event_was_before(content: bytes, step: int, epoch_step: int) -> bool:
     try:
         event = tf.compat.v1.Event.FromString(content)
-    except DecodeError:  # it is damaged
+    except Exception:  # protobuf's own, which has no types
         return False
     tags = [value.tag for value in event.summary.value]
     of_epoch = any(tag.startswith("epoch/") for tag in tags)
