@@ -23,12 +23,15 @@ from keras_rms.training.optimization.optimizer import MomentumSGD
 class Run:
     """A loop over small batches that records what it saves and tells."""
 
-    def __init__(self, epochs=3, steps_per_epoch=4, model=None, accuracies=None, **options):
+    def __init__(
+        self, epochs=3, steps_per_epoch=4, model=None, accuracies=None, on_call=None, **options
+    ):
         self.model = model or small_model(random_layers=False)
         self.saved, self.epochs = [], []
         optimizer = MomentumSGD(self.model.trainable_variables, lambda step: 0.1)
         callback = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: self.epochs.append((epoch, dict(logs)))
+            on_epoch_end=lambda epoch, logs: self.epochs.append((epoch, dict(logs))),
+            on_train_batch_end=on_call,
         )
         if accuracies is not None:
             given = iter(accuracies)
@@ -152,18 +155,15 @@ def test_a_request_to_stop_is_heard_in_a_validation():
     assert [(p.step, p.finished_epochs) for p, _ in again.saved] == [(4, 1)]
 
 
-def stops_in_the_last_call(run):
-    """Whose callback asks for the end when the last step of an epoch is taken."""
-    ask = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: batch == 4 and os.kill(os.getpid(), signal.SIGTERM)
-    )
-    run.loop._callbacks.append(ask)
+def stop_at_step_4(step, logs):
+    """Which is the last of an epoch."""
+    if step == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_request_in_the_last_call_of_an_epoch_does_not_wait_for_the_validation():
     validated = []
-    run = Run(validate=validated.append)
-    stops_in_the_last_call(run)
+    run = Run(validate=validated.append, on_call=stop_at_step_4)
     with pytest.raises(errors.Preempted, match="after step 4, which is saved"):
         run.loop.run(Position())
     assert not validated and [(p.step, p.finished_epochs) for p, _ in run.saved] == [(4, 0)]
@@ -195,8 +195,7 @@ def of_two_workers(monkeypatch, **options):
 
 def test_a_request_is_agreed_on_by_all_workers_before_a_validation(monkeypatch):
     validated = []
-    run, _ = of_two_workers(monkeypatch, validate=validated.append)
-    stops_in_the_last_call(run)
+    run, _ = of_two_workers(monkeypatch, validate=validated.append, on_call=stop_at_step_4)
     with pytest.raises(errors.Preempted, match="after step 4, which is saved"):
         run.loop.run(Position())
     assert not validated
