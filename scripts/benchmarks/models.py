@@ -68,10 +68,9 @@ def run(json_path: str | None) -> None:
 
 
 def _counts(name: str) -> dict[str, Any]:
-<<<<<<< HEAD
     with common.without_values():
         shape = _usual_shape(name)
-        network = _with_open_sizes(name, shape)
+        network = _with_open_sizes(name, shape, "none")
         at_256 = None
         if shape[-2] == 224:
             at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
@@ -85,23 +84,6 @@ def _counts(name: str) -> dict[str, Any]:
             "GMACs at 256": at_256,
             "output": "x".join(map(str, network.output_shape[1:])),
         }
-=======
-    shape = _usual_shape(name)
-    network = _with_open_sizes(name, shape, "none")
-    at_256 = None
-    if shape[-2] == 224:
-        at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
-    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    return {
-        "network": name,
-        "input": "x".join(map(str, shape)),
-        "trainable parameters": f"{trainable:,}",
-        "count_params()": f"{network.count_params():,}",
-        "GMACs": _giga(multiply_accumulates(network, shape)),
-        "GMACs at 256": at_256,
-        "output": "x".join(map(str, network.output_shape[1:])),
-    }
->>>>>>> insight
 
 
 def _usual_shape(name: str) -> tuple:
