@@ -81,7 +81,7 @@ NOTE = (
 
 
 def main(arguments: Sequence[str]) -> None:
-    methods = _METHODS.value
+    methods, more = _METHODS.value, arguments[1:]
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         raise ValueError(
@@ -89,14 +89,9 @@ def main(arguments: Sequence[str]) -> None:
         )
     if not _TABLE.value:
         # In turns: a grid that is stopped has tried equally many settings of each method.
-        for number in range(SETTINGS):
-            for method in methods:
-                run(method, METHODS[method].settings[number], 0, arguments[1:])
-        for seed in range(1, _SEEDS.value):
-            for method in methods:
-                setting = best(method)
-                if setting is not None:
-                    run(method, setting, seed, arguments[1:])
+        run_all([(m, METHODS[m].settings[n], 0) for n in range(SETTINGS) for m in methods], more)
+        # Only now: the choice is among all settings, those that another process tried too.
+        run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
     print(write_table())
 
 
@@ -105,22 +100,31 @@ def path_of(method: str, setting: float, seed: int) -> Path:
     return Path(_OUTPUT.value) / f"{method}-{setting:g}-seed_{seed}.json"
 
 
-def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
-    """Trains unless that is done, or another process is at it.
+def run_all(runs: Sequence[tuple[str, float, int]], more: Sequence[str]) -> None:
+    """Trains each method with each setting and seed; waits for those another process is at.
 
     Raises:
-        ValueError: If the training fails, or the folder holds results of other flags.
+        ValueError: If a training fails, or the folder holds results of other flags.
     """
+    elsewhere = [each for each in runs if not run(*each, more, wait=False)]
+    for method, setting, seed in elsewhere:
+        name = path_of(method, setting, seed).stem
+        print(f"Another process is at {name}: waiting for it.", flush=True)
+        run(method, setting, seed, more, wait=True)
+
+
+def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool) -> bool:
+    """Trains unless that is done; returns whether it is, for another process may be at it."""
     result = path_of(method, setting, seed)
     result.parent.mkdir(parents=True, exist_ok=True)
     _claim(result.parent / "flags.json", list(more))
     with open(result.with_suffix(".log"), "a") as log:
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            return
+            return False
         if result.exists():
-            return
+            return True
         own = METHODS[method].flags.format(setting).split()
         command = [sys.executable, str(TRAINING), *more, *own]
         command += [f"--seed={seed}", f"--output={result}"]
@@ -129,6 +133,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
     if status:
         raise ValueError(f"A training ended with status {status}. See {log.name}.")
     write_table()
+    return True
 
 
 def _claim(path: Path, own_flags: list[str]) -> None:

@@ -21,21 +21,15 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 
 # isort: split
 import keras
+import network_choice
 import numpy as np
 from absl import flags
 
-import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import load_network
 from pipelines.system import command_help, command_line
 
-command_help.section("What to export")
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Export the network of the finished training in this folder."
-)
-_MODEL = flags.DEFINE_string(
-    "model", None, "Export the network in this .keras file, in the place of --work_dir."
-)
+flags.adopt_module_key_flags(network_choice)
 
 command_help.section("What to write")
 _FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "Write the network in this format.")
@@ -56,15 +50,13 @@ SOME_SIZES = (8, 64, 96, 3)
 
 
 def main(_: Sequence[str]) -> None:
-    if (_WORK_DIR.value is None) == (_MODEL.value is None):
-        raise ValueError(
-            "Give either --work_dir, of a finished training, or --model, a .keras file."
-        )
+    path = network_choice.model()
     if os.path.lexists(_OUTPUT.value):
         raise ValueError(f"--output={_OUTPUT.value} exists already. Remove it or name another.")
     if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
-    model = load_finished_run(_WORK_DIR.value).model if _WORK_DIR.value else _loaded(_MODEL.value)
+    # A file's network is written as it is, with normalised clips if it takes these.
+    model = load_network(path) if path else network_choice.opened().model
     shape = _parsed_shape(_INPUT_SHAPE.value)
     export_network(model, _OUTPUT.value, _FORMAT.value, shape)
     print(f"Wrote {_OUTPUT.value} ({_FORMAT.value}).")
@@ -75,15 +67,6 @@ def main(_: Sequence[str]) -> None:
             f"{_OUTPUT.value} does not compute what the Keras network does (more than {TOLERANCE} "
             "apart); do not use it."
         )
-
-
-def _loaded(path: str) -> keras.Model:
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise ValueError(
-            f"--model={path} cannot be read as a .keras file ({type(error).__name__}: {error})."
-        ) from error
 
 
 def _parsed_shape(sizes: list[str] | None) -> tuple | None:

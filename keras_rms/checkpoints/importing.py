@@ -13,12 +13,14 @@ import numpy as np
 from keras_rms.checkpoints import mmaction2, pyslowfast, pytorchvideo
 from keras_rms.checkpoints.reading import read_tensors
 from keras_rms.models.catalog import BUILDERS, build
+from keras_rms.models.network import MEAN, STDDEV
 
 SOURCES = (pytorchvideo, pyslowfast, mmaction2)
 # Networks of which these sources publish weights.
 FAMILIES = ("slow_only", "slow_fast", "ip_csn", "ir_csn")
 CLASSIFIER = "head_dense"
 SHOWN = 5
+_USUAL_SPAN = 64  # frames: 8x8, 4x16, 32x2
 
 
 class Imported(NamedTuple):
@@ -37,6 +39,21 @@ class Imported(NamedTuple):
     arguments: dict[str, Any]
     normalization: str
     has_classifier: bool
+
+    @property
+    def clip_settings(self) -> dict[str, Any]:
+        """How the project evaluates it, in the words of a run's settings.json, as far as is known.
+
+        Published video networks are evaluated on crops of 256 pixels.
+        """
+        settings: dict[str, Any] = {"evaluation_crop_size": 256}
+        frames = self.model.input_shape[1]
+        if frames is not None:
+            settings |= {"num_frames": frames, "span": max(_USUAL_SPAN, 2 * frames)}
+        if self.source != mmaction2.NAME:
+            settings["normalization"] = {"mean": MEAN, "stddev": STDDEV}
+            settings["conversion"] = {"fps": 30, "short_side": 256}
+        return settings
 
 
 def import_checkpoint(

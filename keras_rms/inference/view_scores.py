@@ -145,9 +145,10 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
         clips = np.moveaxis(np.asarray(views), 1, 0)
         outputs = [model.predict_on_batch(as_inputs(model, clip)) for clip in clips]
         return np.stack(outputs, 1).astype("float32")
+    # By number: with the views as the first axis all of them would be copied.
     outputs = tf.map_fn(
-        lambda clip: tf.cast(model(as_inputs(model, clip), training=False), tf.float32),
-        tf.transpose(views, (1, 0, 2, 3, 4, 5)),
+        lambda i: tf.cast(model(as_inputs(model, views[:, i]), training=False), tf.float32),
+        tf.range(tf.shape(views)[1]),
         fn_output_signature=tf.float32,
         parallel_iterations=1,
     )

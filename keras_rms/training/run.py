@@ -80,7 +80,11 @@ class Run:
         settings = self._checked_settings(recipe, data)
         if self.folder.finished:
             if self.devices.is_first:
-                print(f"The training in {self.folder} is finished: there is nothing left to do.")
+                print(
+                    f"The training in {self.folder} is finished: there is nothing left to do. To "
+                    f"train its network further, start from it in another work_dir: init_from="
+                    f"{self.folder}."
+                )
             return
         build = partial(self._build, recipe, len(data.class_names))
         session = Session(recipe, self.running, self.devices, self.folder, data, build)

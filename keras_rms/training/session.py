@@ -89,7 +89,7 @@ class Session:
                 self._loop(callbacks).run(position)
             with self._evaluation.weights(position.step):
                 if self._devices.is_first:
-                    self._save_network()
+                    self._save_network(settings)
 
     def _new_learner(self) -> Learner:
         with self._devices.strategy.scope(), dtype_policy(self._recipe.precision):
@@ -196,9 +196,9 @@ class Session:
                 step,
             ) from stop
 
-    def _save_network(self) -> None:
+    def _save_network(self, settings: dict) -> None:
         """In float32 and for any device."""
         with dtype_policy("float32"):
             finished = self._build()
         finished.set_weights(self.learner.model.get_weights())
-        save_model(finished, self._folder.model)
+        save_model(finished, self._folder.model, settings)

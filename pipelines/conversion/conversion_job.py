@@ -82,7 +82,8 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         class_names = planned_splits.class_names
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.
-        split_index.write_class_names(output, class_names, splits)
+        with output_folder.sole_writer_of_labels(output):
+            split_index.write_class_names(output, class_names, splits)
         manifests = {}
         for split, plan in planned_splits.plans.items():
             reports = _convert(plan, output, split, runner)

@@ -134,7 +134,7 @@ class Plan:
             position += len(line)
             self.clips_per_class[clip.label] += 1
         if not offsets:
-            raise ValueError("This split has no video. Check --split, --videos and --annotations.")
+            raise ValueError("A plan must have at least one video. Received: none")
         self._spool.flush()
         order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable")
         sorted_hashes, in_order, self._identities = (

@@ -6,11 +6,14 @@ import glob
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from pipelines.system import filesystems, whole_files
+
+_OLD_NANOSECONDS = 24 * 3600 * 10**9  # no shard takes a day
 
 
 def make_folder(output: str) -> None:
@@ -30,6 +33,7 @@ def make_folder(output: str) -> None:
 def sole_writer(output: str, split: str) -> Iterator[None]:
     """Holds a lock on the split, and clears what a killed run has left behind."""
     if not filesystems.is_local(output):
+        _clear_old_objects(output, split)
         yield
         return
     import fcntl
@@ -42,11 +46,44 @@ def sole_writer(output: str, split: str) -> Iterator[None]:
                 f"Another conversion is writing split {split!r} to {output}. Wait until it has "
                 "ended, or choose another --output."
             ) from error
-        stem = glob.escape(os.path.join(output, split))
         for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
-                os.remove(leftover)
+            _clear(output, split, ending)
         yield
+
+
+@contextlib.contextmanager
+def sole_writer_of_labels(output: str) -> Iterator[None]:
+    """Waits for a lock on the label map, which all splits share, and clears what a kill has left.
+
+    Hold it only while the label map is written.
+    """
+    if not filesystems.is_local(output):
+        yield
+        return
+    import fcntl
+
+    with open(os.path.join(output, ".labels.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear(output, "labels.txt")
+        yield
+
+
+def _clear(output: str, name: str, ending: str = "") -> None:
+    stem = glob.escape(os.path.join(output, name))
+    for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
+        os.remove(leftover)
+
+
+def _clear_old_objects(output: str, split: str) -> None:
+    """Removes temporary objects of a killed run; there are no locks, so their age has to tell."""
+    names = rf"labels\.txt|{re.escape(split)}(-\d+-of-\d+\.[a-z]+|\.json|\.index\.npz)"
+    temporary = re.compile(rf"({names})\.[0-9a-f]+{re.escape(whole_files.ENDING)}")
+    with contextlib.suppress(tf.errors.NotFoundError):  # the folder, or what another run removes
+        for name in filter(temporary.fullmatch, tf.io.gfile.listdir(output)):
+            path = os.path.join(output, name)
+            written = tf.io.gfile.stat(path).mtime_nsec  # 0 where a store does not tell
+            if written and time.time_ns() - written > _OLD_NANOSECONDS:
+                tf.io.gfile.remove(path)
 
 
 def name_old_shards(output: str, split: str, num_shards: int) -> None:

@@ -123,7 +123,7 @@ def planned(conversion: Conversion) -> Iterator[SplitPlans]:
         plans = {
             split: stack.enter_context(
                 conversion_plan.Plan(
-                    _with_shared_ids(listing, class_names, output),
+                    _checked(_with_shared_ids(listing, class_names, output), split, conversion),
                     videos,
                     functools.partial(split_index.shard_path, output, split),
                     conversion.settings,
@@ -135,6 +135,23 @@ def planned(conversion: Conversion) -> Iterator[SplitPlans]:
             for split, listing in listings.items()
         }
         yield SplitPlans(plans, class_names, videos)
+
+
+def _checked(
+    clips: Iterator[annotations.Clip], split: str, conversion: Conversion
+) -> Iterator[annotations.Clip]:
+    """The same clips; raises ValueError if there is none."""
+    empty = True
+    for clip in clips:
+        empty = False
+        yield clip
+    if empty:
+        listed = conversion.source.annotations
+        source = f"the list {listed}" if listed else conversion.source.videos
+        raise ValueError(
+            f"Split {split!r} has no video in {source}. Leave it out of --split if there is none, "
+            f"or check {'--annotations' if listed else '--videos'} and the names of the files."
+        )
 
 
 def _present_class_names(output: str | None) -> tuple[str, ...] | None:

@@ -1,5 +1,7 @@
 """All videos of a split once: one clip of each for `model.evaluate`, or several views of each."""
 
+import math
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +14,7 @@ from pipelines.input.views import checked_views, video_views
 from pipelines.shards.split_index import Index
 
 Row = dict[str, tf.Tensor]
+_BYTES_AHEAD = 1 << 30  # of views that are made at the same time, beyond those of a batch
 
 
 def validation_dataset(
@@ -138,9 +141,13 @@ def evaluation_dataset(
     numbers = _padded_share(len(index), local_batch, num_workers, worker_index)
     batches = tf.data.Dataset.from_tensor_slices(numbers.reshape(-1, local_batch))
     rows = batches.flat_map(tf.data.Dataset.from_tensor_slices)
-    threads = data_workers or batching.AUTOTUNE
+    # Not AUTOTUNE, which holds many: the views of one video can be 200 MB.
+    ahead = max(local_batch, _BYTES_AHEAD // math.prod(_views_shape(views)))
+    threads = min(data_workers or len(os.sched_getaffinity(0)), ahead)
+    if data_service and not data_workers:
+        threads = batching.AUTOTUNE  # of the service's machines, whose threads are not known here
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
-    return batching.batched(rows, local_batch, data_workers, data_service)
+    return batching.batched(rows, local_batch, data_workers, data_service, prefetch=1)
 
 
 def _row_maker(
@@ -150,8 +157,7 @@ def _row_maker(
     damage.check_policy(on_damage)
     views = {**views, "max_ratio": largest_ratio(index, views["short_side"])}
     reader = reader_of(index)
-    size = views["crop_size"]
-    shape = (views["num_clips"] * views["num_crops"], views["num_frames"], size, size, 3)
+    shape = _views_shape(views)
 
     def whole_row(number: tf.Tensor) -> Row:
         video = reader.open(number)
@@ -176,6 +182,11 @@ def _row_maker(
         return tf.cond(number < 0, lambda: empty_row(number), lambda: row_without_damage(number))
 
     return batching.as_written(make_row)
+
+
+def _views_shape(views: dict[str, int]) -> tuple[int, ...]:
+    size = views["crop_size"]
+    return views["num_clips"] * views["num_crops"], views["num_frames"], size, size, 3
 
 
 def _row(views: tf.Tensor, label: tf.Tensor | int, index: tf.Tensor, mask: bool) -> Row:

@@ -2,6 +2,7 @@
 the comparison of regularisers that is made with them.
 """
 
+import fcntl
 import importlib.util
 import json
 
@@ -259,6 +260,25 @@ def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
     assert "| plain | 0.05 |" in command.stdout
     command, status = compare(tmp_path, *words, "--padding=0")
     assert status == 1 and "holds runs with other flags" in command.error
+
+
+def test_the_choice_waits_for_runs_of_another_process(tmp_path):
+    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
+    write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
+    with open(tmp_path / "runs" / "plain-0.05-seed_0.log", "w") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        command = command_runner.start(
+            None,
+            "scripts/compare_regularisers.py",
+            f"--output={tmp_path / 'runs'}",
+            "--methods=plain",
+            "--seeds=1",
+        )
+        said = "Another process is at plain-0.05-seed_0: waiting for it."
+        command.wait_for(lambda: said in command.stdout)
+        write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.3)
+    assert command.status() == 0, command.stderr
+    assert "| plain | 0.05 |" in command.stdout
 
 
 def test_an_unknown_method_is_named(tmp_path):

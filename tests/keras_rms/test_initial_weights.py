@@ -10,6 +10,7 @@ from small_training import small_model
 
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
 from keras_rms.training.work_dir.initial_weights import initialise_from
+from keras_rms.training.work_dir.network_record import add_record
 
 CLASSES = ["a", "b", "c"]
 
@@ -95,6 +96,9 @@ def test_a_file_without_its_folder_has_classes_without_names(tmp_path):
         if settings:
             (tmp_path / "settings.json").write_text(settings)
         assert "not known" in initialise_from(model_of(3), path, ["x", "y", "z"]).why
+    add_record(path, {"class_names": CLASSES})
+    assert "are the same" in initialise_from(model_of(3), path, CLASSES).why
+    assert "are others" in initialise_from(model_of(3), path, ["x", "y", "z"]).why
 
 
 def test_a_head_of_another_size_cannot_be_kept(tmp_path):

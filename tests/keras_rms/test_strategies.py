@@ -31,6 +31,11 @@ def test_a_list_of_addresses_becomes_tf_config():
     assert json.loads(os.environ["TF_CONFIG"]) == json.loads(tf_config(ADDRESSES, 1))
 
 
+def test_addresses_of_ipv6_have_brackets():
+    addresses = ["[::1]:2222", "[fe80::1%eth0]:2222", "two.example-host_b:2222"]
+    assert strategies.describe_cluster(addresses, 1)["cluster"]["worker"] == addresses
+
+
 def test_tf_config_is_read(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config(ADDRESSES, 2))
     config = strategies.describe_cluster([], None)
@@ -126,6 +131,7 @@ def test_slurm_s_variables_must_make_sense(monkeypatch, variables):
         (["one", "two:2"], 0, "Received: one"),
         (["one:65536", "two:2"], 0, "1 to 65535. Received: one:65536"),
         (["one:1", "one:1"], 0, "twice"),
+        (["::1:5", "two:2"], 0, r"brackets, as in \[::1\]:12345, .* Received: ::1:5"),
         (ADDRESSES, None, "0 to 2. Received: task=None"),
         (ADDRESSES, 3, "Received: task=3"),
         ([], 1, "no cluster was given"),

@@ -124,7 +124,7 @@ def test_shared_clips_are_found_behind_links_and_other_names(tmp_path):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="This split has no video"):
+    with pytest.raises(ValueError, match="A plan must have at least one video"):
         plan([])
     with pytest.raises(ValueError, match=r"'k' is listed twice, as 'a' with label 0 and as 'b'"):
         plan([Clip("k", "a", 0), Clip("x", "c", 0), Clip("k", "b", 1)])

@@ -131,9 +131,10 @@ class Checkpoints:
                     error,
                 )
                 continue
-            host = json.loads(arrays.pop(_HOST).tobytes())
+            position = host_of(arrays)
+            del arrays[_HOST]
             self.assign(self._with_averaged_statistics(arrays, path), path)
-            return host
+            return position
         if files:
             raise ValueError(
                 f"All {len(files)} checkpoints in {self.folder} are damaged. Restore one from a "
@@ -182,6 +183,20 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of a checkpoint; each one's checksum is verified while it is read."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def host_of(arrays: Mapping[str, np.ndarray]) -> dict:
+    """What `Checkpoints.save` was given as `host`, "step" added, of the arrays that `read` gave."""
+    return json.loads(arrays[_HOST].tobytes())
+
+
+def evaluated_weights(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights that are validated and kept, by their paths: the averaged where there are."""
+    return _below(WEIGHT, arrays) | _below(AVERAGE, arrays)
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def difference(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:

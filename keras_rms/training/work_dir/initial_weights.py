@@ -17,6 +17,7 @@ import numpy as np
 from keras_rms import arguments
 from keras_rms.models.weights import differing_settings
 from keras_rms.training.work_dir import checkpoints
+from keras_rms.training.work_dir.network_record import read_record
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 HEADS = ("auto", "keep", "new")
@@ -54,7 +55,7 @@ def initialise_from(
         class_names: Those of the training to come; None if nobody knows.
         head: "keep" takes the head, "new" leaves it, and "auto" takes it if its classes have the
             same names in the same order, or if their names are not known and their number is the
-            same. Names are known of a file in the work folder of a training.
+            same. Names are known of a `.keras` file that notes them, and in a work folder.
 
     Raises:
         ValueError: If there is nothing to load, the weights are of another architecture, or a head
@@ -119,7 +120,9 @@ def _decide(
 
 
 def _class_names(path: Path) -> list[str] | None:
-    """Those of the training in whose work folder a file lies."""
+    """Those that a `.keras` file notes, or of the training in whose work folder a file lies."""
+    if path.suffix == ".keras" and (noted := read_record(path).get("class_names")):
+        return noted
     in_checkpoints = path.parent.name == WorkFolder(path.parent).checkpoints.name
     settings = WorkFolder(path.parent.parent if in_checkpoints else path.parent).settings
     try:
@@ -151,17 +154,12 @@ def _find(source: Path) -> Path:
     return paths[-1]
 
 
-def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-
-
 def _weights(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix not in (".keras", ".npz"):
         raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
     try:
         if path.suffix == ".npz":
-            arrays = checkpoints.read(path)
-            return _below("weight/", arrays) | _below("average/", arrays)
+            return checkpoints.evaluated_weights(checkpoints.read(path))
         # A model of its own, which stays out of the strategy that trains.
         loaded = keras.saving.load_model(path, compile=False)
         return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}

@@ -70,11 +70,12 @@ def check_gpus_are_divided(config: dict, gpus: int) -> None:
 
 def _from_list(cluster: list[str], task: int | None) -> dict:
     for address in cluster:
-        port = re.fullmatch(r".+:(\d+)", str(address))
+        # Without brackets nobody can tell the last group of an IPv6 address from a port.
+        port = re.fullmatch(r"(?:[^:\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", str(address))
         if not port or not 0 < int(port[1]) < 65536:
             raise ValueError(
-                "`cluster` must be host:port,host:port,... with a port for each, 1 to 65535. "
-                f"Received: {address}"
+                "`cluster` must be host:port,host:port,... with IPv6 addresses in brackets, as in "
+                f"[::1]:12345, and a port for each, 1 to 65535. Received: {address}"
             )
     if len(set(cluster)) != len(cluster):
         raise ValueError(f"cluster names an address twice. Received: cluster={','.join(cluster)}")

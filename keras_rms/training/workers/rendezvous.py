@@ -42,11 +42,10 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
     arrived: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         try:
-            # Every interface, because a machine often knows itself by another name.
-            server = stack.enter_context(socket.create_server(("", port)))
+            server = stack.enter_context(_server(host, port))
         except OSError as error:
             raise ValueError(
-                f"Worker 0 cannot listen at {host}:{port} ({error.strerror}). Choose a free port, "
+                f"Worker 0 cannot listen at {addresses[0]} ({error.strerror}). Choose a free port, "
                 "or stop the process that has it."
             ) from error
         while len(arrived) < len(addresses) - 1:
@@ -73,6 +72,15 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
         for connection in arrived.values():
             with contextlib.suppress(OSError):
                 connection.recv(1)
+
+
+def _server(host: str, port: int) -> socket.socket:
+    """Listens on every interface, because a machine often knows itself by another name."""
+    if ":" not in host:
+        return socket.create_server(("", port))
+    return socket.create_server(
+        ("", port), family=socket.AF_INET6, dualstack_ipv6=socket.has_dualstack_ipv6()
+    )
 
 
 def _report(addresses: list[str], task: int, end: float, seconds: float) -> None:
@@ -107,7 +115,7 @@ def _missing(who: str, seconds: float) -> WorkerLost:
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _write(connection: socket.socket, message: dict) -> None:
