@@ -3,8 +3,8 @@
     keras-rms demo-server --work_dir=runs/rms          (then open http://127.0.0.1:7860)
 
 Drop a video on it: it shows the best classes, how they change along the video, and where the
-network looked (Grad-CAM). Two sliders scale the low and the high frequencies of the features where Random Mean
-Scaling sits: the paper's Fig. 1 by hand. A camera works too where the browser may use it.
+network looked (Grad-CAM). Two sliders scale the low and the high frequencies of the features where
+Random Mean Scaling sits: the paper's Fig. 1 by hand. A camera works too, where the browser lets it.
 
 It listens on this machine only, unless --address says otherwise: whoever reaches it may upload
 videos, without a password. Uploads are read in a process of their own, limited in memory and time.

@@ -31,7 +31,7 @@ from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.input import damage, evaluation_dataset, open_split
-from pipelines.input.splits import FORMATS
+from pipelines.input.splits import FORMATS, check_conversion
 from pipelines.system import command_help, command_line, filesystems, gpus
 from pipelines.system.progress import Progress
 
@@ -69,6 +69,12 @@ _ON_DAMAGE = flags.DEFINE_enum(
     damage.POLICIES,
     "Stop at a damaged record, or leave its video out of the scores. By default as in training.",
 )
+_ALLOW_OTHER_CONVERSION = flags.DEFINE_bool(
+    "allow_other_conversion",
+    None,
+    "Evaluate also on videos of another frame rate, size or quality than those of the training, "
+    "with a warning. By default as in training.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -93,6 +99,8 @@ def main(arguments: Sequence[str]) -> None:
 
     index = open_split(data, _SPLIT.value, data_format)
     run.check_classes(index.class_names, data)
+    allowed = _ALLOW_OTHER_CONVERSION.value or run.settings.get("allow_other_conversion", False)
+    check_conversion(index, run.settings.get("conversion", {}), "the training's videos", allowed)
     batches = evaluation_dataset(
         data,
         _SPLIT.value,
