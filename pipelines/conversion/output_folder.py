@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from typing import IO
 
 import tensorflow as tf
 
@@ -28,25 +29,51 @@ def make_folder(output: str) -> None:
 
 @contextlib.contextmanager
 def sole_writer(output: str, split: str) -> Iterator[None]:
-    """Holds a lock on the split, and clears what a killed run has left behind."""
+    """Holds a lock on the split, and clears what a killed run has left behind.
+
+    Where the file system has no locks nothing is cleared: it may be another writer's.
+
+    Raises:
+        ValueError: Another conversion holds it.
+    """
     if not filesystems.is_local(output):
         yield
         return
-    import fcntl
-
     with open(os.path.join(output, f".{split}.lock"), "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            is_locked = _lock(lock)
+        except BlockingIOError as error:
             raise ValueError(
                 f"Another conversion is writing split {split!r} to {output}. Wait until it has "
                 "ended, or choose another --output."
             ) from error
-        stem = glob.escape(os.path.join(output, split))
-        for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
-                os.remove(leftover)
+        if is_locked:
+            _clear(os.path.join(output, split))
         yield
+
+
+def _lock(file: IO) -> bool:
+    """Whether the file could be locked; some file systems have no locks.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # better unprotected than unusable
+        return False
+    return True
+
+
+def _clear(split: str) -> None:
+    stem = glob.escape(split)
+    for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
+        for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
+            os.remove(leftover)
 
 
 def name_old_shards(output: str, split: str, num_shards: int) -> None:
