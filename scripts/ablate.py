@@ -15,10 +15,14 @@ On the demonstration dataset in its comparison form, with a small network, hours
     keras-rms ablate --table=comparison --data=DIR --output=DIR --seeds=5 \\
         --recipe=demo_comparison --model=slow_only_18
 
-Table 6 is of two datasets of images, and takes the folder that holds one or both, converted into
-its folders cifar100 and imagenet; its recipes are its own:
+Tables 3 to 6 bring the recipe of each line. Table 3 is of Mini-Kinetics, 4 of Kinetics-400, 5 of
+Something-Something-v2. Table 5 begins with the networks of table 4: run that first, and name its
+--output. Table 6 is of images, and takes the folder that holds the folders cifar100 and imagenet,
+or one of them:
 
-    keras-rms ablate --table=6 --data=DIR --output=DIR
+    keras-rms ablate --table=4 --data=kinetics400 --output=table_4 --seeds=1
+    keras-rms ablate --table=5 --data=something --output=table_5 --seeds=1 --kinetics_runs=table_4
+    keras-rms ablate --table=6 --data=images --output=table_6
 
 Flags of keras-rms train for all runs follow after --, as in: ... -- --epochs=10 --width=16
 """
@@ -84,8 +88,13 @@ _OUTPUT = flags.DEFINE_string(
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,
-    "Train all runs with the flags of this recipe or file. By default of --table=6 with the recipe "
-    "of the line's dataset and network.",
+    "Train all runs with the flags of this recipe or file. By default of tables 3 to 6 with the "
+    "recipe of each line.",
+)
+_KINETICS_RUNS = flags.DEFINE_string(
+    "kinetics_runs",
+    None,
+    "Begin the lines of --table=5 with the networks in this folder, the --output of --table=4.",
 )
 
 COMMANDS = Path(__file__).resolve().parent  # Python runs this folder as keras-rms does
@@ -97,6 +106,7 @@ _POLL_SECONDS = 1.0
 def main(arguments: Sequence[str]) -> int:
     rows = paper_tables.rows(_TABLE.value, _MODEL.value)
     chosen = _with_data(_chosen(rows))
+    _check_beginnings(chosen, arguments[1:])
     signal.signal(signal.SIGTERM, _terminated)
     failures = []
     jobs = [(row, seed) for seed in range(_SEEDS.value) for row in chosen]
@@ -165,8 +175,18 @@ def _with_data(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
     return present
 
 
+def _check_beginnings(rows: Sequence[paper_tables.Row], more: Sequence[str]) -> None:
+    """Refuses to train from scratch what the paper has fine-tuned."""
+    given = _KINETICS_RUNS.value or any(word.lstrip("-").startswith("init") for word in more)
+    if any(row.fine_tuned for row in rows) and not given:
+        raise ValueError(
+            f"Table {_TABLE.value} begins with weights of Kinetics-400. Name the --output of "
+            "--table=4 by --kinetics_runs, or give --init_from=FILE after --."
+        )
+
+
 def _recipe(row: paper_tables.Row) -> Path | None:
-    name = _RECIPE.value or (row.dataset and f"{row.dataset}_{row.model}")
+    name = _RECIPE.value or row.recipe
     return recipes.find(name).resolve() if name else None
 
 
@@ -182,10 +202,10 @@ def _flags(row: paper_tables.Row) -> list[str]:
     return [f"--{name}={value}" for name, value in sorted(row.flags.items())]
 
 
-def _folder(row: paper_tables.Row, seed: int) -> Path:
+def _folder(row: paper_tables.Row, seed: int, output: str | None = None) -> Path:
     """Named after the flags, so that a run is found again by every table that has it."""
     method = "-".join(flag[2:] for flag in _flags(row))
-    runs = Path(_OUTPUT.value) / "runs" / row.dataset
+    runs = Path(output or _OUTPUT.value) / "runs" / row.dataset
     return runs / _network(row) / method / f"seed_{seed}"
 
 
@@ -195,6 +215,8 @@ def _train_and_evaluate(
     recipe = _recipe(row)
     own_flags = [f"--data={_existing(_DATA.value) / row.dataset}", *more]
     own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
+    if row.fine_tuned and _KINETICS_RUNS.value:
+        own_flags.append(f"--init_from={_kinetics_run(row, seed)}")
     train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]
     folder.mkdir(parents=True, exist_ok=True)
     if not WorkFolder(folder).finished:
@@ -213,6 +235,17 @@ def _train_and_evaluate(
                 f"--split={split}",
                 f"--views={views}",
             )
+
+
+def _kinetics_run(row: paper_tables.Row, seed: int) -> Path:
+    """The finished run of the same network and method on Kinetics-400."""
+    folder = _folder(row, seed, _KINETICS_RUNS.value)
+    if not WorkFolder(folder).finished:
+        raise RunError(
+            f"{folder} has no finished training to begin with. Run --table=4 --output="
+            f"{_KINETICS_RUNS.value} --seeds={_SEEDS.value} first, with the same flags after --."
+        )
+    return folder.resolve()
 
 
 def _claim(folder: Path, own_flags: list[str], recipe: str) -> None:

@@ -1,6 +1,9 @@
 """Measures the speed of a part of the package, its floor and its rivals.
 
     keras-rms benchmark PART [--json=FILE]
+    keras-rms benchmark layer --backend=jax
+    keras-rms benchmark models --backend=jax --networks=slow_only_50 --batch_size=32 \\
+        --crop_size=224 --rms=none --rms=mean --dtype=mixed_bfloat16
 
 PART is one of
     layer      Random Mean Scaling beside the plain way of writing it and beside scaling alone
@@ -11,36 +14,49 @@ PART is one of
 
 All ways are measured in turns, so that a change of the machine's load touches all of them alike.
 The result is a Markdown table with the machine, its processor's instruction sets, whether oneDNN is
-on, and the versions; --json also writes it to a file.
+on, and the versions; --json also writes it to a file. layer, models and depthwise take --backend:
+on JAX and PyTorch they run where TensorFlow is not installed.
 A part's own flags are listed by `keras-rms benchmark PART --help`.
 """
 
-import importlib
+import contextlib
+import os
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, command_parts
 
+BACKENDS = ("tensorflow", "jax", "torch")
 PARTS = ("layer", "models", "depthwise", "input", "convert")
+
+command_help.section("Where to measure")
+flags.DEFINE_enum(
+    "backend", None, BACKENDS, "Measure on this backend of Keras. By default on KERAS_BACKEND's."
+)
 
 command_help.section("What to write")
 _JSON = flags.DEFINE_string("json", None, "Also write the measurements to this file, as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise ValueError(
-            f"Name one part: {', '.join(PARTS)}. Received: {' '.join(argv[1:]) or 'none'}"
-        )
-    sys.modules[f"benchmarks.{argv[1]}"].run(_JSON.value)
+    command_parts.part_of(argv[1:], "benchmarks", PARTS).run(_JSON.value)
+
+
+def choose_backend(words: Sequence[str]) -> None:
+    """Sets what Keras reads while it is imported, which is before flags are."""
+    values = flags.FlagValues()
+    flags.DEFINE_enum("backend", None, BACKENDS, "", flag_values=values)
+    values.set_gnu_getopt()
+    with contextlib.suppress(flags.Error):  # the command itself will say what is wrong
+        values(list(words), known_only=True)
+        if values.backend:
+            os.environ["KERAS_BACKEND"] = values.backend
 
 
 if __name__ == "__main__":
-    # Imported before the flags are read, since each part defines its own.
-    for part in PARTS:
-        if part in sys.argv[1:]:
-            importlib.import_module("pipelines.system.quiet_tensorflow")
-            flags.adopt_module_key_flags(importlib.import_module(f"benchmarks.{part}"))
-            break
+    choose_backend(sys.argv)
+    for module in command_parts.import_part("benchmarks", PARTS):
+        flags.adopt_module_key_flags(module)
     command_line.run(main)

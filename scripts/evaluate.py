@@ -24,7 +24,8 @@ import numpy as np
 from absl import flags
 
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
-from keras_rms.inference.view_scores import Scores, ViewScorer
+from keras_rms.inference.scores import Scores
+from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS

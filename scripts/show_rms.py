@@ -6,7 +6,7 @@
 Above: the frame x, its local mean over time and space, and the residual. Below: the outputs for
 three values of alpha, the local mean times alpha plus the residual. Without --video the frame is
 one of a demonstration video. In a network the window is 3x3x3 on features of 14x14 or 7x7; a frame
-has far more pixels, hence the wider window here. Needs matplotlib: pip install 'keras_rms[docs]'.
+has far more pixels, hence the wider window here.
 """
 
 import io
@@ -21,6 +21,7 @@ from keras import ops
 from PIL import Image
 
 import keras_rms
+from analysis import pictures
 from pipelines.demo.demo_rendering import render_video
 from pipelines.frames.video_file import read_frames
 from pipelines.system import command_help, command_line
@@ -93,21 +94,14 @@ def _demonstration_frames() -> np.ndarray:
 
 
 def _draw(panels: list[tuple[str, np.ndarray]], path: str) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError(
-            "Drawing needs matplotlib, which is not installed: pip install 'keras_rms[docs]'."
-        ) from None
-
     height, width = panels[0][1].shape[:2]
-    figure = Figure(figsize=(9, 6 * height / width + 0.9), layout="constrained", dpi=120)
     rows = -(-len(panels) // 3)
-    for axes, (title, image) in zip(figure.subplots(rows, 3).flat, panels):
-        axes.imshow(np.clip(image, 0, 1))
-        axes.set_title(title)
-        axes.axis("off")
-    figure.savefig(path)
+    figure, axes = pictures.new_figure(9, 6 * height / width + 0.9, rows, 3)
+    for cell, (title, image) in zip(axes, panels):
+        cell.imshow(np.clip(image, 0, 1))
+        cell.set_title(title)
+        cell.axis("off")
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":

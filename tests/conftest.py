@@ -2,18 +2,24 @@
 
 import os
 
+import unused_packages
+
 from pipelines.system import onednn
 
 # Before TensorFlow is imported, here and in every process that the tests start.
 os.environ.setdefault(onednn.VARIABLE, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+unused_packages.hide_in_children()
+# JAX compiles for each test anew, and runs what it has compiled a few times.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_configure(config):
     # With pytest-xdist this process hands out the tests and runs none.
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return
-    import keras
+    with unused_packages.hidden():
+        import keras
 
     # Two logical CPU devices, so that every test of replicas runs on any machine. TensorFlow takes
     # this only before its first operation, hence here.
@@ -24,3 +30,9 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
+
+
+def pytest_collection_modifyitems(items):
+    """Puts files with slow tests first: the short ones level out when the processes end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

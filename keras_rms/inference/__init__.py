@@ -2,7 +2,8 @@
 
 from keras_rms.inference.export import export_network, exported_outputs
 from keras_rms.inference.finished_run import FinishedRun, load_finished_run
-from keras_rms.inference.view_scores import Scores, ViewScorer, top_k_accuracy
+from keras_rms.inference.scores import Scores, top_k_accuracy
+from keras_rms.inference.view_scores import ViewScorer
 
 __all__ = [
     "FinishedRun",

@@ -1,32 +1,13 @@
 """Scores of videos from several views: softmax of each view, averaged (paper, section 4.1)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_rms.inference.inputs import as_inputs
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a network says of each video.
-
-    Attributes:
-        index: int (videos,), each video's position in its split.
-        labels: int (videos,).
-        scores: float32 (videos, classes), averaged class probabilities; each row sums to 1.
-    """
-
-    index: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-
-    def top_k(self, k: int) -> float:
-        """Share of the videos whose label is among the k best classes."""
-        return top_k_accuracy(self.scores, self.labels, k)
+from keras_rms.inference.scores import Scores
 
 
 class ViewScorer:
@@ -129,7 +110,9 @@ def _mean_probabilities(model: keras.Model, views: tf.Tensor, from_logits: bool)
 def compiled(function: Callable) -> Callable:
     """A function around `view_outputs`, compiled; backends other than TensorFlow do that inside."""
     on_tensorflow = keras.backend.backend() == "tensorflow"
-    return tf.function(function, reduce_retracing=True) if on_tensorflow else function
+    return (
+        tf.function(function, reduce_retracing=True, autograph=False) if on_tensorflow else function
+    )
 
 
 def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
@@ -153,29 +136,3 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
         parallel_iterations=1,
     )
     return tf.transpose(outputs, (1, 0, 2))
-
-
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of the rows whose label is among the k highest scores.
-
-    Ties count against the label, and so does a score that is not a number.
-
-    Args:
-        scores: (videos, classes).
-        labels: int (videos,).
-        k: At least 1.
-
-    Raises:
-        ValueError: If k is below 1 or the shapes do not fit.
-    """
-    if k < 1:
-        raise ValueError(f"`k` must be at least 1. Received: k={k}")
-    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-        raise ValueError(
-            "`scores` must be (videos, classes) and labels (videos,). "
-            f"Received: shapes {scores.shape} and {labels.shape}"
-        )
-    of_label = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
-    # Not "scores >= of_label", which is never true of NaN.
-    not_below = (~(scores < of_label)).sum(axis=1)
-    return float((not_below <= k).mean())

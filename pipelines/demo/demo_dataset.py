@@ -8,17 +8,17 @@ import multiprocessing
 import os
 import pathlib
 
-import av
 import numpy as np
 
 from pipelines.demo.demo_rendering import CLASSES, FPS, SMALLEST, render_video
+from pipelines.frames.video_writer import write_mp4
 from pipelines.system import whole_files
 from pipelines.system.progress import Progress
 
 SETTINGS_FILE = "demo_videos.json"
 
 
-_QUALITY = "18"  # x264's constant rate factor: no loss that the eye sees
+_QUALITY = 18  # x264's constant rate factor: no loss that the eye sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +55,7 @@ class _Job:
 def encode(frames: np.ndarray) -> bytes:
     """Encodes uint8 RGB frames (T, H, W, 3) as an H.264 .mp4 file of 25 frames a second."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        # Slower presets' look-ahead gives other bytes from run to run on frames this small, and so
-        # does another number of threads.
-        stream.options = {"crf": _QUALITY, "preset": "superfast", "threads": "1"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    write_mp4(buffer, frames, FPS, _QUALITY)
     return buffer.getvalue()
 
 

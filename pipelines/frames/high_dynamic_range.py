@@ -4,12 +4,12 @@ libav's own conversion needs seconds for each video; filters that would be faste
 build of it.
 """
 
+import contextlib
 import functools
 import itertools
 import math
-import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _WHITE = 203.0  # cd/m2 of HDR's reference white, ITU-R BT.2408
 _HLG_PEAK = 1000.0  # cd/m2 of the screen that ITU-R BT.2100 assumes
@@ -23,27 +23,32 @@ _TO_709 = (
     (-0.0182, -0.1006, 1.1187),
 )
 
-_FOLDERS: list[tempfile.TemporaryDirectory] = []  # removed when the process ends
-
 Colour = tuple[float, float, float]
 
 
-@functools.cache
-def table_path(name: str) -> str:
-    """A file with the table, in the form .cube, which lasts as long as the process.
+@contextlib.contextmanager
+def table_file(name: str) -> Iterator[str]:
+    """While active, the path of a file with the table, in the form .cube.
+
+    Not longer, because the process that decodes videos is ended by a kill, which would leave it.
 
     Args:
         name: `"PQ"` or `"HLG"`.
     """
+    with tempfile.NamedTemporaryFile("w", suffix=".cube") as file:
+        file.write(_table(name))
+        file.flush()
+        yield file.name
+
+
+@functools.cache
+def _table(name: str) -> str:
     light = {"PQ": _light_of_pq, "HLG": _light_of_hlg}[name]
-    _FOLDERS.append(tempfile.TemporaryDirectory())
-    path = os.path.join(_FOLDERS[-1].name, "table.cube")
-    with open(path, "w") as file:
-        file.write(f"LUT_3D_SIZE {_SIDE}\n")
-        steps = [number / (_SIDE - 1) for number in range(_SIDE)]
-        for blue, green, red in itertools.product(steps, repeat=3):
-            file.write("{:.5f} {:.5f} {:.5f}\n".format(*_shown(light((red, green, blue)))))
-    return path
+    steps = [number / (_SIDE - 1) for number in range(_SIDE)]
+    lines = [f"LUT_3D_SIZE {_SIDE}"]
+    for blue, green, red in itertools.product(steps, repeat=3):
+        lines.append("{:.5f} {:.5f} {:.5f}".format(*_shown(light((red, green, blue)))))
+    return "\n".join(lines) + "\n"
 
 
 def _shown(light: Colour) -> Colour:

@@ -41,12 +41,20 @@ def graph(frame: av.VideoFrame, filters: Filters) -> av.filter.Graph:
         f":pixel_aspect=1/1:colorspace={_MATRICES.get(frame.colorspace, 'unknown')}"
         f":range={_RANGES.get(frame.color_range, 'unknown')}"
     )
-    nodes = [
-        chain.add(name, **given) if isinstance(given, dict) else chain.add(name, given)
-        for name, given in [("buffer", source), *filters]
-    ]
+    nodes = [_added(chain, *each) for each in [("buffer", source), *filters]]
     chain.link_nodes(*nodes, chain.add("buffersink")).configure()
     return chain
+
+
+def _added(
+    chain: av.filter.Graph, name: str, given: str | dict[str, str] | None
+) -> av.filter.context.FilterContext:
+    if not isinstance(given, dict):
+        return chain.add(name, given)
+    if name != "lut3d":
+        return chain.add(name, **given)
+    with high_dynamic_range.table_file(given["file"]) as path:  # the filter reads it at once
+        return chain.add(name, **(given | {"file": path}))
 
 
 def prepare_colours(frame: av.VideoFrame) -> str | None:
@@ -104,11 +112,10 @@ def _standard_range(frame: av.VideoFrame, width: int, height: int) -> Filters:
         "in_color_matrix": matrix,
         "out_range": "pc",
     }
-    table = high_dynamic_range.table_path(_HDR[frame.color_trc])
     return [
         ("scale", to_red_green_blue),
         ("format", "gbrp12le"),
-        ("lut3d", {"file": table, "interp": "tetrahedral"}),
+        ("lut3d", {"file": _HDR[frame.color_trc], "interp": "tetrahedral"}),
         ("scale", "out_range=pc:out_color_matrix=smpte170m"),
     ]
 

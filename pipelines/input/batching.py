@@ -6,6 +6,9 @@ from pipelines.input.data_service import distribute
 
 AUTOTUNE = tf.data.AUTOTUNE
 
+# For what datasets call. No Python in it depends on tensors, which AutoGraph takes a second to see.
+as_written = tf.autograph.experimental.do_not_convert
+
 
 def local_batch(batch_size: int, num_workers: int, worker_index: int) -> int:
     """Rows of a batch that are this worker's.

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.input import batching
 from pipelines.system import filesystems
 
 POLICIES = ("stop", "skip")
@@ -28,7 +29,7 @@ def first_without_error(make: Callable[[tf.Tensor], Any], tries: int) -> Any:
         make: Function of an int64 scalar that gives a structure of tensors.
         tries: How many there are; if all fail, an error is raised.
     """
-    results = tf.data.Dataset.range(tries).map(make).ignore_errors()
+    results = tf.data.Dataset.range(tries).map(batching.as_written(make)).ignore_errors()
     return results.take(1).get_single_element()
 
 

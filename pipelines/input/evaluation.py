@@ -69,8 +69,8 @@ def validation_dataset(
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
     whole = len(index) % batch_size == 0
     if on_damage == "skip":
-        rows, whole = rows.filter(lambda row: row["mask"]), False
-    clips = rows.map(lambda row: (row["views"][0], row["label"]))
+        rows, whole = rows.filter(batching.as_written(lambda row: row["mask"])), False
+    clips = rows.map(batching.as_written(lambda row: (row["views"][0], row["label"])))
     return batching.batched(clips, batch_size, data_workers, drop_remainder=whole)
 
 
@@ -172,9 +172,10 @@ def _row_maker(
         damage.report(attempt, number, index.keys)
         return row
 
-    return lambda number: tf.cond(
-        number < 0, lambda: empty_row(number), lambda: row_without_damage(number)
-    )
+    def make_row(number: tf.Tensor) -> Row:
+        return tf.cond(number < 0, lambda: empty_row(number), lambda: row_without_damage(number))
+
+    return batching.as_written(make_row)
 
 
 def _row(views: tf.Tensor, label: tf.Tensor | int, index: tf.Tensor, mask: bool) -> Row:

@@ -89,7 +89,7 @@ def training_dataset(
         after = next_epoch.assign_add(1) * clips_per_epoch
         return tf.data.Dataset.range(after - clips_per_epoch, after)
 
-    epoch = tf.data.Dataset.range(1).flat_map(positions)
+    epoch = tf.data.Dataset.range(1).flat_map(batching.as_written(positions))
     batches = _batches(epoch, clip_at, batch_size, data_workers)
     return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
 
@@ -190,7 +190,8 @@ def training_stream(
         return tf.data.Dataset.range(first, first + local_batch)
 
     steps = tf.data.Dataset.range(start_step, 2**63 - 1)
-    return _batches(steps.flat_map(positions), clip_at, local_batch, data_workers, data_service)
+    steps = steps.flat_map(batching.as_written(positions))
+    return _batches(steps, clip_at, local_batch, data_workers, data_service)
 
 
 def _batches(
@@ -201,5 +202,6 @@ def _batches(
     data_service: str | None = None,
 ) -> tf.data.Dataset:
     batching.check_data_workers(data_workers)
-    clips = positions.map(clip_at, num_parallel_calls=data_workers or batching.AUTOTUNE)
+    threads = data_workers or batching.AUTOTUNE
+    clips = positions.map(batching.as_written(clip_at), num_parallel_calls=threads)
     return batching.batched(clips, batch, data_workers, data_service)

@@ -1,5 +1,6 @@
 """Interleaved timing, the table and the line that names the machine and the versions."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -7,8 +8,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import keras
 
 from pipelines.system import onednn
 
@@ -18,6 +21,19 @@ _INSTRUCTION_SETS = (
     *("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve", "sve2", "i8mm", "bf16"),
 )
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """While active, weights of new networks have shapes only: to draw them takes most of the time.
+
+    Afterwards such a network has no use.
+    """
+    import keras  # not all benchmarks need it
+
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session()  # it would draw them at the next opportunity
 
 
 def interleave(
@@ -82,10 +98,42 @@ def machine_line() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return (
-        f"{_processor()}, {cores} cores, {platform.system()}; TensorFlow's oneDNN "
-        f"{_onednn()}; {', '.join(versions)}"
-    )
+    device = _device()
+    return f"{_processor()}, {cores} cores, {platform.system()}; {device}; {', '.join(versions)}"
+
+
+def _device() -> str:
+    """What the backend computes on; of TensorFlow on a CPU whether oneDNN is on."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return f"JAX on {jax.devices()[0].device_kind}"
+    if backend == "torch":
+        import torch
+
+        on_gpu = torch.cuda.is_available()
+        return f"PyTorch on {torch.cuda.get_device_name() if on_gpu else 'cpu'}"
+    return f"TensorFlow's oneDNN {_onednn()}"
+
+
+def peak_memory() -> float | None:
+    """GiB of the accelerator's memory in use at the highest, since the process began."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        used = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    elif backend == "torch":
+        import torch
+
+        used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    else:
+        import tensorflow as tf
+
+        gpus = tf.config.list_logical_devices("GPU")
+        used = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None
+    return None if used is None else used / 2**30
 
 
 def _processor() -> str:

@@ -49,15 +49,18 @@ _SECONDS = flags.DEFINE_float(
     "Spend this many seconds on one way in one row, and at least two repetitions.",
 )
 
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "mixed_bfloat16"],
+    "Compute the layer and the network in this precision.",
+)
+
 command_help.section("The network's table")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Train the network on this many clips a step.")
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", 112, "Train the network on clips of this height and width, in pixels."
 )
-_DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "mixed_bfloat16"], "Compute the network in this precision."
-)
-
 SHAPES = {  # batch 8, what enters the RMS layers of res4 and res5
     "SlowOnly-50 res4": (8, 8, 14, 14, 1024),
     "SlowOnly-50 res5": (8, 8, 7, 7, 2048),
@@ -70,7 +73,8 @@ STDDEV = 0.4
 def run(json_path: str | None) -> None:
     tables = []
     if "layer" in _TABLES.value:
-        tables.append(("Random Mean Scaling, one layer (milliseconds)", list(_layer_rows())))
+        title = f"Random Mean Scaling, one layer, {_DTYPE.value} (milliseconds)"
+        tables.append((title, list(_layer_rows())))
     if "network" in _TABLES.value:
         tables.append((_network_title(), _network_rows()))
     for title, rows in tables:
@@ -92,6 +96,7 @@ def _modes() -> list[str]:
 
 
 def _layer_row(mode: str, place: str, shape: tuple, smoothing: str, backward: bool) -> dict:
+    keras.config.set_dtype_policy(_DTYPE.value)
     rng = np.random.default_rng(0)
     x, upstream = (rng.normal(size=shape).astype("float32") for _ in range(2))
     alpha = rng.normal(1, 0.5, size=(shape[0], 1, 1, 1, 1)).astype("float32")
@@ -142,7 +147,7 @@ def _compiled(
         return _with_jax(function, x, alpha, upstream, backward)
     import tensorflow as tf
 
-    x, alpha, upstream = (tf.constant(value) for value in (x, alpha, upstream))
+    x, alpha, upstream = (tf.cast(value, _compute_dtype()) for value in (x, alpha, upstream))
 
     @tf.function(jit_compile=mode == "xla", autograph=False)
     def step(x: Any, alpha: Any, upstream: Any) -> Any:
@@ -167,7 +172,7 @@ def _with_jax(function: Callable, x: Any, alpha: Any, upstream: Any, backward: b
 
     # The seed's state is a constant of the compiled step: the same work with the same numbers.
     step = jax.jit(step)
-    x, alpha, upstream = (jax.numpy.asarray(value) for value in (x, alpha, upstream))
+    x, alpha, upstream = (jax.numpy.asarray(v, _compute_dtype()) for v in (x, alpha, upstream))
     return lambda: jax.block_until_ready(step(x, alpha, upstream))
 
 
@@ -176,16 +181,30 @@ def _with_autograd(
 ) -> Callable[[], Any]:
     import torch
 
-    x, alpha, upstream = (torch.from_numpy(value) for value in (x, alpha, upstream))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = getattr(torch, _compute_dtype())
+    x, alpha, upstream = (
+        torch.from_numpy(value).to(device, dtype) for value in (x, alpha, upstream)
+    )
 
-    def step() -> Any:
+    def computed() -> Any:
         if not backward:
             with torch.no_grad():
                 return function(x, alpha)
         watched = x.detach().requires_grad_()
         return torch.autograd.grad(function(watched, alpha), watched, upstream)
 
+    def step() -> Any:
+        result = computed()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
     return step
+
+
+def _compute_dtype() -> str:
+    return keras.config.dtype_policy().compute_dtype
 
 
 def _with_torch(x: Any, alpha: Any, upstream: Any, backward: bool) -> Callable[[], Any]:

@@ -3,7 +3,7 @@
 Counts are those of the builder's own input and, for networks of 224x224, of 256x256 as well. Speed
 is measured on noise of the size that the flags state, the networks in turns: the forward pass of
 inference, and a whole training step (forward, backward, plain SGD) with RMS. The backend is that of
-KERAS_BACKEND. Counting alone takes a minute.
+KERAS_BACKEND. Counting alone takes seconds.
 """
 
 import functools
@@ -32,8 +32,14 @@ _CROP_SIZE = flags.DEFINE_integer(
     "The number of frames is the network's usual one.",
     1,
 )
-_RMS = flags.DEFINE_enum(
-    "rms", "mean", ["none", "mean", "gaussian"], "Measure networks with RMS by this filter."
+_RMS = flags.DEFINE_multi_enum(
+    "rms",
+    ["mean"],
+    ["none", "mean", "gaussian"],
+    "Measure networks with RMS by this filter. Given several times, each is trained in turns.",
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "mixed_bfloat16"], "Compute the networks in this precision."
 )
 _SECONDS = flags.DEFINE_float(
     "seconds",
@@ -53,29 +59,31 @@ def run(json_path: str | None) -> None:
     if _MEASURE.value:
         size = _CROP_SIZE.value
         title += (
-            f"; speed at batch {_BATCH_SIZE.value}, at most {size}x{size}, rms={_RMS.value}, "
-            f"float32, {keras.backend.backend()}"
+            f"; speed at batch {_BATCH_SIZE.value}, at most {size}x{size}, "
+            f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
         )
+        keras.config.set_dtype_policy(_DTYPE.value)
         rows = [{**row, **speed} for row, speed in zip(rows, _speeds(_NETWORKS.value))]
     common.report(title, rows, json_path)
 
 
 def _counts(name: str) -> dict[str, Any]:
-    shape = _usual_shape(name)
-    network = _with_open_sizes(name, shape)
-    at_256 = None
-    if shape[-2] == 224:
-        at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
-    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    return {
-        "network": name,
-        "input": "x".join(map(str, shape)),
-        "trainable parameters": f"{trainable:,}",
-        "count_params()": f"{network.count_params():,}",
-        "GMACs": _giga(multiply_accumulates(network, shape)),
-        "GMACs at 256": at_256,
-        "output": "x".join(map(str, network.output_shape[1:])),
-    }
+    with common.without_values():
+        shape = _usual_shape(name)
+        network = _with_open_sizes(name, shape, "none")
+        at_256 = None
+        if shape[-2] == 224:
+            at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
+        trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+        return {
+            "network": name,
+            "input": "x".join(map(str, shape)),
+            "trainable parameters": f"{trainable:,}",
+            "count_params()": f"{network.count_params():,}",
+            "GMACs": _giga(multiply_accumulates(network, shape)),
+            "GMACs at 256": at_256,
+            "output": "x".join(map(str, network.output_shape[1:])),
+        }
 
 
 def _usual_shape(name: str) -> tuple:
@@ -86,39 +94,49 @@ def _giga(number: int) -> str:
     return f"{number / 1e9:.2f}"
 
 
-def _with_open_sizes(name: str, shape: tuple) -> keras.Model:
+def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
     """The network as training builds it: its crops may have any size."""
-    return keras_rms.models.build(name, rms=_RMS.value, input_shape=(*shape[:-3], None, None, 3))
+    return keras_rms.models.build(name, rms=rms, input_shape=(*shape[:-3], None, None, 3))
 
 
-def _speeds(names: list[str]) -> list[dict[str, float]]:
+def _speeds(names: list[str]) -> list[dict[str, float | None]]:
+    """Clips a second of each network, and of its training by each filter of RMS."""
     forward, training = {}, {}
     for name in names:
-        print(f"Compiling {name}", file=sys.stderr, flush=True)
-        forward[name], training[name] = _ways(name)
-        for way in (forward[name], training[name]):
-            way()
-    seconds = [
-        common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
-        for ways in (forward, training)
-    ]
-    return [
-        {
-            heading: 1e3 * _BATCH_SIZE.value / summary[name]["median_ms"]
-            for heading, summary in zip(("forward clips/s", "training clips/s"), seconds)
-        }
-        for name in names
-    ]
+        for rms in _RMS.value:
+            print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
+            forward[name], training[name, rms] = _ways(name, rms)
+            training[name, rms]()
+        forward[name]()
+    forward_speeds, training_speeds = (_clips_per_second(ways) for ways in (forward, training))
+    speeds: list[dict[str, float | None]] = []
+    for name in names:
+        row: dict[str, float | None] = {"forward clips/s": forward_speeds[name]}
+        for rms in _RMS.value:
+            title = "training clips/s" + (f", {rms}" if len(_RMS.value) > 1 else "")
+            row[title] = training_speeds[name, rms]
+        speeds.append(row)
+    memory = common.peak_memory()
+    if memory is not None:
+        print(f"Highest use of the accelerator's memory: {memory:.1f} GiB")
+    return speeds
 
 
-def _ways(name: str) -> tuple[functools.partial, functools.partial]:
+def _clips_per_second(ways: dict[Any, functools.partial]) -> dict[Any, float]:
+    times = common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
+    return {key: 1e3 * _BATCH_SIZE.value / row["median_ms"] for key, row in times.items()}
+
+
+def _ways(name: str, rms: str) -> tuple[functools.partial, functools.partial]:
     """The forward pass and the training step of a network, as functions without arguments."""
     shape = _usual_shape(name)
-    network = _with_open_sizes(name, shape)
+    network = _with_open_sizes(name, shape, rms)
     sizes = [min(_CROP_SIZE.value, size) for size in shape[-3:-1]]
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(_BATCH_SIZE.value, *shape[:-3], *sizes, 3)).astype("float32")
     labels = rng.integers(0, network.output_shape[-1], size=_BATCH_SIZE.value)
+    # On the device beforehand: what is measured is the network, not the way there.
+    clips, labels = (keras.ops.convert_to_tensor(value) for value in (clips, labels))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # A step so small that noise for input and labels cannot drive the weights to infinity.
     optimizer = keras.optimizers.SGD(1e-6)

@@ -23,9 +23,8 @@ from absl import flags
 import keras_rms
 import training_options
 from batches import one_hot
-from pipelines.system import command_help
 
-command_help.section("What to probe")
+# What to probe.
 _MODELS = flags.DEFINE_multi_string(
     "model", None, "Probe the trained network in this .keras file.", required=True
 )

@@ -28,9 +28,8 @@ import training_options
 from batches import random_crop_and_flip
 from keras_rms.models import ResNet2D
 from keras_rms.models.resnet_2d import VARIANTS
-from pipelines.system import command_help
 
-command_help.section("Data and network")
+# Data and network.
 _DATA = flags.DEFINE_string(
     "data", None, "Train on CIFAR-100 (keras), this .npz file or this folder.", required=True
 )

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 import keras_rms
 from batches import Augment, Batches, one_hot
 from keras_rms.models.blocks import STAGES, rms_positions
-from pipelines.system import command_help, command_line
 
-command_help.section("Random Mean Scaling (RMS) and other regularisers")
+# Random Mean Scaling (RMS) and other regularisers.
 _RMS = flags.DEFINE_enum(
     "rms",
     "mean",
@@ -59,7 +58,7 @@ _CUTMIX = flags.DEFINE_float(
     "cutmix", 0.0, "Mix this share of the batches by CutMix.", lower_bound=0, upper_bound=1
 )
 
-command_help.section("Optimisation")
+# Optimisation.
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 128, "Take this number of examples a step.", lower_bound=1
 )
@@ -92,7 +91,7 @@ _SEED = flags.DEFINE_integer(
     "seed", 0, "Derive data, weights and training from this number.", lower_bound=0
 )
 
-command_help.section("Results")
+# Results.
 _EVERY = flags.DEFINE_integer(
     "validate_every", 1, "Validate whenever this many epochs are over.", lower_bound=1
 )
@@ -101,14 +100,17 @@ _SAVE = flags.DEFINE_string("save_model", None, "Save the trained network in thi
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs an example that takes flags only; see `command_line.run`."""
-    command_line.run(lambda arguments: _without_words(main, arguments))
+    """Runs an example, which takes flags only; a ValueError is a message for its user."""
 
+    def guarded(words: Sequence[str]) -> None:
+        if len(words) > 1:
+            sys.exit(f"error: Unknown arguments: {' '.join(words[1:])}. See --help.")
+        try:
+            main()
+        except ValueError as error:
+            sys.exit(f"error: {error}")
 
-def _without_words(main: Callable[[], None], arguments: Sequence[str]) -> None:
-    if len(arguments) > 1:
-        raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
-    main()
+    app.run(guarded)
 
 
 def begin() -> np.random.Generator:

@@ -24,9 +24,8 @@ from absl import flags
 import training_options
 from batches import random_crop_and_flip
 from keras_rms.models import SlowOnly
-from pipelines.system import command_help
 
-command_help.section("Data and network")
+# Data and network.
 _DATA = flags.DEFINE_string(
     "data", None, "Train on the clips of this .csv or .npz file.", required=True
 )

@@ -7,6 +7,7 @@ import signal
 import command_runner
 import pytest
 import small_dataset
+import warm_children
 from paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,12 @@ def command(data, output, *flags, table="1d", extra=(), recipe=None):
 
 
 def run(*args, **kwargs):
-    return command_runner.run(*command(*args, **kwargs), status=None, seconds=600)
+    words = command(*args, **kwargs)
+    return command_runner.run(*words, status=None, seconds=600, before=warm_children.install)
+
+
+def start(words, **options):
+    return command_runner.start(None, *words, before=warm_children.install, **options)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
     recipe = tmp_path / "here.flags"
     recipe.write_text("--momentum=0.8\n")
     words = command(data, output, recipe=recipe)
-    grid = command_runner.start(None, *words, session=True, cold=True)
+    grid = start(words, session=True)
     first, second = (runs / name / "seed_0" for name in ("rms=none", "rms=mean"))
     grid.wait_for((second / "settings.json").exists)
     os.killpg(grid.process.pid, signal.SIGKILL)
@@ -81,12 +87,12 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
 
 def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
     words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
-    grid = command_runner.start(None, *words)
+    grid = start(words)
     folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
     grid.wait_for((folder / "log.jsonl").exists)
     grid.end()  # alone
     assert not (folder / "model.keras").exists()
-    result = command_runner.run(*words)
+    result = command_runner.run(*words, before=warm_children.install)
     assert "Waiting. Another training is running in" in result.stdout
     assert (folder / "output.txt").read_text().count("$ keras-rms train") == 1
     table = json.loads((tmp_path / "table_1d.json").read_text())
@@ -94,13 +100,14 @@ def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
 
 
 def test_sigterm_ends_the_training_too(tmp_path, data):
-    grid = command_runner.start(None, *command(data, tmp_path, extra=["--epochs=1000"]))
-    log = tmp_path / "runs/slow_only_18/rms=none/seed_0/log.csv"
-    grid.wait_for(log.exists)
+    grid = start(command(data, tmp_path, extra=["--epochs=1000"]))
+    output = tmp_path / "runs/slow_only_18/rms=none/seed_0/output.txt"
+    # From here on a training hears SIGTERM.
+    grid.wait_for(lambda: output.exists() and "first step compiles" in output.read_text())
     grid.send(signal.SIGTERM)
     assert grid.status(60) == 130
     assert "continues" in grid.stderr
-    assert "Stopped on request after step" in (log.parent / "output.txt").read_text()
+    assert "Stopped on request after step" in output.read_text()
 
 
 def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
@@ -119,12 +126,13 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
     ("flags", "table", "named"),
     [
         ((), "6", "has no cifar100 or imagenet"),
+        ((), "5", "--output of --table=4 by --kinetics_runs"),
         (("--data=nowhere",), "1b", "nowhere does not exist"),
         (("--lines=2,8",), "1b", "numbers from 1 to 7"),
     ],
 )
 def test_refusals_are_one_paragraph(tmp_path, data, flags, table, named):
-    result = run(data, tmp_path, *flags, table=table)
-    assert result.returncode == 1
+    words = command(data, tmp_path, *flags, table=table)
+    result = command_runner.run(*words, status=1, cold=not flags)
     assert named in result.error
     assert not (tmp_path / "runs").exists()

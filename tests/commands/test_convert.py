@@ -15,6 +15,7 @@ import types
 
 import command_runner
 import pytest
+import unused_packages
 import video_files
 from paths import ROOT
 
@@ -306,7 +307,8 @@ def test_failures_past_the_limit_end_with_an_error_and_keep_the_rest(videos, tmp
 def test_a_folder_elsewhere_and_no_installation(videos, tmp_path):
     # From another folder, where no `pipelines` can be imported by chance.
     arguments = {"dataset": "folder", "videos": videos, "split": "validation"}
-    how = {"cwd": tmp_path, "variables": {"PYTHONPATH": None}, "cold": True}
+    variables = {"PYTHONPATH": unused_packages.FOLDER}
+    how = {"cwd": tmp_path, "variables": variables, "cold": True}
     ended = run(**arguments, output="out", how=how)
     assert ended.returncode == 0, ended.stderr
     assert split_index.load_index(str(tmp_path / "out"), "validation").manifest["num_videos"] == 5

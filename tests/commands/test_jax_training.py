@@ -4,9 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
-import time
 
 import command_runner
 import keras
@@ -32,26 +29,17 @@ pytestmark = [
 
 def start_on_jax(*words):
     folders = [str(command_runner.ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
+    variables = {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join(filter(None, folders)),
     }
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)],
-        cwd=command_runner.ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return command_runner.start(None, *words, variables=variables)
 
 
-def finish(process):
-    output, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors
-    return output
+def finish(command):
+    assert command.status(500) == 0, command.stderr
+    return command.stdout
 
 
 def logged(folder):
@@ -67,12 +55,8 @@ def test_a_killed_training_on_jax_has_tensorflow_s_losses_and_weights(tmp_path):
     folder = tmp_path / "jax"
     program = "import small_training as s; s.train(s.training({!r}, **{!r}))"
     killed = start_on_jax("-c", program.format(str(folder), {**common, "step_seconds": 0.05}))
-    end = time.monotonic() + 240
-    while len(list(folder.glob("checkpoints/step_*"))) < 3 and time.monotonic() < end:
-        assert killed.poll() is None, killed.stderr.read()
-        time.sleep(0.01)
-    killed.kill()
-    killed.communicate()
+    killed.wait_for(lambda: len(list(folder.glob("checkpoints/step_*"))) >= 3)
+    killed.end()
     continued = finish(start_on_jax("-c", program.format(str(folder), common)))
     assert int(re.search(r"; step (\d+) of 30;", continued)[1]) > 0
     (places, losses), (their_places, their_losses) = (
@@ -117,6 +101,4 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     assert {int(counter[1]) for counter in drawn} <= {3, 6} and len(drawn) > 8
     settings = (folder / "settings.json").read_text()
     assert '"backend": "jax"' in settings and '"jax": "' in settings
-    _, errors = refused.communicate(timeout=120)
-    assert refused.returncode == 1 and "Traceback" not in errors
-    assert "need KERAS_BACKEND=tensorflow" in errors
+    assert refused.status() == 1 and "need KERAS_BACKEND=tensorflow" in refused.error

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import recipes
 from ablation import paper_tables, result_tables
 from ablation.paper_tables import TABLES, Row
 from keras_rms import RandomMeanScaling
@@ -17,6 +18,9 @@ def test_the_tables_are_those_of_the_paper():
         "1c": [74.7, 76.1, 77.0, 75.6, 75.4, 75.0, 75.6],
         "1d": [74.7, 77.0, 77.5, 77.2, 77.2, 77.5, 78.6, 78.3],
         "2": [74.7, 77.0, 77.5, 75.6, 77.3, 76.3, 77.5, 78.6, 78.3, 76.6, 78.3, 78.2],
+        "3": [78.4, 77.56, 77.53, 78.79, 74.7, 77.0, 77.5, 77.5, 78.6, 78.3],
+        "4": [73.0, 74.2, 74.8, 69.7, 70.5, 75.0, 76.3],
+        "5": [59.5, 61.2],
         "6": [74.49, 77.17, 76.81, 77.62],
         "comparison": [74.7, 77.0, 77.5, 75.6, 75.4, 75.6, 77.3, 76.3],
     }
@@ -51,10 +55,21 @@ def test_every_position_and_component_of_the_tables_can_be_built():
             )
         if "rms_position" in flags or row.flags == {"rms": "mean"}:
             small = {"slow_only_34": "slow_only_18", "resnet_110": "resnet_20"}
-            name, frames = small.get(row.model, row.model), 1 if row.dataset else 2
+            frames = {"slow_fast_50_8x8": 32}.get(row.model, 1 if row.dataset else 2)
+            name = small.get(row.model, row.model)
             position = flags.get("rms_position")
             model = networks.build_network(name, 3, frames, rms=rms, rms_position=position, width=8)
             assert any("rms" in layer.name for layer in model.layers), row
+
+
+def test_lines_bring_the_recipe_of_their_network():
+    for row in (row for number in "3456" for row in TABLES[number]):
+        flags = recipes.find(row.recipe).read_text().splitlines()
+        if row.method not in ("S3D", "CGD", "NL x 5", "CGNL x 5"):
+            assert f"--model={row.model}" in flags
+    assert [row.fine_tuned for number in "345" for row in TABLES[number]] == [False] * 17 + [
+        True
+    ] * 2
 
 
 def test_another_network_takes_the_lines_of_its_kind():

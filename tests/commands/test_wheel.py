@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 import small_dataset
+import unused_packages
 from paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,8 @@ print(keras.backend.backend(), all(np.array_equal(*pair) for pair in pairs), ker
 
 
 def run(*command, cwd, **variables):
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "KERAS_BACKEND")}
+    environment = {**os.environ, "PYTHONPATH": unused_packages.FOLDER}  # without the checkout
+    environment.pop("KERAS_BACKEND", None)
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,

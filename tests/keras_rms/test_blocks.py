@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_rms
 import keras_rms.models
+from benchmarks.common import without_values
 from keras_rms.models.blocks import BlockBuilder, rms_positions
 
 INPUT = "input"
@@ -197,3 +198,16 @@ def test_dropout_is_that_of_the_head(name, dropout):
     layers = [layer for layer in network.layers if isinstance(layer, keras_rms.Dropout)]
     assert [layer.rate for layer in layers] == [dropout]
     assert network.get_layer("head_dense").input is layers[0].output
+
+
+# In the blocks of the last two stages; in S3D before two BNs of two branches each.
+IN_WHOLE_NETWORKS = {"slow_only_18": 8, "slow_only_50": 9, "slow_fast_50_8x8": 18}
+IN_WHOLE_NETWORKS |= {"ip_csn_50": 9, "ir_csn_50": 9, "s3d": 28, "i3d_50_nl": 9, "resnet_50": 9}
+IN_WHOLE_NETWORKS |= {"resnet_20": 12}
+
+
+@pytest.mark.parametrize(("name", "count"), IN_WHOLE_NETWORKS.items())
+def test_rms_is_in_every_block_of_the_last_stages(name, count):
+    with without_values():
+        layers = keras_rms.models.build(name, width=8).layers
+    assert sum(isinstance(layer, keras_rms.RandomMeanScaling) for layer in layers) == count

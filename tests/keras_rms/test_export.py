@@ -6,6 +6,7 @@ import command_runner
 import keras
 import numpy as np
 import pytest
+from few_blocks import few_blocks
 
 import keras_rms.models
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
@@ -60,7 +61,8 @@ def needs(format):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_in_every_format(tmp_path, name):
     needs("onnx")
-    model = network(name, **NETWORKS[name])
+    with few_blocks():
+        model = network(name, **NETWORKS[name])
     for format in FORMATS:
         export_network(model, str(tmp_path / format), format)
         # Another batch than that of the export: its size is open.
@@ -71,7 +73,8 @@ def test_every_family_in_every_format(tmp_path, name):
 def test_layers_of_other_networks(tmp_path, name):
     needs("onnx")
     if name == "cifar":
-        model = keras_rms.models.ResNet2D(20, input_shape=(16, 24, 16), width=8, seed=0)
+        with few_blocks():
+            model = keras_rms.models.ResNet2D(20, input_shape=(16, 24, 16), width=8, seed=0)
     else:
         inputs = keras.Input((4, 9, 6, 16))
         model = keras.Model(inputs, LAYERS[name]()(inputs))
@@ -145,6 +148,7 @@ def test_command(tmp_path, file):
     assert_same(keras.saving.load_model(file), output, "tflite", clips(CLIP))
 
 
+@pytest.mark.slow
 def test_command_of_a_finished_training(tmp_path, file):
     settings = {"class_names": [str(i) for i in range(7)], "data": "data"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from coded_videos import LENGTHS, write_all_sizes
+from replicas import mirrored_strategy
 
 from keras_rms.inference import ViewScorer
 from pipelines.input import evaluation_dataset, open_split, training_dataset, validation_dataset
@@ -81,7 +81,7 @@ def test_thirty_views_are_averaged(folder):
 
 @pytest.mark.slow
 def test_two_replicas_share_the_batches_of_fit(folder):
-    strategy = tf.distribute.MirroredStrategy(tf.config.list_logical_devices("CPU")[:2])
+    strategy = mirrored_strategy()
     with strategy.scope():
         model = colour_model()
     train = training_dataset(folder, **SIZES)

@@ -263,12 +263,29 @@ def assert_reference_s_logits(reference, spec, model):
 OPEN = (None, None, None, 3)
 
 
+@pytest.fixture(scope="module")
+def imported_files():
+    """Spec -> the network from the reference's own file, for all tests; nobody may change it."""
+    return {}
+
+
+@pytest.fixture
+def of_the_file(imported_files, reference, tmp_path):
+    def imported_from(spec):
+        if spec not in imported_files:
+            path = reference.make(spec, str(tmp_path / "x.pyth"))
+            result = import_checkpoint(CHECKPOINTS[spec][0], path, input_shape=OPEN)
+            imported_files[spec] = result.model
+        return imported_files[spec]
+
+    return imported_from
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["slow_r50", "csn_r50", "mma_slowfast_r50", "mma_ircsn_r50"])
-def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, reference, spec):
+def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, reference, of_the_file, spec):
     """The reference's own files, weights, inputs and, for the first three, stored logits."""
-    path = reference.make(spec, str(tmp_path / "x.pyth"))
-    import_checkpoint(CHECKPOINTS[spec][0], path, input_shape=OPEN).model.save(tmp_path / "x.keras")
+    of_the_file(spec).save(tmp_path / "x.keras")
     model = keras.saving.load_model(tmp_path / "x.keras")
     rows = json.loads((SPECS / f"{spec}.json").read_text())
     assert len(model.weights) == sum(not n.endswith("_tracked") for n, _ in rows["state_dict"])
@@ -279,28 +296,27 @@ def test_full_width_checkpoints_give_the_reference_s_logits(tmp_path, reference,
 @pytest.mark.parametrize(
     ("spec", "naming"), [("slow_r50", foreign.pyslowfast), ("slowfast_r50", foreign.caffe2)]
 )
-def test_full_width_checkpoints_of_pyslowfast(tmp_path, reference, spec, naming):
+def test_full_width_checkpoints_of_pyslowfast(tmp_path, reference, of_the_file, spec, naming):
     """PyTorchVideo's weights under the names of PySlowFast, which computes the same."""
-    name = CHECKPOINTS[spec][0]
-    path = reference.make(spec, str(tmp_path / "x.pyth"))
-    named = foreign.tensors(import_checkpoint(name, path, input_shape=OPEN).model, naming)
+    named = foreign.tensors(of_the_file(spec), naming)
     write = foreign.write_caffe2 if naming is foreign.caffe2 else foreign.write_torch
-    result = import_checkpoint(name, write(tmp_path / "y.pkl", named), input_shape=OPEN)
+    result = import_checkpoint(
+        CHECKPOINTS[spec][0], write(tmp_path / "y.pkl", named), input_shape=OPEN
+    )
     assert result.source == "PySlowFast" and result.has_classifier
     assert_reference_s_logits(reference, spec, result.model)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["slow_r50", "slowfast_r50", "csn_r50"])
-def test_full_width_networks_train_as_the_originals_do(tmp_path, reference, spec):
+def test_full_width_networks_train_as_the_originals_do(reference, of_the_file, spec):
     """The loss and the gradients' norms of a step on batch statistics, one of each family."""
     tf = pytest.importorskip("tensorflow")
-    name = CHECKPOINTS[spec][0]
-    path = reference.make(spec, str(tmp_path / "x.pyth"))
-    weights = import_checkpoint(name, path, input_shape=OPEN).model.get_weights()
     options = {"slow_frames": "stride"} if spec.startswith("slowfast") else {}
-    model = keras_rms.models.build(name, rms=None, dropout=0.0, input_shape=OPEN, **options)
-    model.set_weights(weights)
+    model = keras_rms.models.build(
+        CHECKPOINTS[spec][0], rms=None, dropout=0.0, input_shape=OPEN, **options
+    )
+    model.set_weights(of_the_file(spec).get_weights())
     expected = reference.check.load(spec)[1]["train_a"]
     paths = pytorchvideo.paths(dict.fromkeys(expected["grad_l2"]))
     variables = {f"{layer.name}/{w.name}": w for layer in model.layers for w in layer.weights}

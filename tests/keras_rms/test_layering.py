@@ -29,7 +29,7 @@ ROOMS = {
     "pipelines.shards": _SYSTEM,
     "pipelines.frames.cifar_file": _SYSTEM | {"pipelines.frames"},
     "pipelines.frames": _SYSTEM | {"pipelines.frames.cifar_file"},
-    "pipelines.demo": _SYSTEM,
+    "pipelines.demo": _SYSTEM | {"pipelines.frames"},
     "pipelines.system": set(),
     # The list of the public names, and the layers.
     "keras_rms.__init__": _MODELS,

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from layer_reference import position_coded, smooth
+from replicas import mirrored_strategy
 
 import keras_rms
 
@@ -237,7 +238,7 @@ def test_fit_draws_anew_in_each_step(jit_compile, smoothing):
 
 
 def test_training_under_a_strategy(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored_strategy()
     with strategy.scope():
         inputs = keras.Input((None, 4, 4, 2))
         x = keras.layers.Conv3D(3, 1)(inputs)

@@ -56,7 +56,14 @@ def test_logits_on_every_backend(name):
     assert relative_error(logits, expected()[f"{name}/0"]) < 1e-5
 
 
-@pytest.mark.parametrize("name", parity_cases.CASES)
+# Deeper ones repeat the blocks of the others.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "101" in name or "152" in name else [])
+        for name in parity_cases.CASES
+    ],
+)
 def test_logits(name):
     # With RMS, which must do nothing at inference.
     model = network(name, rms="mean")
@@ -74,6 +81,7 @@ def double_precision():
     keras.config.set_dtype_policy(policy)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses GradientTape")
 @pytest.mark.parametrize("name", parity_cases.TRAINED)
 def test_training(name, double_precision):

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_training import mirrored_strategy, small_batches, small_model
+from replicas import mirrored_strategy
+from small_training import small_batches, small_model
 
 import keras_rms
 from keras_rms.training.batch_norm.precise import PreciseBatchNorm

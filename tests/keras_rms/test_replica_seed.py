@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from replicas import mirrored_strategy
 
 import keras_rms
 
@@ -30,11 +31,9 @@ RANDOM_LAYERS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def strategy():
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return mirrored_strategy()
 
 
 def replica_outputs(strategy, build, steps=1):

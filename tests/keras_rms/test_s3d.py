@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.common import without_values
 from keras_rms import RandomMeanScaling
 from keras_rms.models import S3D
 from keras_rms.models.s3d import BLOCKS
@@ -16,12 +17,13 @@ def trainable(model):
 
 
 def test_parameter_counts():
+    with without_values():
+        plain, gated = trainable(S3D(rms=None)), trainable(S3D(gating=True, rms=None))
     # torchvision's s3d has 8,320,048 (its documentation of S3D_Weights); the paper says 8.77M.
-    assert trainable(S3D(rms=None)) == 8_320_048
+    assert plain == 8_320_048
     # A gate has a square matrix and a bias for each temporal convolution: 64, 192 and two a block.
-    gated = [64, 192, *(c for _, b1, b2, _ in BLOCKS.values() for c in (b1[1], b2[1]))]
-    gates = sum(c * c + c for c in gated)
-    assert trainable(S3D(gating=True, rms=None)) == 8_320_048 + gates
+    channels = [64, 192, *(c for _, b1, b2, _ in BLOCKS.values() for c in (b1[1], b2[1]))]
+    assert gated == 8_320_048 + sum(c * c + c for c in channels)
 
 
 def test_shapes_at_the_paper_s_input():

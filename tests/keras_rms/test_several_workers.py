@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import command_runner
 import numpy as np
 import pytest
 import small_dataset
-from paths import ROOT
 from small_dataset import read_lines
 from small_training import final, free_ports, memory, output, run, start, starts, training
 
@@ -139,33 +137,22 @@ def test_a_validation_may_take_longer_than_workers_wait_for_each_other(tmp_path)
 
 def test_an_absent_worker_is_named(tmp_path):
     cluster = free_ports(2)
-    each = training(tmp_path, cluster=cluster, task=0, worker_timeout=10)
+    each = training(tmp_path, cluster=cluster, task=0, worker_timeout=3)
     assert run(each) == 76
     assert f"nothing was heard from {cluster[1]}." in output(each)
 
 
 def test_the_command_trains_on_two_workers(tmp_path):
     data = small_dataset.make_dataset(tmp_path / "data")
-    cluster = ",".join(free_ports(2))
-    flags = (
-        f"--data={data} --work_dir={tmp_path / 'run'} --model=slow_only_18 --width=4 "
-        "--crop_size=32 --num_frames=2 --span=8 --batch_size=8 --epochs=1 --warmup_epochs=0 "
-        f"--noflip --cluster={cluster}"
-    ).split()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "scripts/train.py", *flags, f"--task={task}"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for task in (0, 1)
+    flags = [f"--data={data}", f"--work_dir={tmp_path / 'run'}", *command_runner.SMALL_TRAINING]
+    flags.append(f"--cluster={','.join(free_ports(2))}")
+    workers = [
+        command_runner.start(None, "scripts/train.py", *flags, f"--task={task}") for task in (0, 1)
     ]
-    outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    for worker in workers:
+        assert worker.status() == 0, worker.stderr
     # The second worker has nothing to say and writes nothing that the first does.
-    assert "epoch 1/1 done" in outputs[0][0] and not outputs[1][0]
+    assert "epoch 1/1 done" in workers[0].stdout and not workers[1].stdout
     rows = (tmp_path / "run" / "log.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["3"]
     assert len(list((tmp_path / "run" / "tensorboard").glob("events.*"))) == 1

@@ -6,7 +6,7 @@ import os
 import keras
 import pytest
 import tensorflow as tf
-from small_training import mirrored_strategy
+from replicas import mirrored_strategy
 
 from keras_rms.training.workers import cluster, strategies
 

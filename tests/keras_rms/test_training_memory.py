@@ -118,11 +118,9 @@ def _measure(batches, connection):
 
 @pytest.mark.slow
 def test_the_calculated_memory_is_within_a_quarter_of_measured_peaks():
-    context = warm_processes.context()
-    ours, theirs = context.Pipe()
+    ours, theirs = warm_processes.context.Pipe()
     batches = [16, 64, 112]
-    process = context.Process(target=_measure, args=(batches, theirs))
-    process.start()
+    process = warm_processes.start(_measure, (batches, theirs))
     theirs.close()
     memory, *peaks = [ours.recv() for _ in range(1 + len(batches))]
     process.join()

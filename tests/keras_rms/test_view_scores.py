@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from replicas import mirrored_strategy
 
-from keras_rms.inference.view_scores import ViewScorer, top_k_accuracy
+from keras_rms.inference.scores import top_k_accuracy
+from keras_rms.inference.view_scores import ViewScorer
 
 CLASSES = 3
 
@@ -81,7 +83,7 @@ def test_a_model_that_gives_probabilities_gets_no_second_softmax(as_layer):
 
 def test_two_replicas_give_the_same_scores():
     clips = videos(5)
-    strategy = tf.distribute.MirroredStrategy(tf.config.list_logical_devices("CPU")[:2])
+    strategy = mirrored_strategy()
     assert strategy.num_replicas_in_sync == 2
     with strategy.scope():
         model = mean_colour_model()

@@ -1,6 +1,7 @@
 """What frames say of themselves: colours that are rare, sides that are cut off, which way is up."""
 
 import io
+import tempfile
 
 import av
 import numpy as np
@@ -49,11 +50,15 @@ def hlg(light):
 
 
 @pytest.mark.parametrize("transfer, signal, name", [(16, pq, "PQ"), (18, hlg, "HLG")])
-def test_white_of_high_dynamic_range_becomes_white(tmp_path, transfer, signal, name):
+def test_white_of_high_dynamic_range_becomes_white(tmp_path, monkeypatch, transfer, signal, name):
     lights = [0.0, 10, 50, 100, 203, 900]
     tags = {"color_trc": transfer, "color_primaries": 9, "colorspace": 9, "color_range": 1}
     path = write_levels(tmp_path / "v.mkv", map(signal, lights), **tags)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     clip = read_frames(path, short_side=None, quality=1)
+    # The process may be killed at any time from now on.
+    assert not list((tmp_path / "temporary").iterdir())
     found = [decode(frame).mean() for frame in clip.frames]
     # The light of a usual screen, of gamma 2.4, whose white is the 203 cd/m2 of HDR's.
     expected = [255 * min(1, light / 203) ** (1 / 2.4) for light in lights]

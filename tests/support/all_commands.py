@@ -5,10 +5,14 @@ import re
 from paths import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "scripts" / "benchmarks").glob("[!_]*.py"))
-COMMANDS = sorted(
+_RUN = sorted(
     (str(path.relative_to(ROOT)),)
     for folder in ("scripts", "scripts/examples", "pipelines")
     for path in (ROOT / folder).glob("*.py")
     if re.search(r'^if __name__ == "__main__":\n(    .*\n)*    .*\brun\(', path.read_text(), re.M)
 )
+# These do without `pipelines`, and so have the help of absl alone.
+EXAMPLES = [words for words in _RUN if "training_options" in (ROOT / words[0]).read_text()]
+COMMANDS = [words for words in _RUN if words not in EXAMPLES]
+COMMANDS += [("scripts/analyze.py", name) for name in ("curves", "frequency", "alpha", "spectrum")]
 COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS if part != "common"]

@@ -1,11 +1,12 @@
 """Commands of this project in processes of their own, as from a shell.
 
-Most begin in `warm_processes`, at once. What a process takes from its environment while it imports
-TensorFlow or Keras (`KERAS_BACKEND`, for example) needs a cold start, which takes five seconds.
+Most begin in `warm_processes`, at once; a cold start takes five seconds. What decides on oneDNN has
+to be there while TensorFlow is imported, and needs a cold start.
 """
 
 import atexit
 import contextlib
+import functools
 import itertools
 import os
 import resource
@@ -31,9 +32,15 @@ SMALL_TRAINING = (
     "--epochs=1 --warmup_epochs=0 --noflip --data_workers=1 --steps_per_call=1"
 ).split()
 
-_READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS", "TF_ENABLE_ONEDNN_OPTS"}
-_folder = tempfile.TemporaryDirectory(prefix="keras_rms_commands_")
+# Variables that Keras reads while it is imported.
+_READ_BY_IMPORTS = {"KERAS_BACKEND", "JAX_PLATFORMS"}
 _numbers = itertools.count()
+
+
+@functools.cache
+def _folder():
+    """Made when it is first needed: each command imports this module too, and may be killed."""
+    return tempfile.TemporaryDirectory(prefix="keras_rms_commands_")
 
 
 class _Cold:
@@ -133,20 +140,20 @@ def start(
         session: Makes it the leader of a session, so that all it starts can be killed at once.
         before: Called in the process first; not of a cold one.
     """
-    output = output or Path(_folder.name) / str(next(_numbers))
+    output = output or Path(_folder().name) / str(next(_numbers))
     for ending, content in (("out", ""), ("err", ""), ("in", text)):
         Path(f"{output}.{ending}").write_text(content)
     variables = variables or {}
-    environment = {**os.environ, **variables}
+    # What a killed command leaves goes with the folder.
+    environment = {**os.environ, "TMPDIR": _folder().name, **variables}
     environment = {name: value for name, value in environment.items() if value is not None}
     words = list(map(str, words))
     set_up = (str(output), environment, str(cwd), largest_file, session)
     if cold:
         return Command(_Cold(_popen(words, *set_up)), Path(output))
-    assert not _READ_BY_IMPORTS & set(variables), "This needs a cold start."
-    arguments = (words, before, *set_up)
-    process = warm_processes.context().Process(target=_process, args=arguments, daemon=True)
-    process.start()
+    assert "TF_ENABLE_ONEDNN_OPTS" not in variables, "This needs a cold start."
+    early = {name: variables[name] for name in _READ_BY_IMPORTS & variables.keys()}
+    process = warm_processes.start(_process, (words, before, *set_up), early)
     return Command(process, Path(output))
 
 
@@ -190,6 +197,7 @@ def _process(words, before, output, environment, cwd, largest_file, session):
     sys.stdin = open(0, closefd=False)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # that of TMPDIR
     os.chdir(cwd)
     if session:
         os.setsid()
@@ -200,6 +208,11 @@ def _process(words, before, output, environment, cwd, largest_file, session):
         _limit(largest_file)
     if before:
         before()
+    run_to_the_end(words)
+
+
+def run_to_the_end(words):
+    """Runs Python with these words in this process, which ends with their status."""
     status = _status(words)
     threading._shutdown()
     atexit._run_exitfuncs()

@@ -58,6 +58,7 @@ def small_batches(start, batch_size=8, workers=1, worker=0):
     """Endless batches; that of step i is a function of i."""
     share = batch_size // workers
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step):
         seed = tf.stack([step, 7])
         labels = tf.random.stateless_uniform((batch_size,), seed, 0, 3, tf.int32)
@@ -67,17 +68,6 @@ def small_batches(start, batch_size=8, workers=1, worker=0):
         return clips[mine], labels[mine]
 
     return tf.data.Dataset.counter(start).map(batch)
-
-
-@functools.cache
-def mirrored_strategy():
-    """Of two replicas, one for all tests: TensorFlow mixes up the collectives of several."""
-    # Those that other tests make start counting from 0.
-    tf.distribute.MirroredStrategy._collective_key_base = 10_000
-    try:
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    finally:
-        tf.distribute.MirroredStrategy._collective_key_base = 0
 
 
 @dataclasses.dataclass
@@ -169,9 +159,7 @@ def _process(each):
 def start(each):
     """Starts a training in a process of its own; `process.exitcode` is its status."""
     Path(each.running.work_dir).mkdir(parents=True, exist_ok=True)
-    process = warm_processes.context().Process(target=_process, args=(each,), daemon=True)
-    process.start()
-    return process
+    return warm_processes.start(_process, (each,))
 
 
 def run(each, seconds=300):

@@ -49,9 +49,9 @@ class PreciseBatchNorm:
             replica = tf.distribute.get_replica_context()
             return replica.all_reduce(tf.distribute.ReduceOp.MEAN, of_batch)
 
-        @tf.function
+        @tf.function(autograph=False)
         def moments_of_next(iterator):  # noqa: ANN001
-            clips, _ = next(iterator)
+            clips, _ = iterator.get_next()
             results = strategy.run(moments, args=(clips,))
             return [strategy.experimental_local_results(result)[0] for result in results]
 

@@ -23,7 +23,7 @@ Gradients = list[jax.Array]
 def make_several_steps(train_step: TrainStep, measure_wait: bool) -> Callable[..., dict]:
     """See `train_step.make_several_steps`."""
     variables = [*model_state(train_step.model).values(), *train_step.state().values()]
-    prepare = tf.function(train_step.prepare)
+    prepare = tf.function(train_step.prepare, autograph=False)
 
     # What goes in is not needed afterwards: JAX may write what comes out into its place.
     @functools.partial(jax.jit, donate_argnums=0)

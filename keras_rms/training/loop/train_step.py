@@ -219,27 +219,33 @@ def make_several_steps(
     def now() -> tf.Tensor:
         return tf.timestamp() if measure_wait else tf.zeros((), tf.float64)
 
-    @tf.function
+    # Without AutoGraph, which took seconds at each start and left files in /tmp after a kill.
+    @tf.function(autograph=False)
     def several_steps(iterator, first_step, count, request):  # noqa: ANN001
         agreed = first_replica(strategy.run(exchange, args=(request,)))
-        sums = tf.zeros(len(SUMS))
-        wait = tf.zeros((), tf.float64)
-        finite = tf.constant(True)
-        taken = tf.constant(0, tf.int64)
-        while taken < count and finite:
+
+        def goes_on(
+            sums: tf.Tensor, wait: tf.Tensor, taken: tf.Tensor, finite: tf.Tensor
+        ) -> tf.Tensor:
+            return tf.logical_and(taken < count, finite)
+
+        def one_step(
+            sums: tf.Tensor, wait: tf.Tensor, taken: tf.Tensor, finite: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             # The clock must not start before the step before has ended, nor stop before the batch
             # is there.
             with tf.control_dependencies([sums]):
                 asked = now()
             with tf.control_dependencies([asked]):
-                clips, labels = next(iterator)
+                clips, labels = iterator.get_next()
             batch = strategy.experimental_local_results(labels)
             with tf.control_dependencies(batch):
                 wait += now() - asked
             results = strategy.run(train_step, args=(clips, labels, first_step + taken))
-            sums += first_replica(results[0])
-            finite = first_replica(results[1])
-            taken += 1
+            return sums + first_replica(results[0]), wait, taken + 1, first_replica(results[1])
+
+        nothing = (tf.zeros(len(SUMS)), tf.zeros((), tf.float64), tf.constant(0, tf.int64))
+        sums, wait, taken, finite = tf.while_loop(goes_on, one_step, (*nothing, tf.constant(True)))
         return {"sums": sums, "wait": wait, "steps": taken, "finite": finite, "agreed": agreed}
 
     return several_steps

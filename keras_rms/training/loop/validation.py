@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import tensorflow as tf
 
-from keras_rms.inference.view_scores import Scores, ViewScorer
+from keras_rms.inference.scores import Scores
+from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.workers.strategies import num_workers
 
 
@@ -48,7 +49,7 @@ def _sums(scores: Scores) -> np.ndarray:
 
 
 def _over_workers(strategy: tf.distribute.Strategy, sums: np.ndarray) -> np.ndarray:
-    @tf.function
+    @tf.function(autograph=False)
     def add(own: tf.Tensor) -> tf.Tensor:
         # Every replica of a worker holds the worker's sums, hence the mean within a worker.
         return strategy.reduce("MEAN", strategy.run(lambda x: x, args=(own,)), axis=None)

@@ -146,7 +146,7 @@ def check_same_on_all_workers(strategy: tf.distribute.Strategy, name: str, value
     if num_workers(strategy) == 1:
         return
 
-    @tf.function
+    @tf.function(autograph=False)
     def agree() -> tf.Tensor:
         return strategy.run(mean)
 

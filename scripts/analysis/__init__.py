@@ -1,0 +1,1 @@
+"""Pictures and tables of what networks do, for the commands that look at them."""

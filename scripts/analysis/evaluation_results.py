@@ -1,0 +1,75 @@
+"""The files of an evaluation, written together."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from analysis.evaluation_pictures import confusion_picture, reliability_picture
+from analysis.pictures import png
+from keras_rms.inference import metrics
+from keras_rms.inference.saved_scores import SavedScores
+from pipelines.system import whole_files
+
+
+def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
+    """Writes all that an evaluation found, each file whole or not at all.
+
+    Args:
+        stem: The files' path without what they end in.
+        saved: The scores.
+        measured_on: What the JSON file begins with: the network, the data, the views.
+
+    Returns:
+        The content of the JSON file.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    counts, calibration = metrics.confusion(saved), metrics.calibration(saved)
+    classes = metrics.by_class(saved)
+    summary = {
+        **measured_on,
+        **metrics.accuracies(saved),
+        "most_confused": metrics.confused_pairs(saved),
+    }
+    title = f"{measured_on['model']}, {measured_on['split']}"
+    contents = {
+        ".csv": _table(*_video_rows(saved)),
+        ".npz": saved.packed(),
+        "_classes.csv": _table(list(classes[0]), (line.values() for line in classes)),
+        "_confusion.csv": _table(
+            ["label", *saved.class_names],
+            ([name, *row] for name, row in zip(saved.class_names, counts)),
+        ),
+        "_confusion.png": png(confusion_picture(counts, saved.class_names, title)),
+        "_calibration.png": png(reliability_picture(calibration, title)),
+        # Last: who finds it finds all.
+        ".json": json.dumps(summary, indent=1).encode(),
+    }
+    for ending, content in contents.items():
+        whole_files.write(stem.with_name(stem.name + ending), content)
+    return summary
+
+
+def _video_rows(saved: SavedScores) -> tuple[list[str], Iterable[Sequence]]:
+    """Of each video its key, its label, and its five best classes with their scores."""
+    best = np.argsort(-saved.scores, axis=1, kind="stable")[:, :5]
+    ranks = range(1, best.shape[1] + 1)
+    head = ["key", "label", *(f"{part}_{k}" for k in ranks for part in ("class", "score"))]
+    names = saved.class_names
+
+    def row(key: str, label: int, scores: np.ndarray, classes: np.ndarray) -> list[str]:
+        ranked = [cell for c in classes for cell in (names[c], f"{scores[c]:.6f}")]
+        return [key, names[label], *ranked]
+
+    return head, map(row, saved.keys, saved.labels, saved.scores, best)
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")

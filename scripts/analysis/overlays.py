@@ -1,0 +1,70 @@
+"""Heat maps laid over frames."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from analysis.pictures import new_figure
+
+_STRENGTH = 0.55  # of the hottest place; cold ones keep the frame
+_CAPTION = 20  # pixels
+
+
+def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Frames with their heat in colour, strongest where it is hottest.
+
+    Args:
+        frames: uint8 (time, height, width, 3).
+        heat: float (time, height, width) from 0 to 1.
+
+    Returns:
+        uint8 of the frames' shape.
+    """
+    # Grey frames, so that a colour always means heat.
+    grey = frames @ np.array([0.299, 0.587, 0.114])
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    share = _STRENGTH * heat[..., None]
+    mixed = grey[..., None] * (1 - share) + colours * share
+    return mixed.clip(0, 255).astype(np.uint8)
+
+
+def captioned(frame: np.ndarray, text: str) -> np.ndarray:
+    """The frame with a line of text above; its height and width are made even for H.264."""
+    height, width = frame.shape[0] + _CAPTION, frame.shape[1]
+    image = Image.new("RGB", (width + width % 2, height + height % 2))
+    image.paste(Image.fromarray(frame), (0, _CAPTION))
+    font = ImageFont.load_default()
+    ImageDraw.Draw(image).text((4, 4), text.encode("ascii", "replace").decode(), font=font)
+    return np.asarray(image)
+
+
+def grid(rows: Sequence[tuple[str, np.ndarray]], title: str, columns: int = 8) -> Figure:
+    """A row of frames for each of the given videos, at the same moments.
+
+    Args:
+        rows: Of each row its name and its frames, uint8 (time, height, width, 3).
+        title: Above the picture.
+        columns: Frames in a row, at most those there are.
+    """
+    count = len(rows[0][1])
+    places = np.linspace(0, count - 1, min(columns, count)).round().astype(int)
+    height, width = rows[0][1].shape[1:3]
+    cell = 1.5
+    figure, axes = new_figure(
+        cell * len(places) + 0.4,
+        cell * height / width * len(rows) + 0.5,
+        len(rows),
+        len(places),
+    )
+    for row, (name, frames) in enumerate(rows):
+        for column, place in enumerate(places):
+            panel = axes[row * len(places) + column]
+            panel.imshow(frames[place])
+            panel.set_xticks([])
+            panel.set_yticks([])
+        axes[row * len(places)].set_ylabel(name, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return figure

@@ -1,0 +1,1 @@
+"""The page of `keras-rms demo-server`: what it shows, and how it looks."""

@@ -1,0 +1,154 @@
+"""What the page shows of a video, without the page."""
+
+import itertools
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import overlays
+from analysis.pictures import colours, new_figure
+from analysis.places import layers_after_rms
+from keras_rms import FrequencyScaling, insert_before
+from keras_rms.inference.finished_run import FinishedRun
+from keras_rms.inference.grad_cam import GradCam, enlarged
+from keras_rms.inference.inputs import as_inputs
+from pipelines.frames.isolated_reader import IsolatedReader
+from pipelines.frames.video_writer import write_mp4
+from pipelines.input import views_of_frames
+
+_MOST_CLIPS = 12
+_SECONDS = 60  # of decoding, then a video is given up
+_SMALLEST = 224  # pixels of the films' height
+_LONGEST = 600  # seconds of a video that are looked at
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A video as the network gets it.
+
+    Attributes:
+        clips: uint8 (clips, time, height, width, 3).
+        starts: float (clips,), where each begins, in seconds.
+    """
+
+    clips: np.ndarray
+    starts: np.ndarray
+
+
+class Viewer:
+    """A network and what can be asked of it, by one visitor at a time.
+
+    Args:
+        run: The network and its settings.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        self.run = run
+        self.most_shown = min(5, len(run.class_names))
+        self._reader = IsolatedReader(timeout=_SECONDS)
+        self._turn = threading.Lock()
+        self._numbers = itertools.count()
+        self._cam = GradCam(run.model)
+        self._folder = tempfile.TemporaryDirectory(prefix="keras_rms_page_")
+        places = layers_after_rms(run.settings, len(run.class_names))
+        # Not 1, at which the layer would not be built into anything; set before every use.
+        self._scaled = insert_before(
+            run.model, lambda layer: layer.name in places, FrequencyScaling(low=0.5)
+        )
+        self._scales = [x for x in self._scaled.layers if isinstance(x, FrequencyScaling)]
+
+    def __enter__(self) -> "Viewer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+        self._folder.cleanup()
+
+    def read(self, path: str) -> Seen:
+        """Decodes a video's first ten minutes into clips that follow each other.
+
+        Raises:
+            VideoError: If it cannot be read.
+        """
+        settings = self.run.settings
+        conversion = settings["conversion"]
+        with self._turn:
+            frames = self._reader.read_frames(path, **conversion, end=_LONGEST).frames
+        span = settings["span"]
+        count = min(_MOST_CLIPS, -(-len(frames) // span))
+        clips = views_of_frames(
+            frames,
+            num_clips=count,
+            num_crops=1,
+            num_frames=settings["num_frames"],
+            span=span,
+            crop_size=settings["evaluation_crop_size"],
+            short_side=settings.get("evaluation_short_side"),
+        )
+        last = max(0, len(frames) - span) / conversion["fps"]
+        return Seen(clips.numpy(), np.linspace(0, last, count))
+
+    def probabilities(self, seen: Seen, low: float = 1, high: float = 1) -> np.ndarray:
+        """(clips, classes), with the two parts of the features scaled."""
+        with self._turn:
+            for layer in self._scales:
+                layer.low, layer.high = float(low), float(high)
+            # Not compiled: the scales are numbers that a compiled function would keep.
+            logits = [
+                self._scaled(as_inputs(self._scaled, clip[None]), training=False)
+                for clip in seen.clips
+            ]
+        return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.concatenate(logits)))
+
+    def best(self, probabilities: np.ndarray) -> dict[str, float]:
+        """The classes with the highest mean probability."""
+        mean = probabilities.mean(axis=0)
+        order = np.argsort(-mean, kind="stable")[: self.most_shown]
+        return {self.run.class_names[i]: float(mean[i]) for i in order}
+
+    def timeline(self, seen: Seen, probabilities: np.ndarray) -> Figure:
+        """The best classes along the video."""
+        figure, (axes,) = new_figure(6.4, 2.8)
+        length = self.run.settings["span"] / self.run.settings["conversion"]["fps"]
+        names = list(self.best(probabilities))[:3]
+        for name, colour in zip(names, colours(len(names))):
+            values = probabilities[:, self.run.class_names.index(name)]
+            axes.plot(seen.starts + length / 2, values, marker="o", color=colour, label=name)
+        axes.set(xlabel="seconds, middle of the clip", ylabel="probability", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend()
+        return figure
+
+    def where(self, seen: Seen, probabilities: np.ndarray) -> str:
+        """An .mp4 file: frames beside where the best class was read from."""
+        chosen = int(probabilities.mean(axis=0).argmax())
+        settings = self.run.settings
+        rate = settings["conversion"]["fps"] * settings["num_frames"] / settings["span"]
+        path = Path(self._folder.name) / f"where_{next(self._numbers)}.mp4"
+        with self._turn:
+            maps = [self._cam.maps(clip[None], [chosen]) for clip in seen.clips]
+        write_mp4(path, _film(seen, maps), max(1.0, rate))
+        return str(path)
+
+
+def _film(seen: Seen, maps: list[dict[str, np.ndarray]]) -> Iterator[np.ndarray]:
+    for clip, by_pathway in zip(seen.clips, maps):
+        # As large as a page shows it, for a caption that can be read.
+        times = -(-_SMALLEST // clip.shape[1])
+        clip = clip.repeat(times, axis=1).repeat(times, axis=2)
+        laid = [
+            overlays.overlaid(clip, enlarged(heat[0], clip.shape[:3]))
+            for heat in by_pathway.values()
+        ]
+        for frame in np.concatenate([clip, *laid], axis=2):
+            yield overlays.captioned(frame, f"frames | {' | '.join(map(_title, by_pathway))}")
+
+
+def _title(pathway: str) -> str:
+    return f"where ({pathway})" if pathway else "where"
