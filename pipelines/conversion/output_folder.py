@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from typing import IO
 
 import tensorflow as tf
 
@@ -39,25 +40,30 @@ def make_folder(output: str) -> None:
 
 @contextlib.contextmanager
 def sole_writer(output: str, split: str) -> Iterator[None]:
-    """Holds a lock on the split, and clears what a killed run has left behind."""
+    """Holds a lock on the split, and clears what a killed run has left behind.
+
+    Where the file system has no locks nothing is cleared: it may be another writer's.
+
+    Raises:
+        ValueError: Another conversion holds it.
+    """
     if not filesystems.is_local(output):
         _clear_old_objects(output, split)
         yield
         return
-    import fcntl
-
     # The file stays: were it removed, one process could hold the old one and another the new one.
     with open(os.path.join(output, f".{split}.lock"), "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            is_locked = _lock(lock)
+        except BlockingIOError as error:
             raise ValueError(
                 f"Another conversion is writing split {split!r} to {output}. Wait until it has "
                 "ended, or choose another --output."
             ) from error
         # Only the holder of the lock may: to others these are files that are being written.
-        for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
-            _clear(output, split, ending)
+        if is_locked:
+            for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
+                _clear(output, split, ending)
         yield
 
 
@@ -70,12 +76,27 @@ def sole_writer_of_labels(output: str) -> Iterator[None]:
     if not filesystems.is_local(output):
         yield
         return
+    with open(os.path.join(output, ".labels.lock"), "w") as lock:
+        if _lock(lock, wait=True):
+            _clear(output, "labels.txt")
+        yield
+
+
+def _lock(file: IO, wait: bool = False) -> bool:
+    """Whether the file could be locked; some file systems have no locks.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+    """
     import fcntl
 
-    with open(os.path.join(output, ".labels.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _clear(output, "labels.txt")
-        yield
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:  # better unprotected than unusable
+        return False
+    return True
 
 
 def _clear(output: str, name: str, ending: str = "") -> None:

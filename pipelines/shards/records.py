@@ -248,6 +248,9 @@ def _decode_header(path: str, offset: int, header: bytes) -> dict[str, Any]:
         fields = {name: feature[name].int64_list.value[0] for name in integers}
         fields["key"] = feature["key"].bytes_list.value[0].decode()
         fields["fps"] = feature["fps"].float_list.value[0]
+        sizes = [fields[name] for name in ("num_frames", "height", "width", "fps")]
+        if not (fields["label"] >= 0 and all(size > 0 for size in sizes)):
+            raise ValueError(f"no video is so: {fields}")
     # protobuf's own error class differs between its implementations.
     except Exception as error:
         raise DamagedRecordError(

@@ -1,6 +1,7 @@
 """Paths with and without a scheme: what TensorFlow needs to open them, and whole files only."""
 
 import contextlib
+import errno
 import importlib
 import re
 from collections.abc import Iterator
@@ -92,11 +93,16 @@ def explained(path: str, done: str = "read") -> Iterator[None]:
         yield
     except kinds as error:
         full = isinstance(error, tf.errors.ResourceExhaustedError)
-        raise OSError(
-            f"{path} cannot be {done}: {getattr(error, 'message', str(error)).rstrip('.')}. "
-            f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
-            "what is finished stays."
-        ) from error
+        cause = getattr(error, "message", str(error))
+        raise OSError(_explanation(path, done, cause, full)) from error
+
+
+def _explanation(path: str, done: str, cause: str, full: bool) -> str:
+    return (
+        f"{path} cannot be {done}: {cause.rstrip('.')}. "
+        f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
+        "what is finished stays."
+    )
 
 
 @contextlib.contextmanager
@@ -138,9 +144,18 @@ def size(path: str) -> int:
 
 
 def publish(temporary: str, path: str) -> None:
-    """Move a finished file to its place, where it appears whole or not at all."""
+    """Move a finished file to its place, where it appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be moved; says what to do.
+    """
     if is_local(path):
-        whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
+        try:
+            whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cause = error.strerror or str(error)
+            raise OSError(_explanation(path, "written", cause, full)) from error
     elif tf.io.gfile.exists(temporary):
         tf.io.gfile.rename(temporary, path, overwrite=True)
     elif tf.io.gfile.exists(path):  # the new file is empty, which tensorflow-io never writes

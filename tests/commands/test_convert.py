@@ -1,6 +1,7 @@
 """The conversion as users run it: the command line, kills, full disks, two runs at once."""
 
 import csv
+import errno
 import fcntl
 import filecmp
 import json
@@ -542,6 +543,17 @@ def test_two_runs_at_once(videos, tmp_path):
         convert(videos, tmp_path, "validation")
     convert(videos, tmp_path)
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_a_file_system_without_locks(videos, tmp_path, monkeypatch):
+    (tmp_path / "train.json.0123.tmp").write_bytes(b"another writer's, it may be")
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert convert(videos, tmp_path)["train"]["num_videos"] > 0
+    assert (tmp_path / "train.json.0123.tmp").exists()
 
 
 def test_the_label_map_is_there_before_the_first_shard(videos, tmp_path, monkeypatch):
