@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.input import service_watch
+
 POLICIES = ("stop", "skip")
 
 
@@ -49,6 +51,8 @@ def explained(data_dir: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if missing := service_watch.incomplete(error):
+            raise ValueError(missing) from error
         # A network's own operations raise InvalidArgumentError too.
         if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" not in error.message:
             raise
