@@ -39,8 +39,10 @@ _BIND = flags.DEFINE_enum(
 command_help.section("Of a worker")
 _DISPATCHER = flags.DEFINE_string("dispatcher", None, "Work for the dispatcher at this host:port.")
 _HOST = flags.DEFINE_string(
-    "host", None, "Let others reach this worker under this name. By default this machine's name, "
-    "and localhost without --bind=all."
+    "host",
+    None,
+    "Let others reach this worker under this name. By default this machine's name, "
+    "and localhost without --bind=all.",
 )
 _FILESYSTEM = flags.DEFINE_enum(
     "filesystem", None, ["s3", "hdfs", "az"], "Load tensorflow-io for data of this filesystem."

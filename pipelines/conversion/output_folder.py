@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pipelines.conversion.split_plans import Part
 from pipelines.system import filesystems, whole_files
 
 
@@ -27,25 +29,55 @@ def make_folder(output: str) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(output: str, split: str) -> Iterator[None]:
-    """Holds a lock on the split, and clears what a killed run has left behind."""
+def sole_writer(output: str, split: str, part: Part) -> Iterator[None]:
+    """Holds a lock on a part of the split, and clears what a killed run has left of its shards.
+
+    Parts exclude themselves and the conversion of the whole, but not each other.
+    """
     if not filesystems.is_local(output):
         yield
         return
-    import fcntl
+    with contextlib.ExitStack() as stack:
+        if part.is_whole:
+            locks = {f".{split}.lock": fcntl.LOCK_EX}
+        else:
+            own = f".{split}.{part.number}-of-{part.count}.lock"
+            locks = {f".{split}.lock": fcntl.LOCK_SH, own: fcntl.LOCK_EX}
+        for name, kind in locks.items():
+            try:
+                stack.enter_context(_locked(os.path.join(output, name), kind | fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"Another conversion is writing split {split!r} to {output}. Wait until it has "
+                    "ended, or choose another --output."
+                ) from error
+        shard = re.compile(
+            re.escape(split) + r"-(\d{5})-of-\d{5}\.\w+\..*" + re.escape(whole_files.ENDING)
+        )
+        for match in filter(None, map(shard.fullmatch, os.listdir(output))):
+            if int(match[1]) in part:
+                os.remove(os.path.join(output, match[0]))
+        yield
 
-    with open(os.path.join(output, f".{split}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"Another conversion is writing split {split!r} to {output}. Wait until it has "
-                "ended, or choose another --output."
-            ) from error
+
+@contextlib.contextmanager
+def sole_finisher(output: str, split: str) -> Iterator[None]:
+    """Waits until no other part removes or writes the manifest; clears what a killed one left."""
+    if not filesystems.is_local(output):  # two that write it there write the same bytes
+        yield
+        return
+    with _locked(os.path.join(output, f".{split}.manifest.lock"), fcntl.LOCK_EX):
         stem = glob.escape(os.path.join(output, split))
-        for ending in ("-[0-9]*-of-[0-9]*", ".json", ".index.npz"):
+        for ending in (".json", ".index.npz"):
             for leftover in glob.glob(f"{stem}{ending}.*{whole_files.ENDING}"):
                 os.remove(leftover)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: str, kind: int) -> Iterator[None]:
+    with open(path, "a+") as lock:  # a shared lock over NFS needs a file that can be read
+        fcntl.flock(lock, kind)
         yield
 
 

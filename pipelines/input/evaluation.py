@@ -141,9 +141,7 @@ def evaluation_dataset(
     rows = batches.flat_map(tf.data.Dataset.from_tensor_slices)
     threads = data_workers or batching.AUTOTUNE
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
-    return batching.batched(
-        rows, local_batch, data_workers, data_service, expected=len(numbers)
-    )
+    return batching.batched(rows, local_batch, data_workers, data_service, expected=len(numbers))
 
 
 def _row_maker(

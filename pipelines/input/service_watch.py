@@ -52,7 +52,13 @@ def watched(
 
     def end(_: tf.Tensor) -> tf.Tensor:
         since.assign(tf.zeros([], tf.float64))
-        told = [_INCOMPLETE, rows, "of", expected, "videos (with the rows that fill the last batch)"]
+        told = [
+            _INCOMPLETE,
+            rows,
+            "of",
+            expected,
+            "videos (with the rows that fill the last batch)",
+        ]
         with tf.control_dependencies([tf.debugging.Assert(rows == expected, told)]):
             return tf.constant(False)
 

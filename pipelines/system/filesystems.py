@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from pipelines.system import whole_files
 
-# s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
-PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
+# viewfs and har are Hadoop's.
+PLUGIN_SCHEMES = ("s3", "hdfs", "viewfs", "har", "az")
+# There an object appears whole when its writer is closed, so it needs no other name before.
+_OBJECT_STORES = ("gs", "s3", "az")
 
 _loaded: set[str] = set()
 
@@ -103,11 +105,20 @@ def explained(path: str, done: str = "read") -> Iterator[None]:
 def temporary_beside(path: str) -> Iterator[str]:
     """A name for a file that is written and then `publish`ed; after an error nothing stays there.
 
+    In an object store it is `path` itself, so that a kill leaves nothing: an object is there when
+    all of it has come.
+
     Raises:
         OSError: The file cannot be written.
     """
     require(path)
-    temporary = whole_files.temporary_name(path)
+    temporary = path
+    if scheme(path) not in _OBJECT_STORES:
+        temporary = whole_files.temporary_name(path)
+    elif tf.io.gfile.exists(path):
+        # tensorflow-io writes no empty object, and an old one would stay in its place.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(path)
     try:
         with explained(path, "written"):
             yield temporary
@@ -139,6 +150,8 @@ def size(path: str) -> int:
 
 def publish(temporary: str, path: str) -> None:
     """Move a finished file to its place, where it appears whole or not at all."""
+    if temporary == path:
+        return
     if is_local(path):
         whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
     elif tf.io.gfile.exists(temporary):

@@ -160,7 +160,7 @@ def test_less_than_was_promised_is_an_error_that_says_how_much():
         assert [list(batch["index"]) for batch in whole] == [[0, 1], [2, 3], [4, 5]]
     batches = iter(short_of(8))
     assert len([next(batches) for _ in range(3)]) == 3
-    with pytest.raises(ValueError, match="The tf.data service gave only 6 of 8 videos"):
+    with pytest.raises(ValueError, match=r"The tf\.data service gave only 6 of 8 videos"):
         with damage.explained("data"):
             next(batches)
 
