@@ -55,8 +55,8 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         runner: Where to convert.
 
     Returns:
-        The manifest of each split that is complete; other parts may be missing yet. Its `failures` lists the videos that are left out, its `notes`
-        what a person should look at in others.
+        The manifest of each split that is complete; other parts may be missing yet. Its `failures`
+        lists the videos that are left out, its `notes` what a person should look at in others.
 
     Raises:
         ValueError: There is no folder to write to, the dataset is not as its layout expects, a
