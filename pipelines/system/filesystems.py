@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -61,6 +62,8 @@ def require(path: str) -> None:
         )
     if name not in PLUGIN_SCHEMES or name in _loaded:
         return
+    # Its download in parts gives other bytes than those asked for where a buffer is small.
+    os.environ.setdefault("S3_DISABLE_MULTI_PART_DOWNLOAD", "1")
     try:
         importlib.import_module("tensorflow_io")
     # The plug-in fails in as many ways as there are TensorFlow releases it was not built for.
