@@ -13,16 +13,25 @@ import struct
 _SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>; the socket module has no name for it
 _NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF of <linux/filter.h>
 
-# Classic BPF: operation, jumps if true and if false, operand. Everything but IPv4 is dropped too.
+# Classic BPF: operation, jumps if true and if false, operand.
+_LOAD, _LOAD_BYTE, _AND, _IF_EQUAL, _RETURN = 0x20, 0x30, 0x54, 0x15, 0x06
 _PROGRAM = (
-    (0x30, 0, 0, _NETWORK_HEADER),  # load the byte of version and length
-    (0x54, 0, 0, 0xF0),
-    (0x15, 0, 4, 0x40),  # IPv4, or drop
-    (0x20, 0, 0, _NETWORK_HEADER + 12),  # load the source's address
-    (0x54, 0, 0, 0xFF000000),
-    (0x15, 0, 1, 127 << 24),  # 127.0.0.0/8, or drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # pass whole
-    (0x06, 0, 0, 0),  # drop
+    (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),  # version and length
+    (_AND, 0, 0, 0xF0),
+    (_IF_EQUAL, 0, 3, 0x40),  # IPv4, or on to IPv6
+    (_LOAD, 0, 0, _NETWORK_HEADER + 12),  # the source
+    (_AND, 0, 0, 0xFF000000),
+    (_IF_EQUAL, 8, 9, 127 << 24),  # 127.0.0.0/8, or drop
+    (_LOAD, 0, 0, _NETWORK_HEADER + 8),  # the source, of four words
+    (_IF_EQUAL, 0, 7, 0),
+    (_LOAD, 0, 0, _NETWORK_HEADER + 12),
+    (_IF_EQUAL, 0, 5, 0),
+    (_LOAD, 0, 0, _NETWORK_HEADER + 16),
+    (_IF_EQUAL, 0, 3, 0),
+    (_LOAD, 0, 0, _NETWORK_HEADER + 20),
+    (_IF_EQUAL, 0, 1, 1),  # ::1, or drop
+    (_RETURN, 0, 0, 0xFFFFFFFF),  # pass whole
+    (_RETURN, 0, 0, 0),  # drop
 )
 
 
