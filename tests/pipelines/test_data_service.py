@@ -181,7 +181,9 @@ def test_a_wait_for_a_lost_process_ends_and_names_it(folder, monkeypatch, lost):
     assert service_watch.lost_of(address) == ""
     monkeypatch.setattr(service_watch, "_answers", lambda target: target not in dead)
     names = service_watch._workers(address.removeprefix("grpc://"))
-    endless = tf.data.Dataset.from_generator(lambda: iter(said.wait, True), tf.TensorSpec([], bool))
+    endless = tf.data.Dataset.from_generator(
+        lambda: iter(said.wait, True), output_signature=tf.TensorSpec([], bool)
+    )
     watched = service_watch.watched(endless.batch(1), address, None, patience=0.2)
     waiting = threading.Thread(target=lambda: list(watched.take(1)), daemon=True)
     waiting.start()
