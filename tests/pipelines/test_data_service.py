@@ -195,7 +195,7 @@ def test_a_wait_for_a_lost_process_ends_and_names_it(folder, monkeypatch, lost):
         "workers": "2 of its 2 workers do not answer",
         "dispatcher": f"its dispatcher at {address[7:]} does not answer",
     }
-    assert expected[lost] in messages[0] and "run the same command again" in messages[0]
+    assert expected[lost] in messages[0] and "run the same command" in messages[0]
     del workers
 
 
