@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.input import batching
+from pipelines.input import batching, service_watch
 from pipelines.system import filesystems
 
 POLICIES = ("stop", "skip")
@@ -62,6 +62,8 @@ def explained(data_dir: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if missing := service_watch.incomplete(error):
+            raise ValueError(missing) from error
         # A network's own operations raise InvalidArgumentError too.
         is_of_data = "JPEG" in error.message or _NOTHING_LEFT in error.message
         if isinstance(error, tf.errors.InvalidArgumentError) and not is_of_data:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -10,8 +11,10 @@ import tensorflow as tf
 
 from pipelines.system import whole_files
 
-# s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
-PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
+# viewfs and har are Hadoop's.
+PLUGIN_SCHEMES = ("s3", "hdfs", "viewfs", "har", "az")
+# There an object appears whole when its writer is closed, so it needs no other name before.
+_OBJECT_STORES = ("gs", "s3", "az")
 
 _loaded: set[str] = set()
 
@@ -60,6 +63,8 @@ def require(path: str) -> None:
         )
     if name not in PLUGIN_SCHEMES or name in _loaded:
         return
+    # Its download in parts gives other bytes than those asked for where a buffer is small.
+    os.environ.setdefault("S3_DISABLE_MULTI_PART_DOWNLOAD", "1")
     try:
         importlib.import_module("tensorflow_io")
     # The plug-in fails in as many ways as there are TensorFlow releases it was not built for.
@@ -109,11 +114,20 @@ def _explanation(path: str, done: str, cause: str, full: bool) -> str:
 def temporary_beside(path: str) -> Iterator[str]:
     """A name for a file that is written and then `publish`ed; after an error nothing stays there.
 
+    In an object store it is `path` itself, so that a kill leaves nothing: an object is there when
+    all of it has come.
+
     Raises:
         OSError: The file cannot be written.
     """
     require(path)
-    temporary = whole_files.temporary_name(path)
+    temporary = path
+    if scheme(path) not in _OBJECT_STORES:
+        temporary = whole_files.temporary_name(path)
+    elif tf.io.gfile.exists(path):
+        # tensorflow-io writes no empty object, and an old one would stay in its place.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(path)
     try:
         with explained(path, "written"):
             yield temporary
@@ -149,6 +163,8 @@ def publish(temporary: str, path: str) -> None:
     Raises:
         OSError: It cannot be moved; says what to do.
     """
+    if temporary == path:
+        return
     if is_local(path):
         try:
             whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))

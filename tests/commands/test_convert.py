@@ -22,7 +22,7 @@ from paths import ROOT
 
 from pipelines.conversion import beam_runner, conversion_job, output_folder
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.conversion.split_plans import Conversion
+from pipelines.conversion.split_plans import Conversion, Part
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
@@ -602,9 +602,9 @@ def test_old_temporary_objects_of_a_store_are_cleared(monkeypatch):
     for moment, left in zip(written, [[*names, *kept]] * 3 + [kept]):
         status = types.SimpleNamespace(mtime_nsec=moment)
         monkeypatch.setattr(tf.io.gfile, "stat", lambda path, status=status: status)
-        with output_folder.sole_writer("ram://cleared", "train"):
+        with output_folder.sole_writer("ram://cleared", "train", Part()):
             assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted(left)
-    with output_folder.sole_writer("ram://nothing_there", "train"):
+    with output_folder.sole_writer("ram://nothing_there", "train", Part()):
         pass
 
 
