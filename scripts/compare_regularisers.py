@@ -123,6 +123,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
     with open(result.with_suffix(".log"), "a") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        # Another process trains it, or has taken it; this one goes on to the next.
         except BlockingIOError:
             return False
         if result.exists():

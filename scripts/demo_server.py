@@ -2,9 +2,9 @@
 
     keras-rms demo-server --work_dir=runs/rms          (then open http://127.0.0.1:7860)
 
-Drop a video on it: it shows the best classes, how they change along the video, and where the network looked
-(Grad-CAM). Two sliders scale the low and the high frequencies of the features where Random Mean
-Scaling sits: the paper's Fig. 1 by hand. A camera works too where the browser may use it.
+Drop a video on it: it shows the best classes, how they change along the video, and where the
+network looked (Grad-CAM). Two sliders scale the low and the high frequencies of the features where
+Random Mean Scaling sits: the paper's Fig. 1 by hand. A camera works too, where the browser lets it.
 
 It listens on this machine only, unless --address says otherwise: whoever reaches it may upload
 videos, without a password. Uploads are read in a process of their own, limited in memory and time.
@@ -31,7 +31,9 @@ command_help.section("Where to listen")
 _ADDRESS = flags.DEFINE_string(
     "address", "127.0.0.1", "Listen on this address; 0.0.0.0 lets other machines in."
 )
-_PORT = flags.DEFINE_integer("port", 7860, "Listen on the port of this number.", lower_bound=1, upper_bound=65535)
+_PORT = flags.DEFINE_integer(
+    "port", 7860, "Listen on the port of this number.", lower_bound=1, upper_bound=65535
+)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -7,6 +7,9 @@
 The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs
 `pip install 'keras_rms[export]'`. The batch size stays open. TensorFlow Lite needs all other sizes:
 of a network that leaves some open, as training does, give --input_shape.
+
+The input is named `clips` (or `images`) and the output `logits`. Of a finished training ONNX and
+SavedModel also say the names of the classes, the frame rate, span and size of the clips.
 """
 
 import os
@@ -27,6 +30,7 @@ from absl import flags
 
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
 from keras_rms.inference.trained_network import load_network
+from keras_rms.training.work_dir.network_record import read_record
 from pipelines.system import command_help, command_line
 
 flags.adopt_module_key_flags(network_choice)
@@ -56,9 +60,14 @@ def main(_: Sequence[str]) -> None:
     if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
     # A file's network is written as it is, with normalised clips if it takes these.
-    model = load_network(path) if path else network_choice.opened().model
+    if path:
+        model, settings = load_network(path), read_record(path)
+    else:
+        network = network_choice.opened()
+        model, settings = network.model, network.settings
     shape = _parsed_shape(_INPUT_SHAPE.value)
-    export_network(model, _OUTPUT.value, _FORMAT.value, shape)
+    metadata = _metadata(model, settings)
+    export_network(model, _OUTPUT.value, _FORMAT.value, shape, metadata)
     print(f"Wrote {_OUTPUT.value} ({_FORMAT.value}).")
     difference = _difference(model, shape)
     print(f"Loaded again, it differs from Keras by {difference:.1e} of the largest output.")
@@ -67,6 +76,22 @@ def main(_: Sequence[str]) -> None:
             f"{_OUTPUT.value} does not compute what the Keras network does (more than {TOLERANCE} "
             "apart); do not use it."
         )
+
+
+def _metadata(model: keras.Model, settings: dict) -> dict:
+    """What a user of the network has to know; of a .keras file what its record says."""
+    takes_bytes = model.inputs[0].dtype == "uint8"
+    known = {
+        "class_names": settings.get("class_names"),
+        "frame_rate": (settings.get("conversion") or {}).get("fps"),
+        "num_frames": settings.get("num_frames"),
+        "span": settings.get("span"),
+        "crop_size": settings.get("evaluation_crop_size") or settings.get("crop_size"),
+        "normalization": "uint8 RGB, normalised inside"
+        if takes_bytes
+        else settings.get("normalization"),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _parsed_shape(sizes: list[str] | None) -> tuple | None:

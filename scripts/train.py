@@ -54,13 +54,14 @@ from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.workers.cluster_watch import with_exit_status
 from pipelines.input import damage, evaluation_dataset, open_split, training_stream
+from pipelines.input.splits import check_conversion
 from pipelines.system import command_line, gpus, onednn
 
 flags.adopt_module_key_flags(train_flags)
 FLAGS = flags.FLAGS
 
 # Flags of the data that change how clips are read and not which ones.
-_FREE = ("data", "data_workers", "data_service", "on_damage")
+_FREE = ("data", "data_workers", "data_service", "on_damage", "allow_other_conversion")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -91,7 +92,6 @@ def _values(kind: type) -> dict[str, Any]:
 
 def _recipe() -> Recipe:
     values = _values(Recipe)
-    values["rms_stages"] = values["rms_stages"] or None
     values["decay_epochs"] = _decay_epochs(FLAGS.decay_epochs)
     return Recipe(**values)
 
@@ -112,7 +112,9 @@ def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> Trai
     index = open_split(FLAGS.data, FLAGS.train_split, FLAGS.format)
     # Opened to be checked: one that cannot be read ends the run now, and not after an epoch.
     if FLAGS.validation_split:
-        open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
+        of = f"the videos to train on, {FLAGS.train_split}"
+        validation_index = open_split(FLAGS.data, FLAGS.validation_split, FLAGS.format)
+        check_conversion(validation_index, index.conversion, of, FLAGS.allow_other_conversion)
     # As PySlowFast evaluates at 256 what was trained at 224.
     enlarged = FLAGS.crop_size if FLAGS.padding is not None else round(FLAGS.crop_size * 256 / 224)
     evaluation_crop_size = FLAGS.evaluation_crop_size or enlarged

@@ -11,6 +11,7 @@ from keras_rms import models
 from keras_rms.training import recipe as choices
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.running import Running
+from keras_rms.training.work_dir.initial_weights import HEADS
 from pipelines.input import damage
 from pipelines.input.splits import FORMATS
 from pipelines.system import command_help
@@ -86,6 +87,12 @@ flags.DEFINE_enum(
     damage.POLICIES,
     "Stop at a damaged record, or skip its video and take another one.",
 )
+flags.DEFINE_bool(
+    "allow_other_conversion",
+    False,
+    "Validate also on a split of another frame rate, size or quality than the one to train on, "
+    "with a warning.",
+)
 flags.DEFINE_string(
     "data_service",
     None,
@@ -123,6 +130,13 @@ flags.DEFINE_string(
     "init_from",
     Running.init_from,
     "Start from the weights of this work folder, .keras file or checkpoint.",
+)
+flags.DEFINE_enum(
+    "init_head",
+    Running.init_head,
+    HEADS,
+    "Keep the last layer of --init_from, or make it anew. By default it is kept for the same "
+    "classes in the same order and, where their names are not known, for as many.",
 )
 flags.DEFINE_bool(
     "sync_bn",

@@ -9,6 +9,7 @@ import keras
 import keras_rms.models  # noqa: F401  (registers the layers that networks are made of)
 from keras_rms import arguments
 from keras_rms.inference.uint8_network import on_uint8_clips
+from keras_rms.models.weights import check_archive
 from keras_rms.training.networks import dtype_policy, network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import checkpoints
@@ -173,6 +174,7 @@ def load_network(path: str | os.PathLike, remedy: str = "") -> keras.Model:
         ValueError: If it cannot be read.
     """
     try:
+        check_archive(os.fspath(path))
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file
         raise ValueError(

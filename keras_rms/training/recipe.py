@@ -135,6 +135,11 @@ class Recipe:
         # The range that keras.utils.set_random_seed takes.
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"`seed` must be in [0, 2**32). Received: seed={self.seed!r}")
+        if self.rms_stages is not None and not self.rms_stages:
+            raise ValueError(
+                "`rms_stages` must name a stage, or be None for the paper's; rms='none' leaves "
+                f"RMS out. Received: rms_stages={self.rms_stages!r}"
+            )
         self._check_schedule()
 
     def _check_schedule(self) -> None:

@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -188,15 +188,26 @@ class Plan:
             for a, b in zip(here, there)
         ]
 
-    def tasks(self) -> Iterator[ShardTask]:
-        """The shards, one after the other."""
-        bounds = np.linspace(0, len(self), self.num_shards + 1).astype(int)
-        for number in range(self.num_shards):
+    def shard_path(self, number: int) -> str:
+        """Path of a shard."""
+        return self._shard_path(number, self.num_shards)
+
+    def shard_sizes(self) -> list[int]:
+        """Number of clips of each shard, by its number."""
+        return np.diff(self._bounds()).tolist()
+
+    def _bounds(self) -> np.ndarray:
+        return np.linspace(0, len(self), self.num_shards + 1).astype(int)
+
+    def tasks(self, numbers: Iterable[int] | None = None) -> Iterator[ShardTask]:
+        """The shards of these numbers, or all, one after the other."""
+        bounds = self._bounds()
+        for number in range(self.num_shards) if numbers is None else numbers:
             entries = [
                 self._entry(offset) for offset in self._offsets[bounds[number] : bounds[number + 1]]
             ]
             yield ShardTask(
-                path=self._shard_path(number, self.num_shards),
+                path=self.shard_path(number),
                 videos=self._videos,
                 clips=tuple(clip for clip, _, _ in entries),
                 fingerprint=self._fingerprint(entries),

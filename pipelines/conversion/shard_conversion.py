@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from pipelines.conversion.conversion_plan import ShardTask
 from pipelines.frames import isolated_reader, video_file
-from pipelines.shards import records
+from pipelines.shards import records, sealed_json
 from pipelines.system import filesystems
 from pipelines.system.text import printable
 
@@ -101,7 +101,8 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         "notes": [dataclasses.asdict(note) for note in notes],
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    filesystems.write_file(report_path(task.path), json.dumps(report).encode())
+    text = json.dumps(sealed_json.sealed(report))
+    filesystems.write_file(report_path(task.path), text.encode())
     return ShardReport(rows, failures, notes)
 
 
@@ -110,7 +111,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
     path = report_path(task.path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            report = json.loads(file.read())
+            report = sealed_json.opened(file.read())
         whole = filesystems.size(task.path) == report["bytes"]
         if report["fingerprint"] != task.fingerprint or not whole:
             return None
@@ -120,7 +121,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
             [Note(**note) for note in report["notes"]],
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError):
-        return None  # absent, or not a report
+        return None  # absent, damaged, or not a report
 
 
 def _videos(

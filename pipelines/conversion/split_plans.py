@@ -32,6 +32,37 @@ _SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Every `count`th shard, from the `number`th on: what one of several machines converts.
+
+    Attributes:
+        number: From 1 to `count`.
+        count: How many parts there are.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.number <= self.count:
+            raise ValueError(
+                "--shards=K/N names part K of N, from 1/N to N/N. Received: "
+                f"{self.number}/{self.count}"
+            )
+
+    def __contains__(self, shard: int) -> bool:
+        return shard % self.count == self.number - 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is."""
+        return self.count == 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Conversion:
     """What is converted, and into what.
 
@@ -45,6 +76,7 @@ class Conversion:
         timeout: Seconds after which a video is given up.
         overwrite: Whether a finished split may be replaced by one with other settings or with
             fewer videos.
+        part: The shards that are converted here. The part that ends last completes the splits.
 
     Raises:
         ValueError: A split's name cannot be that of files.
@@ -58,6 +90,7 @@ class Conversion:
     num_shards: int | None = None
     timeout: float = isolated_reader.DEFAULT_TIMEOUT
     overwrite: bool = False
+    part: Part = Part()
 
     def __post_init__(self):
         for split in self.splits:

@@ -51,6 +51,7 @@ def batched(
     data_workers: int | None,
     data_service: str | None = None,
     *,
+    expected: int | None = None,
     drop_remainder: bool = True,
     prefetch: int = 2,
 ) -> tf.data.Dataset:
@@ -61,6 +62,7 @@ def batched(
         batch: Rows of a batch.
         data_workers: Number of threads.
         data_service: Address of a tf.data service's dispatcher.
+        expected: Number of rows that a service must give; `None` if they never end.
         drop_remainder: Whether all batches have `batch` rows, as the shapes then say.
         prefetch: Batches that are held ready.
     """
@@ -72,4 +74,4 @@ def batched(
     if data_workers:
         options.threading.private_threadpool_size = data_workers
     batches = rows.batch(batch, drop_remainder=drop_remainder).with_options(options)
-    return distribute(batches, data_service).prefetch(prefetch)
+    return distribute(batches, data_service, expected).prefetch(prefetch)

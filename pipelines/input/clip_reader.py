@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from pipelines.shards.records import ANCHOR_INTERVAL, record_dataset
 from pipelines.shards.split_index import Index
+from pipelines.system import filesystems
 
 _BUFFER_BYTES = 1 << 16
+_REMOTE_BUFFER_BYTES = 1 << 18  # fewer requests, each of which waits for a network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,8 @@ class ClipReader:
 
     def __init__(self, index: Index):
         # On a machine with accelerators TensorFlow would put some of these there.
+        local = filesystems.is_local(index.data_dir)
+        self._buffer_bytes = _BUFFER_BYTES if local else _REMOTE_BUFFER_BYTES
         with tf.device("CPU:0"):
             self._paths = tf.constant(index.shard_paths)
             self._shards = tf.constant(index.shards)
@@ -95,5 +99,5 @@ class ClipReader:
     def _from_frame(self, number: tf.Tensor, frame: tf.Tensor) -> tf.data.Dataset:
         anchor = tf.gather(self._anchor_starts, number) + frame // ANCHOR_INTERVAL
         path = tf.gather(self._paths, tf.gather(self._shards, number))
-        records = record_dataset(path, tf.gather(self._anchors, anchor), _BUFFER_BYTES)
+        records = record_dataset(path, tf.gather(self._anchors, anchor), self._buffer_bytes)
         return records.skip(frame % ANCHOR_INTERVAL)

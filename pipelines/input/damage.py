@@ -1,13 +1,15 @@
 """Going on where a record cannot be read or a JPEG not decoded."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from pipelines.input import batching
+from pipelines.input import batching, service_watch
+from pipelines.system import filesystems
 
 POLICIES = ("stop", "skip")
 
@@ -52,10 +54,16 @@ def report(attempt: tf.Tensor, number: tf.Tensor, keys: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def explained(data_dir: str) -> Iterator[None]:
-    """Turns the error of reading a damaged record into a ValueError with a remedy."""
+    """Turns the error of reading a record, be it damaged or out of reach, into a ValueError.
+
+    Raises:
+        ValueError: Names the file and the remedy.
+    """
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if missing := service_watch.incomplete(error):
+            raise ValueError(missing) from error
         # A network's own operations raise InvalidArgumentError too.
         is_of_data = "JPEG" in error.message or _NOTHING_LEFT in error.message
         if isinstance(error, tf.errors.InvalidArgumentError) and not is_of_data:
@@ -68,4 +76,13 @@ def explained(data_dir: str) -> Iterator[None]:
             f"`keras-rms verify --data={data_dir}` lists all that is damaged of a "
             "converted folder; converting again after removing the damaged shard mends it; "
             "--on_damage=skip goes on without."
+        ) from error
+    except tf.errors.OpError as error:
+        # Those of the network's operations name no file.
+        folder = os.path.join(filesystems.without_file_scheme(str(data_dir)), "")
+        if folder not in error.message:
+            raise
+        raise ValueError(
+            f"A file of {data_dir} cannot be read: {error.message.splitlines()[0]} Mend the cause "
+            "and run the same command again."
         ) from error

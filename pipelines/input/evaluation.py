@@ -133,7 +133,8 @@ def evaluation_dataset(
         format: `"records"` or `"sequence_example"` (see `open_split`).
         on_damage: `"stop"` or, with `"skip"`, a video that cannot be read or decoded becomes a row
             whose `mask` is False and whose `index` names it.
-        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`.
+        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`. If it gives
+            less than all videos the iterator raises `tf.errors.InvalidArgumentError` at its end.
 
     Returns:
         A `tf.data.Dataset` of dicts: `views` uint8 `(B, V, T, crop_size, crop_size, 3)` with the
@@ -157,7 +158,9 @@ def evaluation_dataset(
     if data_service and not data_workers:
         threads = batching.AUTOTUNE  # of the service's machines, whose threads are not known here
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
-    return batching.batched(rows, local_batch, data_workers, data_service, prefetch=1)
+    return batching.batched(
+        rows, local_batch, data_workers, data_service, expected=len(numbers), prefetch=1
+    )
 
 
 def _row_maker(

@@ -39,7 +39,7 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Batches of augmented clips for `model.fit`: each iteration gives the next epoch.
 
-    An epoch is as many whole batches as it takes to show every video. They are those of
+    An epoch has as many whole batches as all videos fill. They are those of
     `training_stream`, `ceil(videos / batch_size)` steps of it: no batch is smaller than the others,
     so the last one goes on with videos of the next permutation, and over several epochs all videos
     come equally often. Order and augmentation are new in each epoch, so that Keras's warning of an

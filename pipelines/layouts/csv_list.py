@@ -198,7 +198,8 @@ def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
         held += line
         if len(held) > _LONGEST_LINE:
             break
-        if _WHOLE_LINE.fullmatch(held.rstrip("\r\n")):
+        # What began with a quote ends with one: to look after every line would take minutes.
+        if (held == line or '"' in line) and _WHOLE_LINE.fullmatch(held.rstrip("\r\n")):
             if held.strip():
                 yield first, held.rstrip("\r\n")
             held = ""

@@ -1,6 +1,7 @@
 """The conversion as users run it: the command line, kills, full disks, two runs at once."""
 
 import csv
+import errno
 import fcntl
 import filecmp
 import json
@@ -21,7 +22,7 @@ from paths import ROOT
 
 from pipelines.conversion import beam_runner, conversion_job, output_folder
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.conversion.split_plans import Conversion
+from pipelines.conversion.split_plans import Conversion, Part
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
@@ -544,6 +545,17 @@ def test_two_runs_at_once(videos, tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
 
+def test_a_file_system_without_locks(videos, tmp_path, monkeypatch):
+    (tmp_path / "train.json.0123.tmp").write_bytes(b"another writer's, it may be")
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert convert(videos, tmp_path)["train"]["num_videos"] > 0
+    assert (tmp_path / "train.json.0123.tmp").exists()
+
+
 def test_the_label_map_is_there_before_the_first_shard(videos, tmp_path, monkeypatch):
     # Two splits are converted at the same time, and one lacks a class.
     source = lists(
@@ -590,9 +602,9 @@ def test_old_temporary_objects_of_a_store_are_cleared(monkeypatch):
     for moment, left in zip(written, [[*names, *kept]] * 3 + [kept]):
         status = types.SimpleNamespace(mtime_nsec=moment)
         monkeypatch.setattr(tf.io.gfile, "stat", lambda path, status=status: status)
-        with output_folder.sole_writer("ram://cleared", "train"):
+        with output_folder.sole_writer("ram://cleared", "train", Part()):
             assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted(left)
-    with output_folder.sole_writer("ram://nothing_there", "train"):
+    with output_folder.sole_writer("ram://nothing_there", "train", Part()):
         pass
 
 

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import os
 
 import command_runner
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import video_files
+from changed_files import change_json
 from paths import ROOT
 
 from pipelines import verify
@@ -192,7 +192,7 @@ def test_a_split_that_is_not_whole_hides_no_other(data, capsys, lost):
 )
 def test_counts_against_the_manifest(data, change, text):
     path = data / "train.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    change_json(path, **change)
     _, wrong = problems(data)
     assert len(wrong) == 1 and wrong[0].shard == str(path)
     assert wrong[0].text == text

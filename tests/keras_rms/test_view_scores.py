@@ -108,6 +108,12 @@ def test_an_empty_dataset_is_an_error():
         ViewScorer(mean_colour_model()).scores(padded_batches(videos(2), 2).take(0))
 
 
+def test_a_split_that_is_damaged_throughout_has_no_score():
+    batches = padded_batches(videos(2), 2).map(lambda b: {**b, "mask": tf.zeros(2, tf.bool)})
+    with pytest.raises(ValueError, match=r"no video to evaluate.* all of it is damaged"):
+        ViewScorer(mean_colour_model()).scores(batches)
+
+
 def test_top_k():
     scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.4, 0.2]])
     labels = np.array([0, 1, 1])

@@ -1,6 +1,7 @@
 """Damaged records and JPEGs stop the run, or are skipped, named and counted."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -125,3 +126,16 @@ def test_an_unknown_policy_is_refused(tmp_path):
         training(folder, on_damage="ignore")
     with pytest.raises(ValueError, match="Received: on_damage='ignore'"):
         evaluation_dataset(folder, "train", batch_size=1, on_damage="ignore")
+
+
+def test_a_shard_that_went_away_is_named(tmp_path):
+    folder = damaged_folder(tmp_path, None)
+    shard = split_index.load_index(folder, "train").shard_paths[0]
+    stream = training(folder)
+    os.remove(shard)
+    with pytest.raises(ValueError, match=rf"A file of {folder} cannot be read: .*{shard}; No such"):
+        with damage.explained(folder):
+            next(iter(stream))
+    with pytest.raises(tf.errors.NotFoundError, match="of the network"):
+        with damage.explained(folder):
+            raise tf.errors.NotFoundError(None, None, "of the network")

@@ -21,7 +21,7 @@ def validate(
 
     Args:
         scorer: Of the network in training.
-        batches: See `ViewScorer.scores`; each worker has another part of the videos.
+        batches: See `ViewScorer.scores`; each worker has another part of the videos, or none.
         strategy: The training's own.
         exchange: Entered around what waits for the other workers, after the scoring.
 
@@ -30,17 +30,17 @@ def validate(
         "validation_top5".
 
     Raises:
-        ValueError: If there is no video to score, for all are masked.
+        ValueError: If there is no video on any worker.
     """
-    sums = _sums(scorer.scores(batches))
+    sums = _sums(scorer.scores_of_part(batches))
     if num_workers(strategy) > 1:
         with exchange():
             sums = _over_workers(strategy, sums)
     loss, top1, top5, videos = sums
     if not videos:
         raise ValueError(
-            "The validation has no video: each one is masked, as those are that are left out as "
-            "damaged. Mend the data, or leave the validation out. Received: 0 videos"
+            "There is no video to validate on: the split is empty, or all its videos are damaged. "
+            "Convert it again, or train without a validation split."
         )
     return {
         "validation_loss": float(loss / videos),
