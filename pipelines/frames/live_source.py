@@ -8,9 +8,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 import av
-import av.container
 import av.error
 
 from pipelines.frames import damage, decoded_frames, matroska_crop
@@ -73,7 +73,7 @@ class LiveSource(VideoSource):
         """Nothing; headers of files are looked at for it."""
         return matroska_crop.NOTHING
 
-    def _container(self) -> av.container.InputContainer:
+    def _container(self) -> Any:
         if _is_device(self.path):
             return av.open(self.path, format="v4l2", **TEXT_OPTIONS)
         if not _ADDRESS.match(self.path):

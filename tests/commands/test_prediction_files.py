@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from prediction import files, results
 
 
@@ -47,7 +48,7 @@ def test_what_means_no_file(tmp_path, word, message):
 def test_what_is_live_is_named_alone(tmp_path):
     assert files.live(["rtsp://camera/1"]) == "rtsp://camera/1"
     assert files.live([str(tmp_path), "b.mp4"]) is None
-    with pytest.raises(ValueError, match="^udp://:1234 is a camera or a stream.* it alone"):
+    with pytest.raises(ValueError, match=r"^udp://:1234 is a camera or a stream.* it alone"):
         files.live(["b.mp4", "udp://:1234"])
 
 
