@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from pipelines.frames.live_source import is_live
+from pipelines.frames.live_source import is_live, without_password
 from pipelines.layouts.annotations import VIDEO_SUFFIXES, ends_in
 from pipelines.layouts.image_folder import IMAGE_SUFFIXES
 from pipelines.system import filesystems
@@ -36,9 +36,9 @@ def live(words: Sequence[str]) -> str | None:
     """
     found = [word for word in words if is_live(word)]
     if found and len(words) > 1:
+        name = printable(without_password(found[0]))
         raise ValueError(
-            f"{printable(found[0])} is a camera or a stream, which is watched until it ends. Name "
-            "it alone."
+            f"{name} is a camera or a stream, which is watched until it ends. Name it alone."
         )
     return found[0] if found else None
 

@@ -133,10 +133,13 @@ def watch(name: str, looked: Windows, lines: JsonLines) -> list[str]:
         cut = without_late_ones(cut) if keeps_pace(name) else cut
         along = _Along(without_password(name), "live", looked, lines)
         try:
-            return along.write(cut, _print_window)
+            failures = along.write(cut, _print_window)
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
             return []
+    if not failures:
+        print("The stream has ended.", file=sys.stderr)
+    return failures
 
 
 def predict(videos: Sequence[str], looked: Windows, lines: JsonLines) -> list[str]:

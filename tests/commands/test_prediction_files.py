@@ -48,8 +48,8 @@ def test_what_means_no_file(tmp_path, word, message):
 def test_what_is_live_is_named_alone(tmp_path):
     assert files.live(["rtsp://camera/1"]) == "rtsp://camera/1"
     assert files.live([str(tmp_path), "b.mp4"]) is None
-    with pytest.raises(ValueError, match=r"^udp://:1234 is a camera or a stream.* it alone"):
-        files.live(["b.mp4", "udp://:1234"])
+    with pytest.raises(ValueError, match=r"^rtsp://me@a is a camera or a stream.* it alone"):
+        files.live(["b.mp4", "rtsp://me:secret@a"])
 
 
 NAMES = ["file", "/videos/a b.mp4", "odd\udcff.mp4", "self", "arr_0"]
