@@ -244,11 +244,15 @@ def test_curves_show_training_validation_and_test(tmp_path):
         str(EXAMPLES / "training_curves.py"), *words, f"--picture={tmp_path / 'curves.svg'}"
     )
     drawn = (tmp_path / "curves.svg").read_text()
-    # Beside the axes' own: two dashed lines, one solid line and two crosses.
-    lines = [line for line in drawn.splitlines() if "stroke: #1f77b4" in line]
-    assert len([line for line in lines if "stroke-dasharray" in line]) == 2  # and in the legend
-    assert len([line for line in lines if "stroke-dasharray" not in line]) > 1
-    assert "stroke: #ff7f0e; stroke-linecap: square" not in drawn  # nothing was validated
+    solid = {
+        colour: sum(
+            f"stroke: {colour}" in line and "stroke-linecap: square" in line
+            for line in drawn.splitlines()
+        )
+        for colour in ("#1f77b4", "#ff7f0e")  # Matplotlib's first two
+    }
+    assert solid == {"#1f77b4": 1, "#ff7f0e": 0}  # of the second nothing was validated
+    assert drawn.count("stroke-dasharray") == 4  # two lines of training and their legend
 
 
 def write_result(folder, run_name, holdout, test, training=0.75):
