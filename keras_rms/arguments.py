@@ -100,3 +100,12 @@ def positive_integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
     return value
+
+
+def validate_positions(input_shape: tuple[int | None, ...]) -> None:
+    """Raises a `ValueError` unless there is an axis between the batch and the channels."""
+    if len(input_shape) < 3:
+        raise ValueError(
+            "The input must have a batch axis, one axis of positions or more, and channels. "
+            f"Received: {input_shape=}"
+        )

@@ -1,6 +1,7 @@
 """Puts a layer into an existing network."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,10 @@ def insert_before(
     """Rebuilds a functional model with a fresh copy of a layer before each of the chosen places.
 
     The weights are copied; the given model is left as it is. Functional and built sequential models
-    inside the model are searched too. The new model has to be compiled before it is trained.
+    inside the model are searched too, at any depth. What other layers hold is not, for their `call`
+    cannot be rebuilt: custom blocks, subclassed models, `TimeDistributed`, `Bidirectional`. A
+    warning names those that hold chosen layers. The new model has to be compiled before it is
+    trained.
 
     Example:
 
@@ -34,7 +38,9 @@ def insert_before(
             given layer has a seed, each copy has one of its own that derives from it.
 
     Returns:
-        A functional model with the weights of `model`.
+        A functional model with the weights of `model` and the names of its inputs. What a class of
+        models adds to that, such as the preprocessing of keras_hub's tasks, is not part of it, and
+        a warning says so: insert into the `backbone` of a task, and build the task anew.
 
     Raises:
         ValueError: If the model is neither functional nor a built sequential one, if an argument is
@@ -61,14 +67,30 @@ class _Insertion:
         self.copies: dict[int, tuple[Any, Any]] = {}
         self.taken: set[str] = set()
         self.inserted = 0
+        # Layers that hold chosen ones and cannot be rebuilt.
+        self.closed: list[str] = []
 
     def rebuild(self, model: keras.Model) -> keras.Model:
         self.taken = set(_names(model))
         copy = self._copy(model)
+        closed = (
+            f"Layers inside of {', '.join(self.closed[:3])} are chosen too, but these are not "
+            "functional models and cannot be rebuilt. "
+            if self.closed
+            else ""
+        )
         if not self.inserted:
             raise ValueError(
-                "`layer_type_or_predicate` must choose at least one layer of the model. "
+                f"`layer_type_or_predicate` must choose at least one layer of the model. {closed}"
                 f"Received: a model without such layers, model={model.name!r}"
+            )
+        if closed:
+            warnings.warn(f"{closed}Nothing was inserted there.", stacklevel=3)
+        if type(model) not in (type(copy), keras.Sequential):
+            warnings.warn(
+                f"The copy of {model.name!r} is a plain functional model, without what "
+                f"{type(model).__name__} adds to one.",
+                stacklevel=3,
             )
         for old, new in self.copies.values():
             # Operations of `keras.ops` are no layers; models consist of what is copied anyway.
@@ -79,14 +101,28 @@ class _Insertion:
     def _copy(self, layer: Any) -> Any:
         if id(layer) not in self.copies:
             # Keras's own recursion would leave the sequential models inside as they are.
-            copy = self._rebuilt(layer) if _is_graph(layer) else _copy_of(layer)
+            copy = self._rebuilt(layer) if _is_graph(layer) else self._whole(layer)
             self.copies[id(layer)] = layer, copy
         return self.copies[id(layer)][1]
 
     def _rebuilt(self, model: keras.Model) -> keras.Model:
-        if isinstance(model, keras.Sequential):
-            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        return keras.models.clone_model(model, clone_function=self._copy, call_function=self._call)
+        if isinstance(model, keras.Sequential) or model.compiled:
+            # Of a compiled model, the settings would be copied as well.
+            model = keras.Model(
+                _structure(model, "input"), _structure(model, "output"), name=model.name
+            )
+        return keras.models.clone_model(
+            model,
+            input_tensors=keras.tree.map_structure(_fresh_input, model.input),
+            clone_function=self._copy,
+            call_function=self._call,
+        )
+
+    def _whole(self, layer: Any) -> Any:
+        if isinstance(layer, keras.layers.Layer):
+            if any(self.chosen(held) for held in layer._flatten_layers(include_self=False)):
+                self.closed.append(layer.name)
+        return _copy_of(layer)
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(layer, keras.layers.InputLayer) and self.chosen(layer):
@@ -108,6 +144,7 @@ class _Insertion:
         name = next(name for name in names if name not in self.taken)
         config = {**self.template.get_config(), "name": name}
         if isinstance(config.get("seed"), int):
+            # Neighbouring seeds give unrelated numbers, see `ReplicaSeedGenerator`.
             config["seed"] += self.inserted
         self.taken.add(name)
         self.inserted += 1
@@ -120,6 +157,20 @@ def _is_graph(value: Any) -> bool:
         return value.built
     # Only functional models list the operations of their graph.
     return isinstance(value, keras.Model) and hasattr(value, "operations")
+
+
+def _structure(model: keras.Model, end: str) -> Any:
+    """The inputs or outputs of a model in the form that it takes or gives them."""
+    sequential = isinstance(model, keras.Sequential)
+    return getattr(model, f"{end}s")[0] if sequential else getattr(model, end)
+
+
+def _fresh_input(tensor: Any) -> Any:
+    """An input like that of another model; the tensor itself does not always bear its name."""
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=layer.name
+    )
 
 
 def _copy_of(layer: Any) -> Any:

@@ -60,6 +60,7 @@ class RandomDrop(RandomLayer):
         shape = [1] * len(inputs.shape)
         if self.granularity == "sample":
             shape[0] = ops.shape(inputs)[0]
+        # In float32: half precision has few numbers close to 1, where `survival` may lie.
         kept = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         # A choice and not a product: a dropped branch may hold infinities.
         return ops.where(kept < self.survival, inputs, ops.zeros_like(inputs))

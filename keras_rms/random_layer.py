@@ -13,8 +13,9 @@ _STATE = "seed_generator_state"
 class RandomLayer(keras.layers.Layer):
     """A layer with a seed generator of its own, whose state is saved with the weights.
 
-    Its output has the shape of its input. A network with such layers loads the weights of its twin
-    without them, and the reverse.
+    Its output has the shape of its input. In a `keras.RematScope` it alone is not computed again
+    for its gradient, which would draw other numbers. A network with such layers loads the weights
+    of its twin without them, and the reverse.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -22,6 +23,10 @@ class RandomLayer(keras.layers.Layer):
         self.seed_generator = ReplicaSeedGenerator(seed)
         self.seed = None if seed is None else int(seed)
         self.supports_masking = True
+
+    def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
+        """The call as it is: a second draw would give another output than the first."""
+        return layer_call
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_rms.recomputation import check_draw
+
 # Odd and far from any seed that people write: the streams of the replicas stay apart.
 _REPLICA_STRIDE = 0x3C6EF372
 
@@ -20,6 +22,10 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     on every replica. This generator adds the replica's index to each seed that it hands out. The
     stored state stays equal on all replicas, and replica 0 draws what a single device draws.
 
+    It refuses to draw in a function that is recomputed for its gradient (`tf.recompute_grad`,
+    `jax.checkpoint`, `torch.utils.checkpoint`, `keras.remat`), where the second pass would draw
+    other numbers, unless `stateless_call` is what runs there.
+
     Example:
 
     >>> generator = keras_rms.ReplicaSeedGenerator(seed=0)
@@ -31,7 +37,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
         name: String, the generator's name.
 
     Raises:
-        ValueError: If `seed` is not one of the above.
+        ValueError: If `seed` is not one of the above; from `next`, in a recomputed function.
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
@@ -43,6 +49,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
         self._initial_seed = None if seed is None else int(seed)
 
     def next(self, ordered: bool = True) -> Any:
+        check_draw(self.state)
         seed = super().next(ordered=ordered)
         replica = _replica_id()
         if replica is None:

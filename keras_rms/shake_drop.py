@@ -90,6 +90,7 @@ class ShakeDrop(RandomLayer):
     def _factor(self, x: Any, kept: Any, limits: tuple[float, float]) -> Any:
         low, high = limits
         if low == high:
+            # Nothing to draw, as with the default alpha.
             factor = ops.full((1,) * len(x.shape), low)
         else:
             shape = self._shape(x)

@@ -27,6 +27,8 @@ shard marks it as finished.
 A video that cannot be decoded is named with its cause, counted and left out. Stop the command at
 any moment and run it again: it goes on after the shards that are finished.
 
+Several machines share a split by --shards=1/3, 2/3 and 3/3, with the same other flags.
+
 --runner=DirectRunner|FlinkRunner|SparkRunner|DataflowRunner converts on Apache Beam; its own
 options follow after `--`, e.g. `-- --direct_num_workers=8 --direct_running_mode=multi_processing`.
 """
@@ -34,6 +36,7 @@ options follow after `--`, e.g. `-- --direct_num_workers=8 --direct_running_mode
 import collections
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -99,6 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         num_shards=options.num_shards,
         timeout=options.timeout,
         overwrite=options.overwrite,
+        part=_part(options.shards),
     )
     if options.dry_run:
         return _describe(conversion)
@@ -116,10 +120,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _part(text: str) -> split_plans.Part:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match:
+        raise ValueError(f"--shards must be K/N, as in 1/3. Received: --shards={text}")
+    return split_plans.Part(int(match[1]), int(match[2]))
+
+
 def _size_and_quality(dataset: str) -> dict[str, Any]:
     options = flags.FLAGS
     settings = dict(catalog.USUAL_SETTINGS.get(dataset, catalog.DEFAULT_USUAL_SETTINGS))
     if options.short_side is not None:
+        # A flag cannot be None: 0 stands for it.
         settings["short_side"] = options.short_side or None
     if options.quality is not None:
         settings["quality"] = options.quality
@@ -146,6 +158,7 @@ def _summarize(manifest: Mapping, path: str) -> None:
 
 
 def _check_failures(split: str, manifest: Mapping, allowed: float) -> None:
+    # Of the listed ones, those that are missing among them.
     share = manifest["num_failures"] / manifest["num_listed"]
     if share > allowed:
         raise ValueError(
@@ -225,6 +238,13 @@ def _define_flags() -> None:
         "Convert this many shards at the same time, by default one for each core. The result does "
         "not depend on it.",
         lower_bound=1,
+    )
+    flags.DEFINE_string(
+        "shards",
+        "1/1",
+        "Convert part K of N, as in 2/3, while other machines convert the others into the same "
+        "--output. Every machine must see the same videos. The part that ends last completes the "
+        "split.",
     )
     flags.DEFINE_float(
         "max_failures",

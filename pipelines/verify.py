@@ -57,7 +57,8 @@ def verify(
     if not present:
         raise ValueError(f"{data_dir} has no finished split. Run keras-rms convert to its end.")
     videos, count = [], 0
-    for split in splits or present:
+    # A split that was named twice would find each of its videos twice.
+    for split in dict.fromkeys(splits or present):
         try:
             index = split_index.load_index(data_dir, split, check_shards=False)
         except ValueError as error:

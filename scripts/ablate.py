@@ -7,8 +7,9 @@ Trains and evaluates each method of the table once for each seed, one after the 
 keras-rms train and keras-rms evaluate. DIR of --output gets a folder a run under runs/, and
 table_1c.md and table_1c.json, which are renewed after every run. Run the same command again to
 continue after a kill: what is done is not done again, a training that outlived the kill is waited
-for, and tables share the runs that they have in common. A run that fails is named and does not
-stop the others; the exit status is then 1.
+for, and tables share the runs that they have in common. Several grids may share DIR: a run that
+another one is at is left for the end. A run that fails is named and does not stop the others; the
+exit status is then 1.
 
 On the demonstration dataset in its comparison form, with a small network, hours on two cores:
 
@@ -27,6 +28,8 @@ or one of them:
 Flags of keras-rms train for all runs follow after --, as in: ... -- --epochs=10 --width=16
 """
 
+import collections
+import contextlib
 import csv
 import json
 import shlex
@@ -34,7 +37,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
@@ -45,7 +48,7 @@ from absl import flags
 import recipes
 from ablation import paper_tables, result_tables
 from keras_rms.training.work_dir import settings as work_settings
-from keras_rms.training.work_dir.lock import InUseError, lock
+from keras_rms.training.work_dir.lock import InUseError, lock, lock_file
 from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.system import command_help, command_line, filesystems
 
@@ -100,6 +103,7 @@ _KINETICS_RUNS = flags.DEFINE_string(
 COMMANDS = Path(__file__).resolve().parent  # Python runs this folder as keras-rms does
 _COMMAND_FILE = "command.json"
 _OUTPUT_FILE = "output.txt"
+_LOCK_FILE = ".grid.lock"
 _POLL_SECONDS = 1.0
 
 
@@ -107,16 +111,29 @@ def main(arguments: Sequence[str]) -> int:
     rows = paper_tables.rows(_TABLE.value, _MODEL.value)
     chosen = _with_data(_chosen(rows))
     _check_beginnings(chosen, arguments[1:])
+    # A grid that is stopped shall stop its training, which then saves.
     signal.signal(signal.SIGTERM, _terminated)
     failures = []
-    jobs = [(row, seed) for seed in range(_SEEDS.value) for row in chosen]
-    for number, (row, seed) in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] {_network(row)} {shlex.join(_flags(row))} seed {seed}"
+    grid = [(row, seed) for seed in range(_SEEDS.value) for row in chosen]
+    jobs = collections.deque(enumerate(grid, 1))
+    elsewhere: set[int] = set()
+    while jobs:
+        number, (row, seed) = jobs.popleft()
+        title = f"[{number}/{len(grid)}] {_network(row)} {shlex.join(_flags(row))} seed {seed}"
         folder = _folder(row, seed)
         started = time.monotonic()
         was_done = _done(folder)
         try:
-            _train_and_evaluate(folder, row, seed, arguments[1:])
+            with _sole_grid(folder):
+                _train_and_evaluate(folder, row, seed, arguments[1:])
+        except InUseError as reason:
+            if number not in elsewhere:
+                print(f"{title}: left for the end. {reason}", flush=True)
+            elsewhere.add(number)
+            jobs.append((number, (row, seed)))
+            if elsewhere >= {number for number, _ in jobs}:
+                time.sleep(_POLL_SECONDS)
+            continue
         except (RunError, OSError) as failure:
             failures.append(f"{folder}: {failure}")
             print(f"{title}: FAILED. {failure}", flush=True)
@@ -209,16 +226,28 @@ def _folder(row: paper_tables.Row, seed: int, output: str | None = None) -> Path
     return runs / _network(row) / method / f"seed_{seed}"
 
 
+@contextlib.contextmanager
+def _sole_grid(folder: Path) -> Iterator[None]:
+    """Holds the folder of a run, so that no other grid trains or evaluates there meanwhile.
+
+    Raises:
+        InUseError: If another grid does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_file(folder / _LOCK_FILE, f"Another grid is at {folder}", "It is waited for."):
+        yield
+
+
 def _train_and_evaluate(
     folder: Path, row: paper_tables.Row, seed: int, more: Sequence[str]
 ) -> None:
     recipe = _recipe(row)
+    # Absolute, because a grid may be continued from another folder.
     own_flags = [f"--data={_existing(_DATA.value) / row.dataset}", *more]
     own_flags += [f"--model={_network(row)}", *_flags(row), f"--seed={seed}"]
     if row.fine_tuned and _KINETICS_RUNS.value:
         own_flags.append(f"--init_from={_kinetics_run(row, seed)}")
     train_flags = [*([f"--flagfile={recipe}"] if recipe else []), *own_flags]
-    folder.mkdir(parents=True, exist_ok=True)
     if not WorkFolder(folder).finished:
         _wait_until_free(folder)
     # The recipe may lie elsewhere the next time: its content counts.
@@ -263,7 +292,7 @@ def _claim(folder: Path, own_flags: list[str], recipe: str) -> None:
 
 
 def _wait_until_free(folder: Path) -> None:
-    """Waits for a training of this folder that outlived its grid, or is another grid's."""
+    """Waits for a training of this folder that outlived its grid."""
     told = False
     while True:
         try:

@@ -46,6 +46,7 @@ class Method(NamedTuple):
 SPREADS = (0.5, 0.3, 0.1)
 SURVIVALS = (0.5, 0.7, 0.9)
 METHODS = {
+    # Plain training has no strength to tune: it tries as many learning rates.
     "plain": Method("plain", "--rms=none --learning_rate={}", (1.0, 2.0, 0.5)),
     "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
     "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
@@ -107,23 +108,24 @@ NOTE = (
 
 
 def main(arguments: Sequence[str]) -> None:
-    methods = _METHODS.value
+    methods, more = _METHODS.value, arguments[1:]
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         raise ValueError(
             f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
-        _claim([*arguments[1:], *([f"--folds={_FOLDS.value}"] if _FOLDS.value else [])])
+        _claim([*more, *([f"--folds={_FOLDS.value}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
-        for number in range(_SETTINGS.value):
-            for method in methods:
-                run(method, settings_of(method)[number], 0, arguments[1:])
-        for seed in range(1, _SEEDS.value):
-            for method in methods:
-                setting = best(method)
-                if setting is not None:
-                    run(method, setting, seed, arguments[1:])
+        numbers = range(_SETTINGS.value)
+        run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
+        if None in map(best, methods):
+            raise ValueError(
+                "Settings are chosen on held-out examples, and the trainings had none. Give "
+                "--holdout_per_class=50 after --, or --settings=1 to choose none."
+            )
+        # Only now: the choice is among all settings, those that another process tried too.
+        run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
     print(write_table())
 
 
@@ -132,20 +134,30 @@ def path_of(method: str, setting: float, seed: int) -> Path:
     return Path(_OUTPUT.value) / f"{method}-{setting:g}-seed_{seed}.json"
 
 
-def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
-    """Trains unless that is done, or another process is at it.
+def run_all(runs: Sequence[tuple[str, float, int]], more: Sequence[str]) -> None:
+    """Trains each method with each setting and seed; waits for those another process is at.
 
     Raises:
-        ValueError: If the training fails.
+        ValueError: If a training fails.
     """
+    elsewhere = [each for each in runs if not run(*each, more, wait=False)]
+    for method, setting, seed in elsewhere:
+        name = path_of(method, setting, seed).stem
+        print(f"Another process is at {name}: waiting for it.", flush=True)
+        run(method, setting, seed, more, wait=True)
+
+
+def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool) -> bool:
+    """Trains unless that is done; returns whether it is, for another process may be at it."""
     result = path_of(method, setting, seed)
     with open(result.with_suffix(".log"), "a") as log:
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        # Another process trains it, or has taken it; this one goes on to the next.
         except BlockingIOError:
-            return
+            return False
         if result.exists():
-            return
+            return True
         own = METHODS[method].flags.format(setting).split()
         command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py"), *more, *own]
         command += [f"--seed={seed}", f"--output={result}"]
@@ -156,6 +168,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str]) -> None:
     if status:
         raise ValueError(f"A training ended with status {status}. See {log.name}.")
     write_table()
+    return True
 
 
 def _claim(own_flags: Sequence[str]) -> None:

@@ -98,6 +98,7 @@ def _command(name: str, **options: object) -> list[str]:
 def run(place: str, command: list[str]) -> None:
     """Prints a command and runs it; its failure ends this program with the same status."""
     print(f"\n{place} $ {shlex.join([installed('keras-rms'), *command])}", flush=True)
+    # A process each, as when the printed command is repeated by hand.
     status = subprocess.run([sys.executable, str(COMMANDS), *command]).returncode
     if status:
         sys.exit(status)
@@ -114,6 +115,7 @@ def table(output: Path) -> str:
         train = json.loads((results / "train_1x1.json").read_text())
         validation = json.loads((results / "validation_10x3.json").read_text())
         lines.append(f"| {name} | {train['top1']:.1%} | {validation['top1']:.1%} |")
+    # The classes are of one size.
     chance = 1 / len((output / "data" / "labels.txt").read_text().splitlines())
     lines.append(f"| (chance) | {chance:.1%} | {chance:.1%} |")
     return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""A page in the browser to try a network on: drop a video, see what the network sees.
+"""Opens a page in the browser on which to try a network.
 
     keras-rms demo-server --work_dir=runs/rms          (then open http://127.0.0.1:7860)
 
-The page shows the best classes, how they change along the video, and where the network looked
-(Grad-CAM). Two sliders scale the low and the high frequencies of the features where Random Mean
-Scaling sits: the paper's Fig. 1 by hand. A camera works too where the browser may use it.
+Drop a video on it: it shows the best classes, how they change along the video, and where the
+network looked (Grad-CAM). Two sliders scale the low and the high frequencies of the features where
+Random Mean Scaling sits: the paper's Fig. 1 by hand. A camera works too, where the browser lets it.
 
 It listens on this machine only, unless --address says otherwise: whoever reaches it may upload
 videos, without a password. Uploads are read in a process of their own, limited in memory and time.
@@ -18,7 +18,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 from absl import flags
 
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import open_run
 from pipelines.system import command_help, command_line, gpus
 from server_page.viewer import Viewer
 
@@ -31,7 +31,9 @@ command_help.section("Where to listen")
 _ADDRESS = flags.DEFINE_string(
     "address", "127.0.0.1", "Listen on this address; 0.0.0.0 lets other machines in."
 )
-_PORT = flags.DEFINE_integer("port", 7860, "Listen on this port.", lower_bound=1, upper_bound=65535)
+_PORT = flags.DEFINE_integer(
+    "port", 7860, "Listen on the port of this number.", lower_bound=1, upper_bound=65535
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
             "The page needs Gradio, which is not installed: pip install 'keras_rms[server]'."
         ) from None
     gpus.tell_if_missed()
-    with Viewer(load_finished_run(_WORK_DIR.value)) as viewer:
+    with Viewer(open_run(_WORK_DIR.value)) as viewer:
         page(viewer).launch(
             server_name=_ADDRESS.value,
             server_port=_PORT.value,

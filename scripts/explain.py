@@ -25,8 +25,8 @@ import numpy as np
 from absl import flags
 
 from analysis import overlays, pictures
-from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.grad_cam import GradCam, enlarged
+from keras_rms.inference.trained_network import TrainedNetwork, open_run
 from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     if not videos:
         raise ValueError("Name at least one video file: explain.py --work_dir=DIR VIDEO...")
     gpus.tell_if_missed()
-    run = load_finished_run(_WORK_DIR.value)
+    run = open_run(_WORK_DIR.value)
     wanted = _wanted_class(run)
     cam = GradCam(run.model)
     outputs_of = compiled(lambda views: view_outputs(run.model, views))
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     return command_line.FAILURE if failures else 0
 
 
-def _wanted_class(run: FinishedRun) -> int | None:
+def _wanted_class(run: TrainedNetwork) -> int | None:
     name = _CLASS.value
     if name is None:
         return None
@@ -118,7 +118,7 @@ def stems(videos: Sequence[str]) -> list[str]:
 
 
 def explain(
-    run: FinishedRun,
+    run: TrainedNetwork,
     cam: GradCam,
     outputs_of: Callable,
     frames: Sequence[bytes],
@@ -157,7 +157,7 @@ def explain(
     return Explained(run.class_names[chosen], probabilities[:, chosen], clips, heat)
 
 
-def write(stem: Path, found: Explained, run: FinishedRun) -> None:
+def write(stem: Path, found: Explained, run: TrainedNetwork) -> None:
     """The video and the picture."""
     settings = run.settings
     stride = settings["span"] // settings["num_frames"]

@@ -7,6 +7,9 @@
 The result is loaded again, and its outputs on random clips are compared with Keras's. ONNX needs
 `pip install 'keras_rms[export]'`. The batch size stays open. TensorFlow Lite needs all other sizes:
 of a network that leaves some open, as training does, give --input_shape.
+
+The input is named `clips` (or `images`) and the output `logits`. Of a finished training ONNX and
+SavedModel also say the names of the classes, the frame rate, span and size of the clips.
 """
 
 import os
@@ -21,21 +24,16 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 
 # isort: split
 import keras
+import network_choice
 import numpy as np
 from absl import flags
 
-import keras_rms.models  # noqa: F401  (registers the layers of its networks)
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import load_network
+from keras_rms.training.work_dir.network_record import read_record
 from pipelines.system import command_help, command_line
 
-command_help.section("What to export")
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Export the network of the finished training in this folder."
-)
-_MODEL = flags.DEFINE_string(
-    "model", None, "Export the network in this .keras file, in the place of --work_dir."
-)
+flags.adopt_module_key_flags(network_choice)
 
 command_help.section("What to write")
 _FORMAT = flags.DEFINE_enum("format", "saved_model", FORMATS, "Write the network in this format.")
@@ -56,17 +54,20 @@ SOME_SIZES = (8, 64, 96, 3)
 
 
 def main(_: Sequence[str]) -> None:
-    if (_WORK_DIR.value is None) == (_MODEL.value is None):
-        raise ValueError(
-            "Give either --work_dir, of a finished training, or --model, a .keras file."
-        )
+    path = network_choice.model()
     if os.path.lexists(_OUTPUT.value):
         raise ValueError(f"--output={_OUTPUT.value} exists already. Remove it or name another.")
     if not os.path.isdir(os.path.dirname(_OUTPUT.value) or "."):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
-    model = load_finished_run(_WORK_DIR.value).model if _WORK_DIR.value else _loaded(_MODEL.value)
+    # A file's network is written as it is, with normalised clips if it takes these.
+    if path:
+        model, settings = load_network(path), read_record(path)
+    else:
+        network = network_choice.opened()
+        model, settings = network.model, network.settings
     shape = _parsed_shape(_INPUT_SHAPE.value)
-    export_network(model, _OUTPUT.value, _FORMAT.value, shape)
+    metadata = _metadata(model, settings)
+    export_network(model, _OUTPUT.value, _FORMAT.value, shape, metadata)
     print(f"Wrote {_OUTPUT.value} ({_FORMAT.value}).")
     difference = _difference(model, shape)
     print(f"Loaded again, it differs from Keras by {difference:.1e} of the largest output.")
@@ -77,13 +78,20 @@ def main(_: Sequence[str]) -> None:
         )
 
 
-def _loaded(path: str) -> keras.Model:
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise ValueError(
-            f"--model={path} cannot be read as a .keras file ({type(error).__name__}: {error})."
-        ) from error
+def _metadata(model: keras.Model, settings: dict) -> dict:
+    """What a user of the network has to know; of a .keras file what its record says."""
+    takes_bytes = model.inputs[0].dtype == "uint8"
+    known = {
+        "class_names": settings.get("class_names"),
+        "frame_rate": (settings.get("conversion") or {}).get("fps"),
+        "num_frames": settings.get("num_frames"),
+        "span": settings.get("span"),
+        "crop_size": settings.get("evaluation_crop_size") or settings.get("crop_size"),
+        "normalization": "uint8 RGB, normalised inside"
+        if takes_bytes
+        else settings.get("normalization"),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _parsed_shape(sizes: list[str] | None) -> tuple | None:
@@ -98,8 +106,9 @@ def _difference(model: keras.Model, shape: tuple | None) -> float:
     shape = shape or tuple(
         usual if size is None else size for size, usual in zip(model.input_shape[1:], SOME_SIZES)
     )
-    clips = np.random.default_rng(0).integers(0, 256, (2, *shape))
-    clips = clips.astype("uint8") if model.inputs[0].dtype == "uint8" else clips / np.float32(255)
+    clips = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype("uint8")
+    # Exactly float32: TensorFlow Lite and ONNX convert nothing.
+    clips = clips if model.inputs[0].dtype == "uint8" else clips.astype("float32") / 255
     expected = keras.ops.convert_to_numpy(model(clips, training=False)).astype("float32")
     received = exported_outputs(_OUTPUT.value, _FORMAT.value, clips)
     return float(np.abs(received - expected).max() / np.abs(expected).max())

@@ -25,10 +25,10 @@ from collections.abc import Sequence
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
-import keras
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
+from keras_rms.training.work_dir.network_record import add_record
 from keras_rms.training.work_dir.whole_files import whole_file
 from pipelines.system import command_help, command_line
 
@@ -67,6 +67,14 @@ _NUM_CLASSES = flags.DEFINE_integer(
     "checkpoint's own classifier.",
 )
 
+_SPAN = flags.DEFINE_integer(
+    "span",
+    None,
+    "Note in a .keras file that the frames of a clip spread over this many frames of the video. By "
+    "default 64, and twice the frames of clips longer than 32.",
+    lower_bound=1,
+)
+
 ENDINGS = (".keras", ".weights.h5")
 IMAGE_ENDINGS = (".keras", ".h5")
 
@@ -78,7 +86,7 @@ def main(_: Sequence[str]) -> None:
     if not os.path.isdir(folder):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
     imported = _imported()
-    _save(imported.model, _OUTPUT.value)
+    _save(imported, _OUTPUT.value)
     arguments = ", ".join(f"{name}={value!r}" for name, value in imported.arguments.items())
     print(
         f"Wrote {_OUTPUT.value}: {_MODEL.value} with {imported.model.count_params():,} parameters "
@@ -86,6 +94,9 @@ def main(_: Sequence[str]) -> None:
     )
     print(f"Built with: {arguments}.")
     print(f"Its clips x, RGB of 0 to 255, are normalised as {imported.normalization}.")
+    if _OUTPUT.value.endswith(".keras"):
+        clips = ", ".join(f"{name}={value}" for name, value in _record(imported).items())
+        print(f"Noted in it for keras-rms evaluate and predict: {clips}.")
     if not imported.has_classifier:
         reason = (
             "the checkpoint's is for images"
@@ -114,9 +125,19 @@ def _parsed_shape(sizes: list[str] | None) -> tuple | None:
         ) from None
 
 
-def _save(model: keras.Model, path: str) -> None:
+def _save(imported: Imported, path: str) -> None:
     with whole_file(path) as unfinished:
-        (model.save if path.endswith(".keras") else model.save_weights)(unfinished)
+        if path.endswith(".keras"):
+            imported.model.save(unfinished)
+            add_record(unfinished, _record(imported))
+        else:
+            imported.model.save_weights(unfinished)
+
+
+def _record(imported: Imported) -> dict:
+    """What keras-rms evaluate and predict have to know, in the file itself."""
+    span = {} if _SPAN.value is None else {"span": _SPAN.value}
+    return {"model": _MODEL.value, **imported.clip_settings, **span}
 
 
 if __name__ == "__main__":

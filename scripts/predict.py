@@ -1,25 +1,32 @@
 """Prints what a network sees in videos or images, or saves its features.
 
     keras-rms predict --work_dir=runs/rms VIDEO...
-    keras-rms predict --work_dir=runs/rms --features=features.npz VIDEO...
+    keras-rms predict --work_dir=runs/rms --features=features.npz FOLDER
+    keras-rms predict --model=slow_only_50.keras --labels=kinetics400.txt VIDEO...
+
+VIDEO is a file, a folder (all videos and images below it) or a pattern such as 'videos/*.mp4'. The
+network is that of a training, finished or not, or one that keras-rms import-weights wrote.
 
 Each file is resampled, scaled and compressed as the training videos were, and its views are those
 of keras-rms evaluate: the scores of a file equal those of its record in a converted dataset.
 """
 
-import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
 import keras
+import network_choice.clips
 import numpy as np
 from absl import flags
+from prediction import files
+from prediction.results import FeatureFile, json_lines
 
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
@@ -27,10 +34,10 @@ from pipelines.input import views_of_frames
 from pipelines.system import command_help, command_line, gpus, progress
 from pipelines.system.text import printable
 
+flags.adopt_module_key_flags(network_choice)
+flags.adopt_module_key_flags(network_choice.clips)
+
 command_help.section("How to predict")
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Use the network of the finished training in this folder.", required=True
-)
 _CLIPS = flags.DEFINE_integer(
     "clips",
     None,
@@ -43,10 +50,24 @@ _CROPS = flags.DEFINE_enum(
     ["1", "3"],
     "Take this many crops along the longer side of a clip. By default 3, and 1 of images.",
 )
+_START = flags.DEFINE_float(
+    "start", None, "Look at each video from this time on, in seconds.", lower_bound=0
+)
+_END = flags.DEFINE_float("end", None, "Look at each video up to this time, in seconds.")
+_FPS = flags.DEFINE_float(
+    "fps",
+    None,
+    "Resample videos to this many frames a second. By default as in training, or 25.",
+    lower_bound=0.001,
+)
 
 command_help.section("What to write")
 _TOP = flags.DEFINE_integer("top", 5, "Print this many classes, the best first.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "Also write the predictions into this file.")
+_JSON = flags.DEFINE_string(
+    "json",
+    None,
+    "Also write the predictions into this file as they come, as JSON, one line a video.",
+)
 _FEATURES = flags.DEFINE_string(
     "features", None, "Write the features before the classifier into this .npz file instead."
 )
@@ -59,55 +80,97 @@ _FEATURES_OF = flags.DEFINE_enum(
 
 
 def main(arguments: Sequence[str]) -> int:
-    videos = arguments[1:]
+    _check_outputs()
+    videos = files.listed(arguments[1:])
     if not videos:
-        raise ValueError("Name at least one video file: predict.py --work_dir=DIR VIDEO...")
+        raise ValueError("Name a video, or a folder of videos: predict.py --work_dir=DIR VIDEO...")
+    if keras.backend.backend() == "tensorflow":
+        gpus.tell_if_missed()
+    run = network_choice.clips.opened()
+    # As a job's scheduler stops it: what was found by then stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failures = (_save_features if _FEATURES.value else _predict)(run, videos)
+    for failure in failures:
+        print(command_line.paragraph(f"error: {failure}"), file=sys.stderr)
+    return command_line.FAILURE if failures else 0
+
+
+def _check_outputs() -> None:
     if _FEATURES.value and _JSON.value:
         raise ValueError("--features are written in the place of the predictions of --json.")
     if _FEATURES.value and not _FEATURES.value.endswith(".npz"):
         raise ValueError(f"--features names an .npz file. Received: --features={_FEATURES.value}")
+    if _END.value is not None and _END.value <= (_START.value or 0):
+        raise ValueError(
+            f"--end must be after --start. Received: --start={_START.value or 0:g}, "
+            f"--end={_END.value:g}"
+        )
     for output in filter(None, (_FEATURES.value, _JSON.value)):
         Path(output).absolute().parent.mkdir(parents=True, exist_ok=True)
-    if keras.backend.backend() == "tensorflow":
-        gpus.tell_if_missed()
-    run = load_finished_run(_WORK_DIR.value)
-    network = feature_network(run.model) if _FEATURES.value else run.model
+
+
+def _predict(run: TrainedNetwork, videos: Sequence[str]) -> list[str]:
+    """Prints the best classes of each video; gives the errors of those that cannot be read."""
+    failures = []
+    with json_lines(_JSON.value) as lines:
+        for path, outputs in _outputs(run, run.model, videos):
+            if isinstance(outputs, VideoError):
+                failures.append(str(outputs))
+                lines.add(video=path, error=outputs.cause)
+                continue
+            classes = best_classes(outputs, run.class_names)
+            lines.add(video=path, classes=classes)
+            progress.write(as_text(path, classes))
+    return failures
+
+
+def _save_features(run: TrainedNetwork, videos: Sequence[str]) -> list[str]:
+    """Saves the features of each video; gives the errors of those that cannot be read."""
+    failures, saved = [], 0
+    with FeatureFile(_FEATURES.value) as features:
+        for path, outputs in _outputs(run, feature_network(run.model), videos):
+            if isinstance(outputs, VideoError):
+                failures.append(str(outputs))
+                continue
+            features.add(path, outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs)
+            saved += 1
+    if saved:
+        print(f"Features of {saved} videos: {_FEATURES.value}")
+    return failures
+
+
+def _outputs(
+    run: TrainedNetwork, network: keras.Model, videos: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray | VideoError]]:
+    """Each video with the network's outputs (views, outputs), or with what is wrong with it."""
+    settings = run.settings
+    conversion = {**(settings.get("conversion") or {}), **_part()}
     # Compiled once: videos of all lengths and sizes give views of one shape.
     outputs_of = compiled(lambda views: view_outputs(network, views))
-    results, failures = {}, []
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
     with IsolatedReader() as reader:
         for path in progress.over(videos, "video") if len(videos) > 1 else videos:
             try:
-                frames = reader.read_frames(path, **run.settings["conversion"]).frames
+                frames = reader.read_frames(path, **conversion).frames
             except VideoError as error:
-                failures.append(str(error))
+                yield path, error
                 continue
             views = views_of_frames(
                 frames,
                 num_clips=_CLIPS.value or (1 if run.takes_images else 10),
                 num_crops=int(_CROPS.value or (1 if run.takes_images else 3)),
-                num_frames=run.settings["num_frames"],
-                span=run.settings["span"],
-                crop_size=run.settings["evaluation_crop_size"],
-                short_side=run.settings.get("evaluation_short_side"),
+                num_frames=settings["num_frames"],
+                span=settings["span"],
+                crop_size=settings["evaluation_crop_size"],
+                short_side=settings.get("evaluation_short_side"),
             )
-            outputs = np.asarray(outputs_of(views[None]))[0]
-            if _FEATURES.value:
-                results[path] = outputs.mean(axis=0) if _FEATURES_OF.value == "video" else outputs
-            else:
-                results[path] = best_classes(outputs, run.class_names)
-                progress.write(as_text(path, results[path]))
+            yield path, np.asarray(outputs_of(views[None]))[0]
 
-    if _FEATURES.value and results:
-        np.savez_compressed(_FEATURES.value, **results)
-        print(f"Features of {len(results)} videos: {_FEATURES.value}")
-    elif _JSON.value:
-        with open(_JSON.value, "w") as file:
-            json.dump(results, file, indent=1)
-    for failure in failures:
-        print(command_line.paragraph(f"error: {failure}"), file=sys.stderr)
-    return command_line.FAILURE if failures else 0
+
+def _part() -> dict[str, float]:
+    """The part of each video that is looked at, and the rate, where flags say them."""
+    values = {"start": _START.value, "end": _END.value, "fps": _FPS.value}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def feature_network(model: keras.Model) -> keras.Model:

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
     clip = _video_frames() if _VIDEO.value else _demonstration_frames()
     kernel_size = (3, _KERNEL_SIZE.value, _KERNEL_SIZE.value)
+    # The middle one of three frames, so that its window is whole in time.
     mean = ops.convert_to_numpy(keras_rms.local_mean(clip[None], kernel_size))[0, 1]
     x = clip[1]
     panels = [("x", x), ("local mean", mean), ("residual x - mean (+ 0.5)", x - mean + 0.5)]

@@ -9,6 +9,7 @@ from pipelines.system import onednn
 # Before TensorFlow is imported, here and in every process that the tests start.
 os.environ.setdefault(onednn.VARIABLE, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+unused_packages.hide()
 unused_packages.hide_in_children()
 # JAX compiles for each test anew, and runs what it has compiled a few times.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -18,8 +19,7 @@ def pytest_configure(config):
     # With pytest-xdist this process hands out the tests and runs none.
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return
-    with unused_packages.hidden():
-        import keras
+    import keras
 
     # Two logical CPU devices, so that every test of replicas runs on any machine. TensorFlow takes
     # this only before its first operation, hence here.

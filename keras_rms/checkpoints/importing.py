@@ -11,14 +11,17 @@ import keras
 import numpy as np
 
 from keras_rms.checkpoints import mmaction2, pyslowfast, pytorchvideo
-from keras_rms.checkpoints.reading import read_tensors
+from keras_rms.checkpoints.key_map import is_of_detection
+from keras_rms.checkpoints.reading import StoredTensor, open_tensors
 from keras_rms.models.catalog import BUILDERS, build
+from keras_rms.models.network import MEAN, STDDEV
 
 SOURCES = (pytorchvideo, pyslowfast, mmaction2)
 # Networks of which these sources publish weights.
 FAMILIES = ("slow_only", "slow_fast", "ip_csn", "ir_csn")
 CLASSIFIER = "head_dense"
 SHOWN = 5
+_USUAL_SPAN = 64  # frames: 8x8, 4x16, 32x2
 
 
 class Imported(NamedTuple):
@@ -37,6 +40,21 @@ class Imported(NamedTuple):
     arguments: dict[str, Any]
     normalization: str
     has_classifier: bool
+
+    @property
+    def clip_settings(self) -> dict[str, Any]:
+        """How the project evaluates it, in the words of a run's settings.json, as far as is known.
+
+        Published video networks are evaluated on crops of 256 pixels.
+        """
+        settings: dict[str, Any] = {"evaluation_crop_size": 256}
+        frames = self.model.input_shape[1]
+        if frames is not None:
+            settings |= {"num_frames": frames, "span": max(_USUAL_SPAN, 2 * frames)}
+        if self.source != mmaction2.NAME:
+            settings["normalization"] = {"mean": MEAN, "stddev": STDDEV}
+            settings["conversion"] = {"fps": 30, "short_side": 256}
+        return settings
 
 
 def import_checkpoint(
@@ -84,29 +102,30 @@ def import_checkpoint(
             "`name` must be a network that these sources publish weights of: "
             f"{', '.join(names)}. Received: name={name!r}"
         )
-    tensors = read_tensors(path)
-    source = _source(tensors, path)
-    paths = source.paths(tensors)
-    found = _found(paths, path)
-    classes = _rows(tensors, found, f"{CLASSIFIER}/bias", path)
-    has_classifier = num_classes in (None, classes)
-    arguments = {
-        **source.arguments(name),
-        "num_classes": classes if num_classes is None else num_classes,
-        "width": _rows(tensors, found, _stem(found), path),
-    }
-    if input_shape is not None:
-        arguments["input_shape"] = tuple(input_shape)
-    model = build(name, rms=None, **arguments)
-    values = {place: tensors[name] for place, name in found.items()}
-    left_over = [name for name, place in paths.items() if place is None]
-    if not has_classifier:
-        values = {k: v for k, v in values.items() if not k.startswith(f"{CLASSIFIER}/")}
-    _assign(model, values, found, left_over, has_classifier, f"{path} ({source.NAME})", name)
+    with open_tensors(path) as tensors:
+        source = _source(tensors, path)
+        paths = {k: v for k, v in source.paths(tensors).items() if not is_of_detection(k)}
+        found = _found(paths, path)
+        classes = _num_classes(tensors, found, num_classes, path)
+        has_classifier = num_classes in (None, classes)
+        arguments = {
+            **source.arguments(name),
+            "num_classes": classes if num_classes is None else num_classes,
+            "width": _rows(tensors, found, _stem(found), path),
+        }
+        _check_size(path, arguments["width"], classes or 0)
+        if input_shape is not None:
+            arguments["input_shape"] = tuple(input_shape)
+        model = build(name, rms=None, **arguments)
+        values = {place: tensors[name] for place, name in found.items()}
+        left_over = [name for name, place in paths.items() if place is None]
+        if not has_classifier:
+            values = {k: v for k, v in values.items() if not k.startswith(f"{CLASSIFIER}/")}
+        _assign(model, values, found, left_over, has_classifier, f"{path} ({source.NAME})", name)
     return Imported(model, source.NAME, arguments, source.NORMALIZATION, has_classifier)
 
 
-def _source(tensors: Mapping[str, np.ndarray], path: Any) -> ModuleType:
+def _source(tensors: Mapping[str, StoredTensor], path: Any) -> ModuleType:
     for source in SOURCES:
         if source.recognizes(tensors):
             return source
@@ -132,50 +151,93 @@ def _stem(found: Mapping[str, str]) -> str:
     return "slow_stem_conv/kernel" if "slow_stem_conv/kernel" in found else "stem_conv/kernel"
 
 
+def _num_classes(
+    tensors: Mapping[str, StoredTensor], found: Mapping[str, str], wanted: int | None, path: Any
+) -> int | None:
+    """The checkpoint's number of classes; `None` where its classifier is of no use here."""
+    if f"{CLASSIFIER}/bias" in found:
+        return _rows(tensors, found, f"{CLASSIFIER}/bias", path)
+    heads = [name for name in tensors if is_of_detection(name)]
+    if not heads and wanted is None:
+        raise ValueError(
+            f"{path} lacks the parameter for {CLASSIFIER}/bias: it has no classifier. Give "
+            "`num_classes`, and a new one is made."
+        )
+    if heads and wanted is None:
+        raise ValueError(
+            f"{path} is of a network that finds actions in boxes: its classifier ({heads[0]}) sees "
+            "boxes, not whole clips. Give `num_classes`, and a new one takes its place."
+        )
+    return None
+
+
 def _rows(tensors: Mapping, found: Mapping[str, str], place: str, path: Any) -> int:
     """The first size of the parameter that belongs to a place in the network."""
-    if place not in found or tensors[found[place]].ndim == 0:
+    if place not in found or not tensors[found[place]].shape:
         raise ValueError(f"{path} lacks the parameter for {place}: it is not a whole network.")
     return int(tensors[found[place]].shape[0])
 
 
+def _check_size(path: Any, width: int, classes: int) -> None:
+    """Refuses a file that is too small for the network that it calls for, before that is built.
+
+    The smallest of these networks have 3,000 parameters times the square of the first layer's
+    channels, and 8 features for each of them; half precision takes two bytes for a number.
+    """
+    if os.path.getsize(path) < 2 * (1000 * width**2 + 8 * width * classes):
+        raise ValueError(
+            f"{path} is too small for a network whose first layer has {width} channels and whose "
+            f"last has {classes} classes. It is no whole checkpoint: download it again."
+        )
+
+
 def _assign(
     model: keras.Model,
-    values: Mapping[str, np.ndarray],
+    stored: Mapping[str, StoredTensor],
     found: Mapping[str, str],
     left_over: Sequence[str],
     has_classifier: bool,
     file: str,
     name: str,
 ) -> None:
-    """Sets every weight of the model, after having compared all of them with the file."""
+    """Sets every weight of the model; names and shapes are compared before a number is read."""
     variables = {
         f"{layer.name}/{variable.name}": variable
         for layer in model.layers
         if has_classifier or layer.name != CLASSIFIER
         for variable in layer.weights
     }
-    arrays = {place: _keras_layout(value) for place, value in values.items()}
-    left_over = [*left_over, *(found[place] for place in arrays if place not in variables)]
     wrong = [
-        f"{found[place]} is {values[place].shape}, the network's {_torch_shape(variable.shape)}"
+        f"{found[place]} is {stored[place].shape}, the network's {_torch_shape(variable.shape)}"
         for place, variable in variables.items()
-        if place in arrays and arrays[place].shape != tuple(variable.shape)
+        if place in stored and stored[place].shape != _torch_shape(variable.shape)
     ]
-    complaints = {
-        "missing (by their names here)": [place for place in variables if place not in arrays],
-        "left over": left_over,
-        "of a wrong shape": wrong,
-        "not finite": [found[k] for k in variables if k in arrays and not _is_finite(arrays[k])],
-    }
+    _refuse_any(
+        {
+            "missing (by their names here)": [place for place in variables if place not in stored],
+            "left over": [
+                *left_over,
+                *(found[place] for place in stored if place not in variables),
+            ],
+            "of a wrong shape": wrong,
+        },
+        file,
+        name,
+    )
+    arrays = {place: _keras_layout(stored[place].read()) for place in variables}
+    damaged = [found[place] for place, array in arrays.items() if not np.isfinite(array).all()]
+    _refuse_any({"not finite": damaged}, file, name)
+    for place, variable in variables.items():
+        variable.assign(arrays[place])
+
+
+def _refuse_any(complaints: Mapping[str, Sequence[str]], file: str, name: str) -> None:
     if any(complaints.values()):
         listed = "; ".join(f"{what}: {_some(items)}" for what, items in complaints.items() if items)
         raise ValueError(
             f"{file} does not fit {name}. Parameters {listed}. Nothing was imported. Is it the "
             "checkpoint of another network?"
         )
-    for place, variable in variables.items():
-        variable.assign(arrays[place])
 
 
 def _keras_layout(value: np.ndarray) -> np.ndarray:
@@ -186,10 +248,6 @@ def _keras_layout(value: np.ndarray) -> np.ndarray:
 
 def _torch_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[-1], shape[-2], *shape[:-2]) if len(shape) > 1 else tuple(shape)
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    return bool(np.isfinite(array).all())
 
 
 def _some(items: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from keras_rms.checkpoints.importing import Imported
 from keras_rms.models.catalog import BUILDERS, build
 from keras_rms.models.network import MEAN, STDDEV
-from keras_rms.models.weights import hard_entry, read_weights
+from keras_rms.models.weights import check_arrays, check_kind, hard_entry, read_weights
 
 SOURCE = "keras.applications"
 NORMALIZATION = f"(x / 255 - {MEAN}) / {STDDEV}"
@@ -22,6 +23,7 @@ BATCH_NORM_EPSILON = 1.001e-5
 IMAGE_MEAN = (123.68, 116.779, 103.939)
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SHOWN = 5
+MAX_NAMES = 1000
 
 
 def inflate(
@@ -132,14 +134,15 @@ def _read(path: str) -> dict[str, list[np.ndarray]]:
             "`path` must be a .keras, .weights.h5 or .h5 file of a 2D ResNet. "
             f"Received: path={path!r}"
         )
+    check_kind(path)
     try:
         with h5py.File(path, "r") as file:
-            return _read_legacy(file)
+            return _read_legacy(file, path)
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a weights file of Keras ({error}).") from error
 
 
-def _read_legacy(file: h5py.File) -> dict[str, list[np.ndarray]]:
+def _read_legacy(file: h5py.File, path: str) -> dict[str, list[np.ndarray]]:
     """The layout of Keras 2, in which keras.applications publishes its weights."""
     if "model_weights" in file:
         file = hard_entry(file, "model_weights", h5py.Group)
@@ -148,11 +151,15 @@ def _read_legacy(file: h5py.File) -> dict[str, list[np.ndarray]]:
         group = hard_entry(file, layer, h5py.Group)
         names = _texts(group, "weight_names")
         if names:
-            layers[layer] = [np.asarray(hard_entry(group, n, h5py.Dataset)) for n in names]
-    return layers
+            layers[layer] = [hard_entry(group, n, h5py.Dataset) for n in names]
+    check_arrays([dataset for datasets in layers.values() for dataset in datasets], path)
+    return {layer: [np.asarray(dataset) for dataset in ds] for layer, ds in layers.items()}
 
 
 def _texts(group: h5py.Group, attribute: str) -> list[str]:
+    # Many names can stand for one long text; ResNet101 has 345 layers.
+    if math.prod(group.attrs.get_id(attribute).shape) > MAX_NAMES:
+        raise KeyError(f"{attribute} of more than {MAX_NAMES} names")
     values = group.attrs[attribute]
     return [value if isinstance(value, str) else value.decode() for value in values]
 

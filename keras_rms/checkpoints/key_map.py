@@ -15,14 +15,24 @@ BATCH_NORM_VARIABLES = {
 }
 # Put before every name by training on several devices, or by a network that holds another.
 WRAPPERS = ("module.", "model.")
+# Put anywhere into a name: by torch.compile, by sharding, and by what recomputes activations.
+_COMPILED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# The classifiers of boxes: PyTorchVideo's and mmaction2's.
+_DETECTION_HEADS = ("detection_head.", "roi_head.")
 COUNTERS = ("num_batches_tracked",)
 
 
 def unwrapped(name: str) -> str:
     """The name without the prefixes that wrappers of a network put before it."""
+    name = _COMPILED.sub("", name)
     while name.startswith(WRAPPERS):
         name = name.split(".", 1)[1]
     return name
+
+
+def is_of_detection(name: str) -> bool:
+    """Whether a parameter belongs to a classifier of boxes, which no network here has."""
+    return unwrapped(name).startswith(_DETECTION_HEADS)
 
 
 def keras_path(name: str, patterns: Sequence[tuple[str, str]]) -> str | None:

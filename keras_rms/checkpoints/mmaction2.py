@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from keras_rms.checkpoints.key_map import keras_paths, unwrapped
 
 NAME = "mmaction2"
@@ -69,10 +67,10 @@ def recognizes(names: Iterable[str]) -> bool:
     return any(unwrapped(name).startswith("backbone.") for name in names)
 
 
-def paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, str | None]:
+def paths(names: Iterable[str]) -> Mapping[str, str | None]:
     """From each name to `layer/variable`, or to `None` when it is unknown."""
-    is_ip = any(".conv2.1." in name for name in tensors)
-    return keras_paths(tensors, [*_csn("ip" if is_ip else "ir"), *PATTERNS])
+    is_ip = any(".conv2.1." in name for name in names)
+    return keras_paths(names, [*_csn("ip" if is_ip else "ir"), *PATTERNS])
 
 
 def arguments(model: str) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from keras_rms.checkpoints.key_map import keras_path, keras_paths, unwrapped
 
 NAME = "PySlowFast"
@@ -72,14 +70,14 @@ def recognizes(names: Iterable[str]) -> bool:
     )
 
 
-def paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, str | None]:
+def paths(names: Iterable[str]) -> Mapping[str, str | None]:
     """From each name to `layer/variable`, or to `None` when it is unknown."""
-    if not _is_caffe2(tensors):
-        return keras_paths(tensors, _patterns(tensors))
-    kept = [name for name in tensors if not _CAFFE2_SOLVER.fullmatch(name)]
-    names = {name: _from_caffe2(name) for name in kept}
-    patterns = _patterns(filter(None, names.values()))
-    return {name: new and keras_path(new, patterns) for name, new in names.items()}
+    if not _is_caffe2(names):
+        return keras_paths(names, _patterns(names))
+    kept = [name for name in names if not _CAFFE2_SOLVER.fullmatch(name)]
+    renamed = {name: _from_caffe2(name) for name in kept}
+    patterns = _patterns(filter(None, renamed.values()))
+    return {name: new and keras_path(new, patterns) for name, new in renamed.items()}
 
 
 def arguments(model: str) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from keras_rms.checkpoints.key_map import keras_paths, unwrapped, with_prefix
 
 NAME = "PyTorchVideo"
@@ -55,9 +53,9 @@ def recognizes(names: Iterable[str]) -> bool:
     return any(unwrapped(name).startswith("blocks.0.") for name in names)
 
 
-def paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, str | None]:
+def paths(names: Iterable[str]) -> Mapping[str, str | None]:
     """From each name to `layer/variable`, or to `None` when it is unknown."""
-    return keras_paths(tensors, PATTERNS)
+    return keras_paths(names, PATTERNS)
 
 
 def arguments(model: str) -> dict[str, Any]:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import mmap
 import os
 import zipfile
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_rms.checkpoints.pickles import RestrictedUnpickler, Storage, Tensor, array_of
+from keras_rms.foreign_files import Allowance, foreign_kind
 
 # The first number in the files of PyTorch before 1.6, and of later ones that keep the old form.
 LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 STATE_KEYS = ("model_state", "state_dict", "model_state_dict", "blobs", "model")
 
-# From a storage to its numbers.
-StorageReader = Callable[[Storage], np.ndarray]
+
+class StoredTensor(NamedTuple):
+    """A tensor of a checkpoint whose numbers are not read yet.
+
+    Attributes:
+        shape: Its sizes, which the file was seen to have numbers for.
+        read: Reads them; raises a `ValueError` if that fails.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+class _Storages(NamedTuple):
+    """Where a file keeps the numbers of its tensors."""
+
+    size: Callable[[Storage], int]  # in elements
+    read: Callable[[Storage], np.ndarray]
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -24,7 +45,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Reads what `torch.save` writes, in the zip form and in the one before PyTorch 1.6, and the
     pickles of Caffe2. Nothing that the file holds is run, whatever it is. Half precisions come as
-    float32.
+    float32. It takes at most some ten times the file's size of memory.
 
     Example:
 
@@ -41,16 +62,60 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         A dict from name to array, in the order of the file.
 
     Raises:
-        ValueError: If the file cannot be read as a checkpoint, or holds anything but data.
+        ValueError: If the file cannot be read as a checkpoint, holds anything but data, or would
+            take more memory or time than its size accounts for.
+    """
+    with open_tensors(path) as tensors:
+        return {name: tensor.read() for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def open_tensors(path: str | os.PathLike) -> Iterator[dict[str, StoredTensor]]:
+    """The same without the numbers, for as long as the file is open.
+
+    Example:
+
+    ```python
+    with open_tensors("SLOW_8x8_R50.pyth") as tensors:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    ```
+
+    Args:
+        path: Of the file.
+
+    Yields:
+        A dict from name to `StoredTensor`, in the order of the file.
+
+    Raises:
+        ValueError: As `read_tensors`.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ValueError(
             f"`path` must be a checkpoint file, and there is none. Received: path={path!r}"
         )
+    kind = foreign_kind(path)
+    if kind is not None:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint of PyTorch (.pyth, .pth) or Caffe2 (.pkl): it "
+            f"is {kind.name}. {kind.remedy}."
+        )
+    allowance = Allowance(path)
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            contents = _zip_contents if zipfile.is_zipfile(path) else _stream_contents
+            value, storages = contents(path, allowance, stack)
+            tensors = _stored(_state(value), storages, allowance)
+        yield {
+            name: StoredTensor(shape, _explained(path)(read))
+            for name, (shape, read) in tensors.items()
+        }
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
     try:
-        value, reader = _zip_contents(path) if zipfile.is_zipfile(path) else _stream_contents(path)
-        return _arrays(_state(value), reader)
+        yield
     # What a damaged or hostile pickle can raise is not bounded by its documentation.
     except Exception as error:
         reason = str(error) or type(error).__name__
@@ -60,53 +125,63 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _zip_contents(path: str) -> tuple[Any, StorageReader]:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        pickles = [name for name in names if name.rsplit("/", 1)[-1] == "data.pkl"]
-        if len(pickles) != 1:
-            raise ValueError("it is a zip file, but not one that torch.save wrote")
-        folder = pickles[0][: -len("data.pkl")]
-        with archive.open(pickles[0]) as file:
-            value = RestrictedUnpickler(file).load()
-        order = f"{folder}byteorder"
-        is_big = order in names and archive.read(order).strip() == b"big"
+def _zip_contents(
+    path: str, allowance: Allowance, stack: contextlib.ExitStack
+) -> tuple[Any, _Storages]:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    names = archive.namelist()
+    pickles = [name for name in names if name.rsplit("/", 1)[-1] == "data.pkl"]
+    if len(pickles) != 1:
+        raise ValueError("it is a zip file, but not one that torch.save wrote")
+    folder = pickles[0][: -len("data.pkl")]
+    file = io.BytesIO(allowance.read_entry(archive, pickles[0]))
+    value = RestrictedUnpickler(file, allowance).load()
+    order = f"{folder}byteorder"
+    is_big = order in names and allowance.read_entry(archive, order).strip() == b"big"
+
+    def size(storage: Storage) -> int:
+        declared = archive.getinfo(f"{folder}data/{storage.key}").file_size
+        return declared // storage.dtype.itemsize
 
     def read(storage: Storage) -> np.ndarray:
-        with zipfile.ZipFile(path) as archive:
-            data = archive.read(f"{folder}data/{storage.key}")
+        data = allowance.read_entry(archive, f"{folder}data/{storage.key}")
         return np.frombuffer(data, storage.dtype.newbyteorder(">" if is_big else "<"))
 
-    return value, read
+    return value, _Storages(size, read)
 
 
-def _stream_contents(path: str) -> tuple[Any, StorageReader]:
-    with open(path, "rb") as file:
-        value = RestrictedUnpickler(file).load()
-        if value != LEGACY_MAGIC_NUMBER:
-            return value, _no_storage
+def _stream_contents(
+    path: str, allowance: Allowance, stack: contextlib.ExitStack
+) -> tuple[Any, _Storages]:
+    # Mapped into memory: however much a read asks for, it gets what the file has.
+    handle = stack.enter_context(open(path, "rb"))
+    file = stack.enter_context(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    value = RestrictedUnpickler(file, allowance).load()
+    places: dict[str, tuple[int, int]] = {}
+    if isinstance(value, int) and value == LEGACY_MAGIC_NUMBER:
         for _ in ("protocol version", "sizes of C types"):
-            RestrictedUnpickler(file).load()
-        unpickler = RestrictedUnpickler(file)
+            RestrictedUnpickler(file, allowance).load()
+        unpickler = RestrictedUnpickler(file, allowance)
         value = unpickler.load()
-        places = {}
-        for key in RestrictedUnpickler(file).load():
-            size = int.from_bytes(file.read(8), "little")
-            places[str(key)] = file.tell(), size
-            file.seek(size * unpickler.storages[str(key)].dtype.itemsize, os.SEEK_CUR)
+        for key in RestrictedUnpickler(file, allowance).load():
+            count = int.from_bytes(file.read(8), "little")
+            end = file.tell() + count * unpickler.storages[key].dtype.itemsize
+            if end > len(file):
+                raise ValueError("it ends too early")
+            places[key] = file.tell(), count
+            file.seek(end)
+
+    def size(storage: Storage) -> int:
+        if storage.key not in places:
+            raise ValueError(f"it holds no storage {storage.key}")
+        return places[storage.key][1]
 
     def read(storage: Storage) -> np.ndarray:
-        position, size = places[storage.key]
-        numbers = np.fromfile(path, storage.dtype.newbyteorder("<"), size, offset=position)
-        if len(numbers) != size:
-            raise ValueError("it ends too early")
-        return numbers
+        position, count = places[storage.key]
+        allowance.take(count * storage.dtype.itemsize)
+        return np.fromfile(path, storage.dtype.newbyteorder("<"), count, offset=position)
 
-    return value, read
-
-
-def _no_storage(storage: Storage) -> np.ndarray:
-    raise ValueError(f"it holds no storage {storage.key}")
+    return value, _Storages(size, read)
 
 
 def _state(value: Any) -> Mapping[str, Any]:
@@ -119,15 +194,33 @@ def _state(value: Any) -> Mapping[str, Any]:
     raise ValueError(f"it holds no dict of tensors under any of {', '.join(STATE_KEYS)}")
 
 
-def _arrays(state: Mapping[str, Any], reader: StorageReader) -> dict[str, np.ndarray]:
-    arrays = {}
+def _stored(
+    state: Mapping[str, Any], storages: _Storages, allowance: Allowance
+) -> dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]]:
+    """The shape of each entry, and what reads it."""
+    latest: dict[Storage, np.ndarray] = {}
+
+    def read(tensor: Tensor) -> np.ndarray:
+        # Tensors that share a storage follow each other.
+        key = tensor.storage._replace(start=0)
+        if key not in latest:
+            latest.clear()
+            latest[key] = storages.read(key)
+        numbers = latest[key]
+        # The copy, and what becomes of it where it is of half precision.
+        allowance.take(3 * tensor.num_elements * numbers.itemsize)
+        return tensor.array(numbers)
+
+    found: dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]] = {}
     for name, value in state.items():
-        array: np.ndarray | None
+        if not isinstance(name, (str, int)):
+            raise ValueError("it holds a parameter whose name is no text")
         if isinstance(value, Tensor):
-            array = value.array(reader(value.storage))
-        else:
-            array = array_of(value)
+            value.check(storages.size(value.storage))
+            found[str(name)] = value.shape, functools.partial(read, value)
+            continue
+        array = array_of(value)
         if array is None:
             raise ValueError(f"its entry {name} is not a tensor")
-        arrays[str(name)] = array
-    return arrays
+        found[str(name)] = array.shape, functools.partial(np.asarray, array)
+    return found

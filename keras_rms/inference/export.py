@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,17 +19,27 @@ from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 
 FORMATS = ("saved_model", "onnx", "tflite")
 # What each format needs beside TensorFlow, to be written and to be run.
-PACKAGES = {"onnx": ("tf2onnx", "onnxruntime")}
+PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}
+OUTPUT = "logits"
+# Where TensorFlow leaves room for files of others in a SavedModel.
+SAVED_MODEL_METADATA = "assets.extra/metadata.json"
+# TensorFlow takes a folder's name for a pattern when it looks into it.
+_PATTERN = "*?[\\"
 
 
 def export_network(
-    model: keras.Model, path: str, format: str, input_shape: tuple | None = None
+    model: keras.Model,
+    path: str,
+    format: str,
+    input_shape: tuple | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the network's inference for other programs.
 
     What is written computes in float32 and needs no Keras and no `keras_rms`. Training's layers
-    (RMS, dropout) are gone from it. In TensorFlow Lite, which has no 3D max pooling, each is
-    written as two 2D ones, with the same values.
+    (RMS, dropout) are gone from it. Its input is named `clips`, or `images`, and its output
+    `logits`. In TensorFlow Lite, which has no 3D max pooling, each is written as two 2D ones, with
+    the same values.
 
     Example:
 
@@ -42,12 +55,20 @@ def export_network(
         format: `"saved_model"`, `"onnx"` or `"tflite"`.
         input_shape: Sizes of one input, where the model leaves them open. TensorFlow Lite needs all
             of them; the batch stays open in every format.
+        metadata: What users of the network have to know, such as the names of its classes, by name.
+            ONNX holds each value as a text in JSON; a SavedModel has a file
+            assets.extra/metadata.json; TensorFlow Lite has no place for it.
 
     Raises:
-        ValueError: If `format` is none of the three, a package for it is not installed, or sizes
-            are open that must not be.
+        ValueError: If `format` is none of the three, a package for it is not installed, sizes are
+            open that must not be, or the path of a SavedModel has brackets or wildcards.
     """
     _check_format(format)
+    if format == "saved_model" and set(_PATTERN) & set(os.path.abspath(path)):
+        raise ValueError(
+            f"`path` must have none of {' '.join(_PATTERN)} in it for a SavedModel: TensorFlow "
+            f"could not read it again. Received: path={path!r}"
+        )
     shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
     if format == "tflite" and None in shape:
         raise ValueError(
@@ -55,11 +76,18 @@ def export_network(
             f"height, width and channels. Received: input_shape={shape}"
         )
     network = _for_inference(model, shape, format)
+    # Keras prints the signature, and the converters what they do.
     with contextlib.redirect_stdout(None):
         if format == "tflite":
             _write_tflite(network, path)
         else:
             _write_by_keras(network, path, {"saved_model": "tf_saved_model"}.get(format, format))
+    if format == "onnx":
+        _describe_onnx(path, network.inputs[0].name, metadata or {})
+    elif format == "saved_model" and metadata:
+        file = Path(path, SAVED_MODEL_METADATA)
+        file.parent.mkdir()
+        file.write_text(json.dumps(metadata, indent=1))
 
 
 def exported_outputs(path: str, format: str, inputs: np.ndarray) -> np.ndarray:
@@ -106,16 +134,34 @@ def _for_inference(model: keras.Model, shape: tuple, format: str) -> keras.Model
         is_pool = format == "tflite" and isinstance(layer, keras.layers.MaxPooling3D)
         return (FramewiseMaxPooling3D if is_pool else type(layer)).from_config(config)
 
-    inputs = keras.Input(shape, dtype=model.inputs[0].dtype, name="input")
+    name = "clips" if len(shape) == 4 else "images"
+    inputs = keras.Input(shape, dtype=model.inputs[0].dtype, name=name)
     network = keras.models.clone_model(model, input_tensors=inputs, clone_function=cloned)
     network.set_weights(model.get_weights())
-    return network
+    return keras.Model(inputs, {OUTPUT: network.outputs[0]})
 
 
 def _write_by_keras(network: keras.Model, path: str, format: str) -> None:
     inputs = network.inputs[0]
-    signature = keras.InputSpec(inputs.dtype, inputs.shape, name="input")
+    signature = keras.InputSpec(inputs.dtype, inputs.shape, name=inputs.name)
     network.export(path, format=format, verbose=False, input_signature=[signature])
+
+
+def _describe_onnx(path: str, input_name: str, metadata: Mapping[str, Any]) -> None:
+    """Renames the one input and output, and adds the metadata."""
+    import onnx
+
+    network = onnx.load(path)
+    graph = network.graph
+    names = {graph.input[0].name: input_name, graph.output[0].name: OUTPUT}
+    for value in (graph.input[0], graph.output[0]):
+        value.name = names[value.name]
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            ends[:] = [names.get(end, end) for end in ends]
+    onnx.helper.set_model_props(network, {k: json.dumps(v) for k, v in metadata.items()})
+    onnx.checker.check_model(network)
+    onnx.save(network, path)
 
 
 def _write_tflite(network: keras.Model, path: str) -> None:
@@ -128,7 +174,7 @@ def _write_tflite(network: keras.Model, path: str) -> None:
 
 def _run_saved_model(path: str, inputs: np.ndarray) -> np.ndarray:
     network: Any = tf.saved_model.load(path)
-    return network.serve(inputs).numpy()
+    return network.serve(inputs)[OUTPUT].numpy()
 
 
 def _run_onnx(path: str, inputs: np.ndarray) -> np.ndarray:
@@ -141,6 +187,7 @@ def _run_onnx(path: str, inputs: np.ndarray) -> np.ndarray:
 def _run_tflite(path: str, inputs: np.ndarray) -> np.ndarray:
     interpreter = tf.lite.Interpreter(os.fspath(path))
     place = interpreter.get_input_details()[0]["index"]
+    # A file has a batch of 1 until it is told of another one.
     interpreter.resize_tensor_input(place, inputs.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(place, inputs)

@@ -72,6 +72,21 @@ class ViewScorer:
         Raises:
             ValueError: If there is no video.
         """
+        found = self.scores_of_part(batches, on_batch)
+        if not len(found.labels):
+            raise ValueError(
+                "There is no video to evaluate: the dataset is empty, or all of it is damaged."
+            )
+        return found
+
+    def scores_of_part(
+        self, batches: tf.data.Dataset, on_batch: Callable[[int], None] | None = None
+    ) -> Scores:
+        """`scores` of one worker's part of the videos, which may hold none.
+
+        Args:
+            batches, on_batch: See `scores`.
+        """
         rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for batch in self._distributed(batches):
             probabilities = self._local(self._score(batch["views"]))
@@ -80,7 +95,8 @@ class ViewScorer:
             if on_batch:
                 on_batch(int(mask.sum()))
         if not rows:
-            raise ValueError("There is no video to evaluate: the dataset is empty.")
+            none = np.zeros(0, np.int32)
+            return Scores(none, none, np.zeros((0, 1), np.float32))
         return Scores(*(np.concatenate(column) for column in zip(*rows)))
 
     def _distributed(self, batches: tf.data.Dataset) -> Iterable:
@@ -129,9 +145,10 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
         clips = np.moveaxis(np.asarray(views), 1, 0)
         outputs = [model.predict_on_batch(as_inputs(model, clip)) for clip in clips]
         return np.stack(outputs, 1).astype("float32")
+    # By number: with the views as the first axis all of them would be copied.
     outputs = tf.map_fn(
-        lambda clip: tf.cast(model(as_inputs(model, clip), training=False), tf.float32),
-        tf.transpose(views, (1, 0, 2, 3, 4, 5)),
+        lambda i: tf.cast(model(as_inputs(model, views[:, i]), training=False), tf.float32),
+        tf.range(tf.shape(views)[1]),
         fn_output_signature=tf.float32,
         parallel_iterations=1,
     )

@@ -10,40 +10,36 @@ Words:
     position    where in a block `RandomMeanScaling` goes, as before_bn3 (paper, Table 1 (a))
     template    a layer whose settings each place copies, with a name and a seed of its own
 
-This file alone decides how convolutions are padded and initialised, how batch normalisation is set,
-and where `RandomMeanScaling` goes. Layers are named stage_block_role: `res4_block0_conv2`. Two
-things follow from the names. Each layer's seed does, so that a network starts from the same weights
-with RMS and without. And weights files fit both, because RMS has no weights and moves no other
-layer's place in them.
+This file alone decides where `RandomMeanScaling` and the layers that drop branches go. How each
+layer is set and named is in `layer_builder`.
 """
 
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_rms.arguments import validate_rate
-from keras_rms.dropout import Dropout
-from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
-from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
+from keras_rms.models.layer_builder import (
+    BATCH_NORM_EPSILON,
+    LayerBuilder,
+    Strides,
+    derived_seed,
+    per_axis,
+)
 from keras_rms.random_drop import RandomDrop
 from keras_rms.random_layer import RandomLayer
 from keras_rms.random_mean_scaling import RandomMeanScaling
-from keras_rms.replica_seed import validate_seed
 from keras_rms.shake_drop import ShakeDrop
 
-# torch's momentum of 0.1 weighs the new batch, Keras's weighs the old average.
-BATCH_NORM_MOMENTUM = 0.9
-BATCH_NORM_EPSILON = 1e-5
+# Published weights have this one only, so that it is no argument.
 BOTTLENECK_EXPANSION = 4
 # Stands for a number in the names of the layers that a channel-separated block may have more.
 POINTWISE = "_pointwise"
+# Our choice: the paper's appendix that has its own is not public.
 LAST_SURVIVAL = 0.5
 
-Strides = int | Sequence[int]
+# A name stands for the layer with `LAST_SURVIVAL`.
 ResidualDrop = str | RandomDrop | ShakeDrop | None
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -60,12 +56,8 @@ def rms_positions(num_convolutions: int) -> tuple[str, ...]:
     return ("default", *places, "before_all_bns")
 
 
-class BlockBuilder:
-    """Adds the layers of a residual network to a functional graph, with the settings they share.
-
-    Convolutions pad `kernel // 2` zeros on both sides, whatever the stride, as PyTorch's networks
-    do. A kernel's length tells the rank: `(3, 3)` builds 2D layers, `(3, 3, 3)` 3D ones. Everything
-    is channels last.
+class BlockBuilder(LayerBuilder):
+    """Adds the blocks of a residual network to a functional graph, with the regularisers in them.
 
     Example:
 
@@ -88,10 +80,7 @@ class BlockBuilder:
         residual_drop: `None`, `"random_drop"` or `"shake_drop"`, ending each residual branch, or a
             `RandomDrop` or `ShakeDrop` whose settings each place copies: its `survival`, 0.5 for a
             name, is that of the last block.
-        epsilon: Of batch normalisation.
-        seed: Non-negative integer or `None`. Each layer's seed follows from it and from the layer's
-            name: a network starts from the same weights with RMS and without.
-        prefix: Put before every layer's name.
+        epsilon, seed, prefix: As for `LayerBuilder`.
 
     Raises:
         ValueError: If an argument has another value than listed.
@@ -99,7 +88,6 @@ class BlockBuilder:
     Reference:
         - Kim et al., "Regularization on Spatio-Temporally Smoothed Feature for Action Recognition",
           CVPR 2020, section 4.2.
-        - He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14 (initialisation).
     """
 
     def __init__(
@@ -114,100 +102,15 @@ class BlockBuilder:
         epsilon: float = BATCH_NORM_EPSILON,
         seed: int | None = None,
         prefix: str = "",
-    ):
-        validate_seed(seed)
+    ) -> None:
+        super().__init__(epsilon=epsilon, seed=seed, prefix=prefix)
         self.drop_template = _drop_template(residual_drop)
         self.rms_template = _rms_template(rms)
         self.rms_places = _rms_places(rms_position, convolutions_per_block)
         self.rms_stages = _checked_stages(rms_stages)
         self.num_blocks = num_blocks
-        self.epsilon = epsilon
-        self.seed = seed
-        self.prefix = prefix
+        # Builders add blocks from the input on, so that their number is the depth.
         self._blocks_built = 0
-
-    def conv(
-        self,
-        x: Any,
-        filters: int,
-        kernel_size: Sequence[int],
-        strides: Strides,
-        name: str,
-        use_bias: bool = False,
-    ) -> Any:
-        """A convolution padded by `kernel // 2` on both sides."""
-        strides = _per_axis(strides, len(kernel_size))
-        rank = len(kernel_size)
-        x, padding = self._padded(x, kernel_size, strides, name)
-        layer = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[rank]
-        return layer(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            data_format="channels_last",
-            use_bias=use_bias,
-            kernel_initializer=self._kernel_initializer(name),
-            name=self.prefix + name,
-        )(x)
-
-    def depthwise_conv(
-        self, x: Any, kernel_size: Sequence[int], strides: Strides, name: str
-    ) -> Any:
-        """A 3D convolution of each channel by itself, padded as the others are."""
-        return DepthwiseConv3D(
-            kernel_size,
-            strides=strides,
-            kernel_initializer=self._kernel_initializer(name),
-            name=self.prefix + name,
-        )(x)
-
-    def norm(self, x: Any, name: str, zero_gamma: bool = False) -> Any:
-        """Batch normalisation; `zero_gamma` starts a residual branch at nothing."""
-        return keras.layers.BatchNormalization(
-            axis=-1,
-            momentum=BATCH_NORM_MOMENTUM,
-            epsilon=self.epsilon,
-            gamma_initializer="zeros" if zero_gamma else "ones",
-            name=self.prefix + name,
-        )(x)
-
-    def relu(self, x: Any, name: str) -> Any:
-        return keras.layers.Activation("relu", name=self.prefix + name)(x)
-
-    def max_pool(self, x: Any, pool_size: Sequence[int], strides: Strides, name: str) -> Any:
-        """Max pooling padded as a convolution is; zeros do no harm behind a ReLU."""
-        # By frames: TensorFlow's 3D max pooling knows neither float64 nor, on a CPU, float16.
-        strides = _per_axis(strides, len(pool_size))
-        x, padding = self._padded(x, pool_size, strides, name)
-        layer = {2: keras.layers.MaxPooling2D, 3: FramewiseMaxPooling3D}[len(pool_size)]
-        return layer(
-            pool_size,
-            strides=strides,
-            padding=padding,
-            data_format="channels_last",
-            name=self.prefix + name,
-        )(x)
-
-    def conv_norm(
-        self,
-        x: Any,
-        filters: int,
-        kernel_size: Sequence[int],
-        strides: Strides,
-        name: str,
-        relu: bool = True,
-    ) -> Any:
-        """`<name>_conv`, `<name>_bn` and `<name>_relu`, outside of a residual branch."""
-        x = self.conv(x, filters, kernel_size, strides, f"{name}_conv")
-        x = self.norm(x, f"{name}_bn")
-        return self.relu(x, f"{name}_relu") if relu else x
-
-    def stem(self, x: Any, filters: int, kernel_size: Sequence[int]) -> Any:
-        """The first convolution, halving space, and the max pool, halving it again."""
-        time = (1,) * (len(kernel_size) - 2)
-        x = self.conv_norm(x, filters, kernel_size, (*time, 2, 2), "stem")
-        return self.max_pool(x, (*time, 3, 3), (*time, 2, 2), "stem_pool")
 
     def basic_block(
         self,
@@ -236,6 +139,8 @@ class BlockBuilder:
     ) -> Any:
         """Three convolutions, the last to `4 * filters`; the stride is on the second."""
         block = f"{stage}_block{index}"
+        # The stride is on the second convolution, as in torchvision; Keras's own ResNets have it on
+        # the first.
         first, second, third = kernel_sizes
         out = BOTTLENECK_EXPANSION * filters
         branch = self.unit(x, filters, first, 1, stage, block, 1)
@@ -276,28 +181,13 @@ class BlockBuilder:
         out = BOTTLENECK_EXPANSION * filters
         branch = self.unit(x, filters, (1, 1, 1), 1, stage, block, 1)
         branch = self._rms(branch, stage, block, 2, "conv")
+        # The pair takes the place of one convolution: "before_conv2" is before both.
         if preserve_interaction:
             branch = self._pointwise(branch, filters, stage, block)
         branch = self.depthwise_conv(branch, (3, 3, 3), strides, f"{block}_conv2")
         branch = self._norm_relu(branch, stage, block, 2, last=False)
         branch = self.unit(branch, out, (1, 1, 1), 1, stage, block, 3, last=True)
         return self._join(x, branch, out, strides, block)
-
-    def head(self, x: Any, num_classes: int, dropout: float) -> Any:
-        """Dropout and the classifier. The logits keep the precision of the variables."""
-        validate_rate("dropout", dropout)
-        x = Dropout(dropout, seed=self.seed_of("head_dropout"), name="head_dropout")(x)
-        initializer = keras.initializers.RandomNormal(stddev=0.01, seed=self.seed_of("head_dense"))
-        return keras.layers.Dense(
-            num_classes,
-            kernel_initializer=initializer,
-            dtype=keras.config.dtype_policy().variable_dtype,
-            name="head_dense",
-        )(x)
-
-    def seed_of(self, name: str) -> int | None:
-        """The seed of the layer of that name."""
-        return _derived_seed(self.seed, self.prefix + name)
 
     def _norm_relu(self, x: Any, stage: str, block: str, index: int, last: bool) -> Any:
         x = self._rms(x, stage, block, index, "bn")
@@ -312,7 +202,7 @@ class BlockBuilder:
 
     def _join(self, x: Any, branch: Any, filters: int, strides: Strides, block: str) -> Any:
         branch = self._drop(branch, block)
-        x = self._shortcut(x, filters, _per_axis(strides, len(x.shape) - 2), block)
+        x = self._shortcut(x, filters, per_axis(strides, len(x.shape) - 2), block)
         # Keras files weights in the order of the graph, and among layers at the same distance from
         # the output the first operand's come first: so here the order stays the same when RMS
         # layers lengthen the branch.
@@ -344,41 +234,13 @@ class BlockBuilder:
         """A layer with the template's settings, but its own name and seed."""
         config = template.get_config() | changes
         name = self.prefix + name
+        # Where the network has no seed, that of the template still differs from place to place.
         seed = config["seed"] if self.seed is None else self.seed
-        config |= {"name": name, "seed": _derived_seed(seed, name)}
+        config |= {"name": name, "seed": derived_seed(seed, name)}
+        # The template took Keras's setting, which may be another one than this graph's.
         if "data_format" in config:
             config["data_format"] = "channels_last"
         return type(template).from_config(config)
-
-    def _padded(
-        self, x: Any, kernel_size: Sequence[int], strides: Sequence[int], name: str
-    ) -> tuple[Any, str]:
-        # There "same" pads alike on both sides. With a stride it does not on even sizes, which
-        # leaves the shapes right and moves the windows by one position.
-        if all(k % 2 == 1 and (k == 1 or s == 1) for k, s in zip(kernel_size, strides)):
-            return x, "same"
-        pad = [(k // 2, k // 2) for k in kernel_size]
-        layer = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}[len(kernel_size)]
-        x = layer(pad, data_format="channels_last", name=f"{self.prefix}{name}_pad")(x)
-        return x, "valid"
-
-    def _kernel_initializer(self, name: str) -> keras.initializers.Initializer:
-        # He's normal initialisation over the outputs, as in the reference networks.
-        return keras.initializers.VarianceScaling(
-            2.0, "fan_out", "untruncated_normal", seed=self.seed_of(name)
-        )
-
-
-def _derived_seed(seed: int | None, name: str) -> int | None:
-    if seed is None:
-        return None
-    # Python's own hash of a name differs from process to process.
-    state = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)
-    return int(state[0]) & 0x7FFFFFFF  # Backends take seeds of 32 bits with a sign.
-
-
-def _per_axis(strides: Strides, rank: int) -> tuple[int, ...]:
-    return (strides,) * rank if isinstance(strides, int) else tuple(strides)
 
 
 def _rms_template(rms: Any) -> RandomMeanScaling | None:
@@ -402,10 +264,13 @@ def _rms_places(position: str, convolutions_per_block: int) -> set[tuple[str, in
             f"{convolutions_per_block} convolutions. Received: rms_position={position!r}"
         )
     if position == "default":
+        # What Table 1 (a) found best of basic blocks and of bottlenecks.
         position = "before_all_bns" if convolutions_per_block == 2 else "before_bn3"
     if position == "before_all_bns":
         numbers = range(1, convolutions_per_block + 1)
+        # The pointwise place is one of ip-CSN's alone; elsewhere no layer asks for it.
         return {("bn", index) for index in (*numbers, POINTWISE)}
+    # "before_conv2" -> ("conv", 2); blocks have at most three convolutions, so one digit.
     return {(position[len("before_") : -1], int(position[-1]))}
 
 

@@ -17,6 +17,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "slow_only_34": functools.partial(SlowOnly, depth=34),
     "slow_only_50": functools.partial(SlowOnly, depth=50),
     "slow_only_101": functools.partial(SlowOnly, depth=101),
+    # Frames of the slow pathway x the distance between them, as PySlowFast names them.
     "slow_fast_50_4x16": functools.partial(SlowFast, depth=50, alpha=8, lateral_kernel=5),
     "slow_fast_50_8x8": functools.partial(SlowFast, depth=50),
     "slow_fast_101_8x8": functools.partial(SlowFast, depth=101, lateral_kernel=5),

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 
 from keras_rms.arguments import positive_integer, validate_positive
-from keras_rms.models.blocks import BATCH_NORM_EPSILON, BlockBuilder, ResidualDrop
+from keras_rms.models.blocks import BlockBuilder, ResidualDrop
+from keras_rms.models.layer_builder import BATCH_NORM_EPSILON
 from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
@@ -97,6 +98,7 @@ def _stage(
     builder: BlockBuilder, x: Any, stage: int, num_blocks: int, filters: int, preserve: bool
 ) -> Any:
     for index in range(num_blocks):
+        # Time is halved too, unlike in the other networks here.
         strides = (2, 2, 2) if stage > 0 and index == 0 else (1, 1, 1)
         x = builder.channel_separated_block(
             x, filters, strides, f"res{stage + 2}", index, preserve_interaction=preserve

@@ -8,14 +8,11 @@ from typing import Any
 import keras
 
 from keras_rms.arguments import positive_integer
-from keras_rms.models.blocks import (
-    BATCH_NORM_EPSILON,
-    BATCH_NORM_MOMENTUM,
-    BlockBuilder,
-    ResidualDrop,
-)
+from keras_rms.models.blocks import BlockBuilder, ResidualDrop
+from keras_rms.models.layer_builder import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from keras_rms.models.layers.compact_generalized_non_local import CompactGeneralizedNonLocal
 from keras_rms.models.layers.compact_global_descriptor import CompactGlobalDescriptor
+from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.models.layers.non_local import NonLocal
 from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
@@ -135,7 +132,8 @@ def I3D(  # noqa: N802
     for number, stage in enumerate(TEMPORAL_KERNELS):
         x = _stage(builder, x, stage, width * 2**number, attention)
         if stage == "res2":
-            x = keras.layers.MaxPooling3D(
+            # "same" loses no frame of an odd number, and keeps a single one alive.
+            x = FramewiseMaxPooling3D(
                 (2, 1, 1), padding="same", data_format="channels_last", name="res2_pool"
             )(x)
     x = keras.layers.GlobalAveragePooling3D(data_format="channels_last", name="head_pool")(x)
@@ -149,6 +147,7 @@ def _stage(builder: BlockBuilder, x: Any, stage: str, filters: int, attention: s
     for index, length in enumerate(TEMPORAL_KERNELS[stage]):
         strides = (1, 2, 2) if stage != "res2" and index == 0 else (1, 1, 1)
         kernel_sizes = [(length, 1, 1), (1, 3, 3), (1, 1, 1)]
+        # In a block no kernel spans time and space: Wang et al.'s 3x1x1 form.
         x = builder.bottleneck_block(x, filters, kernel_sizes, strides, stage, index)
         if attention is not None and index in ATTENTION_BLOCKS.get(stage, ()):
             name = f"{stage}_block{index}_{attention}"

@@ -6,14 +6,16 @@ import keras
 
 from keras_rms.models.layer_specs import output_specs
 
+# The last two are those of `SeparableConv2D`, whose stride is on the first of them.
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
 
 def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -> int:
     """Counts the multiply-accumulates of the convolutions and the classifier for one sample.
 
-    A layer with a kernel costs, for each value of its output, as many as its kernel has elements
-    for that value. A layer that is more than one convolution counts its own in a method
-    `multiply_accumulates(input_shape)`. Biases, normalisations, activations and pooling are not
-    counted, as is the custom of the field.
+    A layer costs, at each position of its output, as many as its kernels have elements. A layer
+    that is made otherwise counts its own in a method `multiply_accumulates(input_shape)`. Biases,
+    normalisations, activations and pooling are not counted, as is the custom of the field.
 
     Example:
 
@@ -40,9 +42,8 @@ def multiply_accumulates(model: keras.Model, input_shape: tuple | None = None) -
 def _layer_macs(layer: keras.Layer, shapes: dict[str, tuple]) -> int:
     if hasattr(layer, "multiply_accumulates"):
         return layer.multiply_accumulates(shapes[layer.input._keras_history.operation.name])
-    kernel = getattr(layer, "kernel", None)
-    if not isinstance(kernel, keras.Variable):
-        return 0
-    # The kernel's last axis is the output's channels in dense, grouped and depthwise layers alike,
-    # and the axes before it are what one output value sums over.
-    return math.prod(shapes[layer.name]) * math.prod(kernel.shape[:-1])
+    # Each element of a kernel is used once at each position, in dense, grouped and depthwise layers
+    # alike: so the order of its axes, which Keras changes for depthwise ones, does not matter.
+    positions = math.prod(shapes[layer.name][1:-1])
+    kernels = (getattr(layer, name, None) for name in _KERNELS)
+    return positions * sum(math.prod(k.shape) for k in kernels if isinstance(k, keras.Variable))

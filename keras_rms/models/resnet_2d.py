@@ -47,6 +47,7 @@ class _CifarBlockBuilder(BlockBuilder):
             return x
         name = f"{self.prefix}{block}_shortcut"
         if max(strides) > 1:
+            # A window of one pixel: every second pixel is left out, by a layer that Keras can save.
             x = keras.layers.AveragePooling2D(
                 1, strides, data_format="channels_last", name=f"{name}_subsample"
             )(x)
@@ -124,12 +125,14 @@ def ResNet2D(  # noqa: N802
     if depth not in VARIANTS:
         raise ValueError(f"`depth` must be one of {tuple(VARIANTS)}. Received: depth={depth!r}")
     variant = VARIANTS[depth]
+    # ImageNet's have four stages; nothing else tells the two families apart.
     is_cifar = len(variant.blocks) == 3
     num_classes = variant.num_classes if num_classes is None else num_classes
     width = variant.width if width is None else width
     positive_integer("num_classes", num_classes)
     positive_integer("width", width)
     input_shape = variant.input_shape if input_shape is None else input_shape
+    # The paper speaks of the last two stages, and CIFAR's networks have three in all.
     last_stages = ("res3", "res4") if is_cifar else ("res4", "res5")
     builder = (_CifarBlockBuilder if is_cifar else BlockBuilder)(
         convolutions_per_block=3 if variant.bottlenecks else 2,

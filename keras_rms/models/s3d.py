@@ -8,6 +8,7 @@ import keras
 
 from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder
+from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.models.network import finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
@@ -108,13 +109,14 @@ def S3D(  # noqa: N802
     network = _Inception(builder, width, gating)
     x = network.stem(x)
     for block in BLOCKS:
+        # Inception halves the size between the numbers of its blocks, not inside of one.
         if block == "mixed_4b":
             x = builder.max_pool(x, (3, 3, 3), 2, "pool4")
         if block == "mixed_5b":
             # "same" is no padding at even sizes, and keeps a single frame alive.
-            x = keras.layers.MaxPooling3D(
-                2, padding="same", data_format="channels_last", name="pool5"
-            )(x)
+            x = FramewiseMaxPooling3D(2, padding="same", data_format="channels_last", name="pool5")(
+                x
+            )
         x = network.mixed_block(x, block)
     x = keras.layers.GlobalAveragePooling3D(data_format="channels_last", name="head_pool")(x)
     if include_top:
@@ -139,6 +141,7 @@ class _Inception:
 
     def mixed_block(self, x: Any, block: str) -> Any:
         alone, first, second, pooled = BLOCKS[block]
+        # mixed_4b -> res4: the name of the resolution that it shares with a ResNet's stage.
         stage = f"res{block[len('mixed_')]}"
         branches = [self._pointwise(x, alone, f"{block}_branch0")]
         for index, (inner, outer) in enumerate((first, second), start=1):
@@ -156,6 +159,7 @@ class _Inception:
     ) -> Any:
         filters = self._scaled(filters)
         unit = self.builder.unit
+        # Space first, then time, each with a BN and ReLU of its own: the paper's separable form.
         x = unit(x, filters, (1, size, size), (1, stride, stride), stage, block, 1)
         x = unit(x, filters, (size, 1, 1), (stride, 1, 1), stage, block, 2)
         return self._gated(x, f"{block}_gate") if self.gating else x

@@ -104,6 +104,7 @@ def SlowFast(  # noqa: N802
         )
         for pathway in PATHWAYS
     }
+    # It adds no block, and is given `rms` to refuse a wrong one that no pathway would look at.
     shared = BlockBuilder(convolutions_per_block=3, num_blocks=0, rms=rms, seed=seed)
     widths = {"slow": width, "fast": width // FAST_SHARE}
 
@@ -111,17 +112,20 @@ def SlowFast(  # noqa: N802
         return _lateral(shared, x, source, alpha, lateral_kernel, lateral_norm)
 
     inputs, clip = network_input(input_shape, include_preprocessing)
+    # Chosen inside of the network, so that it takes one clip as all others do.
     x = {"slow": FrameSubsampling(alpha, slow_frames, name="slow_frames")(clip), "fast": clip}
     for pathway, builder in builders.items():
         kernel_size = (TEMPORAL_KERNELS[pathway][0], 7, 7)
         x[pathway] = builder.stem(x[pathway], widths[pathway], kernel_size)
     x = join(x, "stem")
     for stage, num_blocks in enumerate(BLOCKS[depth]):
+        # Later blocks of the stage see single frames only.
         temporal = num_blocks if temporal_blocks is None else temporal_blocks[stage]
         for pathway, builder in builders.items():
             kernels = [TEMPORAL_KERNELS[pathway][1][stage]] * temporal
             kernels += [1] * (num_blocks - temporal)
             x[pathway] = _stage(builder, x[pathway], stage, kernels, widths[pathway] * 2**stage)
+        # Nothing behind res5 could use a lateral connection: the pathways meet in the head.
         if stage < 3:
             x = join(x, f"res{stage + 2}")
     features = _pooled(x, head_order)
@@ -145,6 +149,7 @@ def _lateral(
     add = builder.conv_norm if norm else builder.conv
     name = f"lateral_{source}" if norm else f"lateral_{source}_conv"
     fused = add(x["fast"], filters, (kernel, 1, 1), (alpha, 1, 1), name)
+    # The slow channels first, as the next kernels of published weights expect them.
     concat = keras.layers.Concatenate(axis=-1, name=f"lateral_{source}_concat")
     return {"slow": concat([x["slow"], fused]), "fast": x["fast"]}
 

@@ -87,8 +87,10 @@ def training_memory(model: keras.Model, input_shape: tuple | None = None) -> Tra
     kept: dict[tuple[str, str], int] = {}
     for layer in model.layers:
         for name, dtype in _kept_by(layer, specs):
+            # By tensor and type: two layers that need one tensor share it.
             kept[name, dtype] = math.prod(specs[name].shape) * _BYTES[dtype]
     widest = max(math.prod(spec.shape) * _BYTES[spec.dtype] for spec in specs.values())
+    # Variables are float32 in every precision.
     weights = sum(math.prod(weight.shape) * _BYTES["float32"] for weight in model.weights)
     return TrainingMemory(_COPIES_OF_A_WEIGHT * weights, sum(kept.values()) + _PASSING * widest)
 
@@ -103,6 +105,7 @@ def _kept_by(layer: keras.Layer, specs: dict[str, Any]) -> list[tuple[str, str]]
         return leaving
     if isinstance(layer, keras.layers.BatchNormalization):
         return [(name, max(dtype, "float32", key=_BYTES.__getitem__)) for name, dtype in entering]
+    # What leaves a convolution is kept where a layer behind it needs it, and not twice.
     if isinstance(getattr(layer, "kernel", None), keras.Variable):
         return entering
     return entering + leaving  # max pools, and layers that this module does not know

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_rms.foreign_files import Allowance, TooLargeError, foreign_kind
+
 _ARCHIVED = "model.weights.h5"
+_CONFIG = "config.json"
+_HDF5_ENDINGS = (".weights.h5", ".h5")
+# Groups of a file lie within each other as attributes of layers do: a handful.
+_MAX_DEPTH = 16
+_MAX_NAME = 1000
 
 
 def load_weights(model: keras.Model, path: str) -> None:
@@ -42,6 +50,7 @@ def load_weights(model: keras.Model, path: str) -> None:
     path = os.fspath(path)
     with contextlib.closing(_opened(path)) as file:
         saved = _saved_datasets(file, path)
+        check_arrays([dataset for datasets in saved.values() for dataset in datasets], path)
         wanted: dict[str, list[keras.Variable]] = {}
         for layer in model.layers:
             wanted |= _own_weights(layer, layer.name)
@@ -59,13 +68,13 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
     """The weights that a `.keras` or `.weights.h5` file holds for each layer, by its name.
 
     Raises:
-        ValueError: If the file cannot be read as one of the two kinds.
+        ValueError: If the file cannot be read as one of the two kinds, or holds more than ten times
+            its size.
     """
     with contextlib.closing(_opened(os.fspath(path))) as file:
-        return {
-            name: [_values(dataset) for dataset in datasets]
-            for name, datasets in _saved_datasets(file, path).items()
-        }
+        saved = _saved_datasets(file, path)
+        check_arrays([dataset for datasets in saved.values() for dataset in datasets], path)
+        return {name: [_values(d) for d in datasets] for name, datasets in saved.items()}
 
 
 def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable]]:
@@ -73,6 +82,7 @@ def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable
     held: dict[str, list[keras.Variable]] = {}
     for attribute, value in vars(layer).items():
         if isinstance(value, keras.Layer):
+            # Keras files a layer that is an attribute in a group of its own, below its owner's.
             held |= _own_weights(value, f"{name}/{attribute}")
     of_others = {id(variable) for variables in held.values() for variable in variables}
     own = [variable for variable in layer.weights if id(variable) not in of_others]
@@ -82,13 +92,14 @@ def _own_weights(layer: keras.Layer, name: str) -> dict[str, list[keras.Variable
 def _opened(path: str) -> h5py.File:
     if not os.path.isfile(path):
         raise ValueError(f"`weights` must be the path of a file. Received: weights={path!r}")
+    check_kind(path)
     try:
         if path.endswith(".weights.h5"):
             return h5py.File(path, "r")
         if path.endswith(".keras"):
             with zipfile.ZipFile(path) as archive:
-                return h5py.File(io.BytesIO(archive.read(_ARCHIVED)), "r")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+                return h5py.File(io.BytesIO(Allowance(path).read_entry(archive, _ARCHIVED)), "r")
+    except (OSError, KeyError, zipfile.BadZipFile, TooLargeError) as error:
         raise ValueError(
             f"`weights` must be a file that Keras wrote; {path} cannot be read as one ({error})."
         ) from error
@@ -97,27 +108,107 @@ def _opened(path: str) -> h5py.File:
     )
 
 
+def check_kind(path: str) -> None:
+    """Raises a `ValueError` that says what a file is, if its first bytes are not Keras's."""
+    kind = foreign_kind(path)
+    if kind is not None and not (path.endswith(_HDF5_ENDINGS) and "HDF5" in kind.name):
+        raise ValueError(
+            f"{path} cannot be read as weights of Keras: it is {kind.name}. {kind.remedy}."
+        )
+
+
+def check_archive(path: str) -> None:
+    """Raises a `ValueError` if a `.keras` file unfolds to more than ten times its size.
+
+    `keras.saving.load_model` reads its entries whole. For files of others, before it is called.
+    """
+    check_kind(path)
+    try:
+        allowance = Allowance(path)
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                allowance.take(entry.file_size)
+        with contextlib.closing(_opened(path)) as file:
+            check_arrays(_all_datasets(file), path)
+    except (OSError, zipfile.BadZipFile, TooLargeError) as error:
+        raise ValueError(f"{path} cannot be read as a file of Keras ({error}).") from error
+
+
+def check_arrays(datasets: list[h5py.Dataset], path: Any) -> None:
+    """Compares what arrays will take with the size of their file, before one is read.
+
+    Raises:
+        ValueError: If it is more than ten times, or if one does not hold numbers.
+    """
+    allowance = Allowance(os.fspath(path))
+    for dataset in datasets:
+        # Text of any length is filed elsewhere and counts as a pointer here.
+        if dataset.dtype.kind not in "biufV" or dataset.dtype.fields is not None:
+            raise ValueError(f"Not a weights file of Keras: {dataset.name} holds no numbers.")
+        # A compressed chunk is unfolded whole, and may be larger than the array.
+        size = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+        chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        try:
+            allowance.take(max(size, chunk))
+        except TooLargeError as error:
+            raise ValueError(f"{path} cannot be read as weights of Keras: {error}.") from error
+
+
+def _all_datasets(group: h5py.Group, depth: int = 0) -> list[h5py.Dataset]:
+    """Of all that `group` holds, a text apart, which Keras files beside the weights."""
+    found: list[h5py.Dataset] = []
+    _check_depth(group, depth)
+    for key in group:
+        link = group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"Not a weights file of Keras: no entry {group.name}/{key}.")
+        child = group[key]
+        if isinstance(child, h5py.Group):
+            found += _all_datasets(child, depth + 1)
+        elif isinstance(child, h5py.Dataset):
+            found.append(child)
+    return found
+
+
+def _check_depth(group: h5py.Group, depth: int) -> None:
+    # A group that is linked to twice could be met a million times.
+    if depth > _MAX_DEPTH or (depth and h5py.h5o.get_info(group.id).rc > 1):
+        raise ValueError(f"Not a weights file of Keras: {group.name} lies within itself or twice.")
+
+
 def _saved_datasets(file: h5py.File, path: str) -> dict[str, list[h5py.Dataset]]:
     """What a file holds for each layer, in the order of the layer's weights, by the same names."""
     saved: dict[str, list[h5py.Dataset]] = {}
     layers = hard_entry(file, "layers", h5py.Group)
     for key in layers:
-        attributes = hard_entry(layers, f"{key}/vars", h5py.Group).attrs
-        if "name" not in attributes:
+        name = _layer_name(hard_entry(layers, f"{key}/vars", h5py.Group))
+        if name is None:
             raise ValueError(
                 f"{path} does not hold the names of its layers: it was written by another version "
                 "of Keras. Load it with `load_weights` of a network built with the same arguments."
             )
-        saved |= _datasets_below(layers[key], attributes["name"])
+        saved |= _datasets_below(layers[key], name)
     return saved
 
 
-def _datasets_below(group: h5py.Group, name: str) -> dict[str, list[h5py.Dataset]]:
+def _layer_name(group: h5py.Group) -> str | None:
+    if "name" not in group.attrs:
+        return None
+    # Many layers can be named by one long text.
+    is_text = group.attrs.get_id("name").shape == ()
+    name = group.attrs["name"] if is_text else None
+    if not isinstance(name, str) or len(name) > _MAX_NAME:
+        raise ValueError(f"Not a weights file of Keras: {group.name} has no name of a layer.")
+    return name
+
+
+def _datasets_below(group: h5py.Group, name: str, depth: int = 1) -> dict[str, list[h5py.Dataset]]:
     saved: dict[str, list[h5py.Dataset]] = {}
+    _check_depth(group, depth)
     for key in group:
         child = hard_entry(group, key, h5py.Group)
         if key != "vars":
-            saved |= _datasets_below(child, f"{name}/{key}")
+            saved |= _datasets_below(child, f"{name}/{key}", depth + 1)
             continue
         # Random layers file the state of their generators too, under a name and not a number.
         numbers = sorted((k for k in child if k.isdigit()), key=int)
@@ -156,8 +247,13 @@ def differing_settings(model: keras.Model, path: str) -> Iterator[str]:
         path: Of a file that holds a network with layers of the same names.
     """
     with zipfile.ZipFile(path) as archive:
-        theirs = _settings(json.loads(archive.read("config.json")).get("config", {}))
+        content = Allowance(path).read_entry(archive, _CONFIG)
+    try:
+        theirs = _settings(json.loads(content)["config"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} does not describe a network of Keras ({error!r}).") from error
     for setting, ours in _settings(model.get_config()).items():
+        # A layer that only one of the two has gives no weights another meaning.
         if theirs.get(setting, ours) != ours:
             yield f"its {setting} is {theirs[setting]}, that of {model.name} {ours}"
 
@@ -205,6 +301,7 @@ def _check_shapes(name: str, variables: list, datasets: list, path: str) -> None
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:
+    # HDF5 has no bfloat16 and hands out two bytes without a meaning.
     if dataset.attrs.get("dtype") == "bfloat16":
         return np.asarray(dataset).view(ml_dtypes.bfloat16).astype("float32")
     return np.asarray(dataset)

@@ -47,6 +47,7 @@ class Devices:
 
     def check(self, recipe: Recipe, jit_compile: bool) -> None:
         """Raises ValueError if a recipe cannot be carried out here."""
+        # Before the network is built, which takes a while.
         share = strategies.replica_batch_size(self.strategy, recipe.batch_size)
         if share % recipe.accumulation:
             raise ValueError(
@@ -71,8 +72,8 @@ class Devices:
             return
         if precision == "mixed_float16":
             raise ValueError(
-                "TensorFlow cannot pool in float16 on CPUs. `precision` must be float32. "
-                f"Received: precision={precision}"
+                "On CPUs TensorFlow computes in float16 many times slower than in float32, and "
+                f"lacks a part of it. `precision` must be float32. Received: precision={precision}"
             )
         if precision == "mixed_bfloat16" and self.onednn:
             # Seen with TensorFlow 2.21 in one to five steps of a hundred.

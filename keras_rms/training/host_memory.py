@@ -44,6 +44,7 @@ def check_fits(
 
 
 def _remedy(memory: TrainingMemory, clips: int, replicas: int, available: int) -> str:
+    # Each replica takes as many clips as the others.
     fitting = memory.largest_batch(available) // replicas * replicas
     if not fitting:
         return "Not even one clip fits."

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_rms.training.batch_norm.layers_of import statistics
 from keras_rms.training.loop.train_step import TrainStep
 from keras_rms.training.optimization.loss_scaling import LossScale
 from keras_rms.training.optimization.mixing import CutMix, MixUp
@@ -27,7 +28,7 @@ class Learner:
     Attributes:
         model: The network.
         schedule: Step -> learning rate.
-        average: `WeightAverage`, or None.
+        average: `WeightAverage` of weights and statistics, or None.
         step: `TrainStep`.
         state: All that the future of the training depends on, by name.
     """
@@ -42,9 +43,9 @@ class Learner:
         optimizer = MomentumSGD(
             trained, self.schedule, recipe.momentum, recipe.weight_decay, recipe.clip_norm
         )
-        self.average = (
-            WeightAverage(trained, recipe.average_decay) if recipe.average_decay else None
-        )
+        self.average = None
+        if recipe.average_decay:
+            self.average = WeightAverage([*trained, *statistics(model)], recipe.average_decay)
         self.step = TrainStep(
             model,
             optimizer,
@@ -66,5 +67,6 @@ def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:
     warmup = (round(recipe.warmup_epochs * per_epoch), recipe.warmup_start)
     if recipe.schedule == "cosine":
         return WarmupCosine(rate, recipe.epochs * per_epoch, *warmup)
+    # Epochs may be fractions; a boundary is a step.
     boundaries = [round(epoch * per_epoch) for epoch in recipe.decay_epochs]
     return WarmupSteps(rate, boundaries, recipe.decay_factor, *warmup)

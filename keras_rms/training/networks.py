@@ -75,6 +75,7 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
     if name in BUILDERS:
         _check_options(name, given)
     # In the data an image is a clip of one frame.
+    # The builder behind the partial says what it takes; its name is only a name.
     images = getattr(BUILDERS.get(name), "func", None) is ResNet2D
     if images and num_frames != 1:
         raise ValueError(

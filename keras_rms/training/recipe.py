@@ -1,4 +1,15 @@
-"""What decides the result of a training."""
+"""What decides the result of a training.
+
+Words:
+    clip       the frames that the network sees at once; a batch is over all replicas together
+    epoch      as many steps as it takes to see every video
+    warm-up    the first epochs, in which the learning rate rises along a line
+    alpha      the random factor of Random Mean Scaling
+    completed  a recipe with a number wherever None stands for one that follows from others
+
+Everything is checked when a recipe is made: a mistake ends the run in its first second. A field is
+named as the flag of keras-rms train that sets it, and as the entry of settings.json.
+"""
 
 import dataclasses
 import math
@@ -110,6 +121,7 @@ class Recipe:
         for check, names in _CHECKS.items():
             for name in names:
                 check(name, getattr(self, name))
+        # None means "the network's own", or a number that `completed` fills in.
         for name in _OR_NONE:
             if (value := getattr(self, name)) is not None:
                 _OR_NONE[name](name, value)
@@ -120,8 +132,14 @@ class Recipe:
                 "`decay_factor` must be a number between 0 and 1. "
                 f"Received: decay_factor={self.decay_factor!r}"
             )
+        # The range that keras.utils.set_random_seed takes.
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"`seed` must be in [0, 2**32). Received: seed={self.seed!r}")
+        if self.rms_stages is not None and not self.rms_stages:
+            raise ValueError(
+                "`rms_stages` must name a stage, or be None for the paper's; rms='none' leaves "
+                f"RMS out. Received: rms_stages={self.rms_stages!r}"
+            )
         self._check_schedule()
 
     def _check_schedule(self) -> None:
@@ -155,8 +173,10 @@ class Recipe:
         if self.steps_per_epoch is None:
             values["steps_per_epoch"] = -(-num_videos // self.batch_size)
         if self.learning_rate is None:
+            # Linear scaling; 0.1 for 64 clips is PySlowFast's schedule for training from scratch.
             values["learning_rate"] = 0.1 * self.batch_size / 64
         if self.warmup_epochs is None:
+            # PySlowFast's 34 of 196 epochs, as a share, so that short trainings have one too.
             values["warmup_epochs"] = self.epochs * 34 / 196
         return CompletedRecipe(**values)
 
@@ -165,6 +185,7 @@ class Recipe:
 class CompletedRecipe(Recipe):
     """A recipe whose numbers are all known; see `Recipe.completed`."""
 
+    # Declared anew, so that the type checker knows that they are not None.
     steps_per_epoch: int = dataclasses.field(kw_only=True)
     learning_rate: float = dataclasses.field(kw_only=True)
     warmup_epochs: float = dataclasses.field(kw_only=True)

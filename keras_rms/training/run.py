@@ -1,4 +1,15 @@
-"""A training in a work folder: begun, continued after a kill, and finished by the same call."""
+"""A training in a work folder: begun, continued after a kill, and finished by the same call.
+
+Words:
+    recipe       what decides the result, see `Recipe`
+    running      how it is carried out, which may change from one start to the next, see `Running`
+    work folder  where a run leaves everything, and finds it when it goes on
+    worker       one process of several that train together; the first one writes the files
+    session      a run in one process, from the newest checkpoint on
+
+A run is its work folder. What is there decides whether it begins, goes on, or has nothing left to
+do; a folder that was begun with another recipe or other data is refused.
+"""
 
 import json
 import zlib
@@ -80,7 +91,11 @@ class Run:
         settings = self._checked_settings(recipe, data)
         if self.folder.finished:
             if self.devices.is_first:
-                print(f"The training in {self.folder} is finished: there is nothing left to do.")
+                print(
+                    f"The training in {self.folder} is finished: there is nothing left to do. To "
+                    f"train its network further, start from it in another work_dir: init_from="
+                    f"{self.folder}."
+                )
             return
         build = partial(self._build, recipe, len(data.class_names))
         session = Session(recipe, self.running, self.devices, self.folder, data, build)

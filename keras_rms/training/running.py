@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from keras_rms import arguments
+from keras_rms.training.work_dir.initial_weights import HEADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Running:
         work_dir: Folder of all results, on storage that all workers share.
         init_from: Work folder, `.keras` file or checkpoint whose weights to start from. It is used
             before the first step only and may be gone later.
+        init_head: Whether to take its last layer too; see `initialise_from`.
         replicas, cluster, task, worker_timeout: See `make_strategy`.
         checkpoint_every: Steps from one checkpoint to the next, beside those at an epoch's end.
         keep_checkpoints: How many of the newest checkpoints remain, beside the best.
@@ -31,6 +33,7 @@ class Running:
 
     work_dir: str | os.PathLike
     init_from: str | os.PathLike | None = None
+    init_head: str = "auto"
     replicas: int = 0
     cluster: tuple[str, ...] = ()
     task: int | None = None
@@ -46,4 +49,5 @@ class Running:
             arguments.positive_integer(name, getattr(self, name))
         for name in ("replicas", "steps_per_call"):
             arguments.validate_count(name, getattr(self, name))
+        arguments.validate_choice("init_head", self.init_head, HEADS)
         arguments.validate_positive("worker_timeout", self.worker_timeout)

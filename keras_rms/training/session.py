@@ -22,7 +22,7 @@ from keras_rms.training.recipe import CompletedRecipe
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
-from keras_rms.training.work_dir.checkpoints import Checkpoints
+from keras_rms.training.work_dir.checkpoints import Checkpoints, paths
 from keras_rms.training.work_dir.initial_weights import initialise_from
 from keras_rms.training.work_dir.lock import lock
 from keras_rms.training.work_dir.progress_line import ProgressLine
@@ -89,7 +89,7 @@ class Session:
                 self._loop(callbacks).run(position)
             with self._evaluation.weights(position.step):
                 if self._devices.is_first:
-                    self._save_network()
+                    self._save_network(settings)
 
     def _new_learner(self) -> Learner:
         with self._devices.strategy.scope(), dtype_policy(self._recipe.precision):
@@ -100,9 +100,12 @@ class Session:
                 synchronize_batch_norm(model)
             source = self._running.init_from
             if source and not self._folder.begun:
-                new = initialise_from(model, source)
+                names, head = self._data.class_names, self._running.init_head
+                done = initialise_from(model, source, names, head)
                 if self._devices.is_first:
-                    print(f"Weights from {source}; new: {', '.join(new) or 'none'}.")
+                    print(
+                        f"Weights from {source}; new: {', '.join(done.new) or 'none'}. {done.why}"
+                    )
             return Learner(model, self._recipe, self._running.jit_compile)
 
     def _check_memory(self, model: keras.Model) -> None:
@@ -184,16 +187,18 @@ class Session:
             clips, labels = next(iter(self._data.training(step)))
             path = self._folder.not_finite(step, self._devices.worker)
             write_whole(path, lambda file: np.savez(file, clips=clips, labels=labels, step=step))
+            newest = paths(self._folder.checkpoints)[-1:]
+            state = f"The newest checkpoint is {newest[0]}." if newest else "No checkpoint was due."
             raise NotFinite(
-                f"{stop} Its batch is saved in {path}, the state before it in the newest "
-                "checkpoint. Look for broken videos in the batch; else try a lower "
+                f"{stop} Its batch is saved in {path}. {state} Look for broken videos in the "
+                "batch; else try a lower "
                 "`learning_rate`, longer `warmup_epochs` or `clip_norm` in a new `work_dir`.",
                 step,
             ) from stop
 
-    def _save_network(self) -> None:
+    def _save_network(self, settings: dict) -> None:
         """In float32 and for any device."""
         with dtype_policy("float32"):
             finished = self._build()
         finished.set_weights(self.learner.model.get_weights())
-        save_model(finished, self._folder.model)
+        save_model(finished, self._folder.model, settings)

@@ -28,6 +28,9 @@ class TrainingData:
         settings: What decides which clips come, plain data as in JSON. A work folder is continued
             with the same only.
         free_settings: What else settings.json has to hold of the data.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
     """
 
     class_names: Sequence[str]
@@ -37,3 +40,11 @@ class TrainingData:
     clip_shape: tuple[int, int, int, int] | None = None
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
     free_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) < 2:
+            raise ValueError(
+                "`class_names` must be two classes or more: a network that can give one answer "
+                "only has nothing to learn, and its loss is 0 from the beginning. Add videos of "
+                f"another class. Received: class_names={list(self.class_names)}"
+            )

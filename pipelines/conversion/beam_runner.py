@@ -37,6 +37,7 @@ def run(tasks: Iterator[tuple[int, ShardTask]], runner: str, options: Sequence[s
             (
                 pipeline
                 | "Shards" >> beam.Create(list(tasks))
+                # Without it runners fuse the steps, and one worker converts all shards.
                 | "Spread" >> beam.Reshuffle()
                 | "Convert" >> beam.Map(convert_numbered)
             )

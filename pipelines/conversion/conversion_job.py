@@ -13,6 +13,7 @@ on: a shard is done if its report names the clips and settings that are wanted n
 
 import contextlib
 import dataclasses
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,13 @@ import tensorflow as tf
 from pipelines.conversion import beam_runner, local_runner, output_folder, shard_conversion
 from pipelines.conversion.conversion_plan import Plan
 from pipelines.conversion.replacement import check_nothing_is_replaced
-from pipelines.conversion.split_plans import Conversion, planned
+from pipelines.conversion.split_plans import Conversion, Part, planned
 from pipelines.shards import split_index
 from pipelines.system import filesystems
 from pipelines.system.progress import Progress
 
 LOCAL = "local"
+_LOOK_S = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +55,8 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         runner: Where to convert.
 
     Returns:
-        The manifest of each split. Its `failures` lists the videos that are left out, its `notes`
-        what a person should look at in others.
+        The manifest of each split that is complete; other parts may be missing yet. Its `failures`
+        lists the videos that are left out, its `notes` what a person should look at in others.
 
     Raises:
         ValueError: There is no folder to write to, the dataset is not as its layout expects, a
@@ -70,7 +72,7 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         stack.enter_context(filesystems.explained(output, "written"))
         output_folder.make_folder(output)
         for split in splits:
-            stack.enter_context(output_folder.sole_writer(output, split))
+            stack.enter_context(output_folder.sole_writer(output, split, conversion.part))
         planned_splits = stack.enter_context(
             planned(dataclasses.replace(conversion, output=output))
         )
@@ -82,20 +84,26 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         class_names = planned_splits.class_names
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.
-        split_index.write_class_names(output, class_names, splits)
+        with output_folder.sole_writer_of_labels(output):
+            split_index.write_class_names(output, class_names, splits)
         manifests = {}
         for split, plan in planned_splits.plans.items():
-            reports = _convert(plan, output, split, runner)
-            manifests[split] = _write_manifest(plan, reports, output, split, class_names, dataset)
+            reports = _convert(plan, conversion.part, output, split, runner)
+            with output_folder.sole_finisher(output, split):
+                if _is_complete(plan, conversion.part, reports, split):
+                    manifests[split] = _write_manifest(
+                        plan, _in_order(reports), output, split, class_names, dataset
+                    )
             output_folder.name_old_shards(output, split, plan.num_shards)
         return manifests
 
 
 def _convert(
-    plan: Plan, output: str, split: str, runner: Runner
-) -> list[shard_conversion.ShardReport]:
-    """Converts the shards that are not finished; gives the reports of all."""
-    finished = _finished(plan)
+    plan: Plan, part: Part, output: str, split: str, runner: Runner
+) -> dict[int, shard_conversion.ShardReport]:
+    """Converts the shards of a part that are not finished; gives the reports of all of it."""
+    own = [number for number in range(plan.num_shards) if number in part]
+    finished = _finished(plan, own)
     again = [number for number, report in finished.items() if not report.is_lasting]
     if again:
         print(
@@ -105,37 +113,55 @@ def _convert(
         )
     for number in again:
         del finished[number]
-    if len(finished) == plan.num_shards:
+    if len(finished) == len(own):
         print(f"All {len(finished)} shards of {split!r} are finished already.", file=sys.stderr)
-        return _in_order(finished)
-    # A manifest marks a split as complete, which it is not from here on.
-    if tf.io.gfile.exists(split_index.manifest_path(output, split)):
-        tf.io.gfile.remove(split_index.manifest_path(output, split))
+        return finished
+    with output_folder.sole_finisher(output, split):
+        # A manifest marks a split as complete, which it is not from here on.
+        if tf.io.gfile.exists(split_index.manifest_path(output, split)):
+            tf.io.gfile.remove(split_index.manifest_path(output, split))
     # Lazily: the tasks of a large dataset do not fit into memory at once.
-    wanted = set(range(plan.num_shards)) - set(finished)
-    pending = ((number, task) for number, task in enumerate(plan.tasks()) if number in wanted)
-    done = sum(len(report.rows) + len(report.failures) for report in finished.values())
-    with Progress(len(plan), "video", split, done=done) as progress:
+    wanted = [number for number in own if number not in finished]
+    pending = zip(wanted, plan.tasks(wanted))
+    sizes = plan.shard_sizes()
+    done = sum(sizes[number] for number in finished)
+    with Progress(sum(sizes[number] for number in own), "video", split, done=done) as progress:
         if runner.name == LOCAL:
-            finished |= local_runner.run(pending, runner.workers, progress.update)
-            return _in_order(finished)
-        with _polled(progress, plan):
+            return finished | dict(local_runner.run(pending, runner.workers, progress.update))
+        awaited = {shard_conversion.report_path(plan.shard_path(n)): sizes[n] for n in wanted}
+        with _polled(progress, output, awaited):
             beam_runner.run(pending, runner.name, runner.options)
-    finished = _finished(plan)
-    missing = plan.num_shards - len(finished)
+    finished = _finished(plan, own)
+    missing = len(own) - len(finished)
     if missing:
         raise ValueError(
             f"{runner.name} says that all is converted, and {missing} shards of "
             f"{split!r} are not in {output} as this machine sees it. Give an --output that all "
             "machines share."
         )
-    return _in_order(finished)
+    return finished
 
 
-def _finished(plan: Plan) -> dict[int, shard_conversion.ShardReport]:
-    """The reports of the shards that are finished, by shard number."""
-    reports = enumerate(shard_conversion.finished_report(task) for task in plan.tasks())
-    return {number: report for number, report in reports if report is not None}
+def _finished(plan: Plan, numbers: Sequence[int]) -> dict[int, shard_conversion.ShardReport]:
+    """The reports of those of these shards that are finished, by shard number."""
+    reports = map(shard_conversion.finished_report, plan.tasks(numbers))
+    return {number: report for number, report in zip(numbers, reports) if report is not None}
+
+
+def _is_complete(
+    plan: Plan, part: Part, reports: dict[int, shard_conversion.ShardReport], split: str
+) -> bool:
+    """Whether the other parts are finished too; adds their reports."""
+    others = [number for number in range(plan.num_shards) if number not in part]
+    reports.update(_finished(plan, others))
+    missing = plan.num_shards - len(reports)
+    if missing:
+        print(
+            f"Part {part.number} of {part.count} of {split!r} is finished; {missing} shards of "
+            "other parts are not. The part that ends last completes the split. If all have ended, "
+            "run any one of them again."
+        )
+    return not missing
 
 
 def _in_order(
@@ -145,16 +171,30 @@ def _in_order(
 
 
 @contextlib.contextmanager
-def _polled(progress: Progress, plan: Plan) -> Iterator[None]:
-    """Moves the progress by the reports of finished shards, wherever they are converted."""
+def _polled(progress: Progress, output: str, awaited: dict[str, int]) -> Iterator[None]:
+    """Moves the progress by the reports that appear, wherever shards are converted.
+
+    A look costs one listing of the folder. A report of an earlier conversion counts once it has
+    been away, which it is while its shard is made anew.
+
+    Args:
+        progress: The progress.
+        output: Folder of the reports.
+        awaited: How many clips each report that is to come stands for, by its path.
+    """
     ended = threading.Event()
+    left = {os.path.basename(path): clips for path, clips in awaited.items()}
+    stale = left.keys() & tf.io.gfile.listdir(output)
+
+    def look() -> None:
+        nonlocal stale
+        present = left.keys() & tf.io.gfile.listdir(output)
+        stale &= present
+        progress.update(sum(left.pop(name) for name in present - stale))
 
     def poll() -> None:
-        while not ended.wait(2):
-            finished = sum(
-                len(task.clips) for task in plan.tasks() if shard_conversion.finished_report(task)
-            )
-            progress.update(finished - progress.count)
+        while not ended.wait(_LOOK_S):
+            look()
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
@@ -175,6 +215,7 @@ def _write_manifest(
     dataset: str,
 ) -> dict:
     failures = [failure for report in reports for failure in report.failures]
+    # An index of no video could not be read.
     if len(failures) == len(plan):
         causes = "; ".join(f"{failure.path}: {failure.cause}" for failure in failures[:3])
         raise ValueError(f"None of the {len(plan)} videos could be converted. {causes}")

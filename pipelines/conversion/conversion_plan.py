@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from pipelines.shards import split_index
 from pipelines.system.text import printable, stable_hash
 
 _FEWEST_SHARDS = 16  # so that small datasets use several processes too
-MAX_SHARDS = 99_999
+MAX_SHARDS = 99_999  # a shard's name has five digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +98,16 @@ class Plan:
         self.clips_per_class: collections.Counter[int] = collections.Counter()
         self._videos = videos
         self._shard_path = shard_path
-        self._timeout = timeout
+        self.timeout = timeout
         self._spool = tempfile.TemporaryFile()
         self._spool_lock = threading.Lock()  # a runner and its progress bar read at once
         self._offsets = self._sorted_offsets(clips)
-        self.num_shards = num_shards or self._usual_num_shards(clips_per_shard)
+        usual = self._usual_num_shards(clips_per_shard)
+        self.num_shards = usual if num_shards is None else num_shards
         if not 1 <= self.num_shards <= MAX_SHARDS:
             raise ValueError(
-                f"`num_shards` must be from 1 to {MAX_SHARDS}. Received: num_shards={num_shards}"
+                f"`num_shards` must be from 1 to {MAX_SHARDS}. "
+                f"Received: num_shards={self.num_shards}"
             )
 
     def __enter__(self):
@@ -134,13 +136,14 @@ class Plan:
             position += len(line)
             self.clips_per_class[clip.label] += 1
         if not offsets:
-            raise ValueError("This split has no video. Check --split, --videos and --annotations.")
+            raise ValueError("A plan must have at least one video. Received: none")
         self._spool.flush()
         order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable")
         sorted_hashes, in_order, self._identities = (
             np.frombuffer(values, np.uint64)[order] for values in (hashes, offsets, identities)
         )
         for place in np.flatnonzero(sorted_hashes[1:] == sorted_hashes[:-1]):
+            # Two keys may have one hash, though hardly ever: the keys themselves decide.
             first, second = (self._entry(in_order[place + step])[0] for step in (0, 1))
             if first.key == second.key:
                 raise ValueError(
@@ -185,23 +188,35 @@ class Plan:
             for a, b in zip(here, there)
         ]
 
-    def tasks(self) -> Iterator[ShardTask]:
-        """The shards, one after the other."""
-        bounds = np.linspace(0, len(self), self.num_shards + 1).astype(int)
-        for number in range(self.num_shards):
+    def shard_path(self, number: int) -> str:
+        """Path of a shard."""
+        return self._shard_path(number, self.num_shards)
+
+    def shard_sizes(self) -> list[int]:
+        """Number of clips of each shard, by its number."""
+        return np.diff(self._bounds()).tolist()
+
+    def _bounds(self) -> np.ndarray:
+        return np.linspace(0, len(self), self.num_shards + 1).astype(int)
+
+    def tasks(self, numbers: Iterable[int] | None = None) -> Iterator[ShardTask]:
+        """The shards of these numbers, or all, one after the other."""
+        bounds = self._bounds()
+        for number in range(self.num_shards) if numbers is None else numbers:
             entries = [
                 self._entry(offset) for offset in self._offsets[bounds[number] : bounds[number + 1]]
             ]
             yield ShardTask(
-                path=self._shard_path(number, self.num_shards),
+                path=self.shard_path(number),
                 videos=self._videos,
                 clips=tuple(clip for clip, _, _ in entries),
                 fingerprint=self._fingerprint(entries),
                 settings=self.settings,
-                timeout=self._timeout,
+                timeout=self.timeout,
             )
 
     def _fingerprint(self, entries: list[tuple[annotations.Clip, int, int]]) -> str:
+        # Another format, or another way of decoding, makes every shard anew.
         versions = [split_index.VERSION, video_file.VERSION]
         content = json.dumps([versions, dataclasses.asdict(self.settings), entries])
         return hashlib.sha256(content.encode()).hexdigest()

@@ -47,10 +47,11 @@ def _table(splits: SplitPlans) -> str:
 
 def _estimate(plan: Plan, videos: str, workers: int) -> str:
     present = len(plan) - plan.num_missing
+    # The order is that of hashes, so that the first ones are a random sample.
     sample = list(itertools.islice(_clips(plan, present=True), _SAMPLE))
     settings = dataclasses.asdict(plan.settings)
     sizes, failures = [], []
-    with isolated_reader.IsolatedReader() as reader:
+    with isolated_reader.IsolatedReader(plan.timeout) as reader:
         began = time.monotonic()
         for clip in sample:
             try:
@@ -62,6 +63,7 @@ def _estimate(plan: Plan, videos: str, workers: int) -> str:
         seconds = (time.monotonic() - began) / max(1, len(sample))
     if not sizes:
         return "\n".join(["  no video of a sample could be decoded", *failures])
+    # Those that fail give no bytes, but take their time.
     gigabytes = present * sum(sizes) / len(sample) / 1e9
     hours = present * seconds / workers / 3600
     estimate = (

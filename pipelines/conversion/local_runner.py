@@ -48,4 +48,6 @@ def run(
                 for future in finished:
                     yield running.pop(future), future.result()
         finally:
+            # Here too when the caller stops: the pool waits for its threads, which end after the
+            # video under way.
             stop.set()

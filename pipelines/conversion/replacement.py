@@ -28,6 +28,7 @@ def check_nothing_is_replaced(output: str, split: str, plan: Plan) -> None:
         index = split_index.load_index(output, split, check_shards=False)
     except ValueError:
         return  # there is no split that anything could read
+    # What an older version did not record is taken as it is now.
     changed = [
         f"{name} was {index.conversion[name]} and is now {value}"
         for name, value in dataclasses.asdict(plan.settings).items()

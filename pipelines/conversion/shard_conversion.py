@@ -1,4 +1,14 @@
-"""Convert one shard: a pure function of its task, on whatever machine it runs."""
+"""Convert one shard: a pure function of its task, on whatever machine it runs.
+
+Words:
+    task         the clips of a shard in order, the folder of their files, and the settings
+    fingerprint  a hash of all that the bytes of the shard depend on
+    report       the .json beside the shard: fingerprint, size, rows, failures and notes
+    lasting      of a failure: the file itself is the cause, so that another try gives the same
+
+A shard is finished if its report has the fingerprint that is wanted now and the size of the file.
+Nothing else has to be remembered, and a kill costs the shards under way only.
+"""
 
 import dataclasses
 import json
@@ -10,7 +20,7 @@ import tensorflow as tf
 
 from pipelines.conversion.conversion_plan import ShardTask
 from pipelines.frames import isolated_reader, video_file
-from pipelines.shards import records
+from pipelines.shards import records, sealed_json
 from pipelines.system import filesystems
 from pipelines.system.text import printable
 
@@ -91,7 +101,8 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         "notes": [dataclasses.asdict(note) for note in notes],
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    filesystems.write_file(report_path(task.path), json.dumps(report).encode())
+    text = json.dumps(sealed_json.sealed(report))
+    filesystems.write_file(report_path(task.path), text.encode())
     return ShardReport(rows, failures, notes)
 
 
@@ -100,7 +111,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
     path = report_path(task.path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            report = json.loads(file.read())
+            report = sealed_json.opened(file.read())
         whole = filesystems.size(task.path) == report["bytes"]
         if report["fingerprint"] != task.fingerprint or not whole:
             return None
@@ -110,7 +121,7 @@ def finished_report(task: ShardTask) -> ShardReport | None:
             [Note(**note) for note in report["notes"]],
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError):
-        return None  # absent, or not a report
+        return None  # absent, damaged, or not a report
 
 
 def _videos(
@@ -153,6 +164,7 @@ def path_inside(folder: str, path: str) -> str:
         real = os.path.realpath(os.path.join(root, path))
     except (OSError, ValueError) as error:
         raise video_file.VideoError(path, f"is no path: {error}") from error
+    # With the separator: /data/videos2 is not below /data/videos.
     if not real.startswith(os.path.join(root, "")):
         raise video_file.VideoError(
             path, f"leads outside the folder of the videos, to {real}; only files below it are read"

@@ -1,4 +1,14 @@
-"""What is converted, and the plans of its splits, which share one label map."""
+"""What is converted, and the plans of its splits, which share one label map.
+
+Words:
+    layout   how a dataset names its files and lists; one of `layouts.catalog.LAYOUTS`
+    listing  what a layout finds of one split: the names of the classes, and the clips
+    plan     which clip goes into which shard, see `conversion_plan`
+    leak     a clip that is in two splits, under whatever name or link
+
+All splits are planned before anything is decoded: so a leak, a class that one split lacks, or a
+wrong folder is found within seconds, and not after a day.
+"""
 
 import contextlib
 import dataclasses
@@ -22,6 +32,37 @@ _SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Every `count`th shard, from the `number`th on: what one of several machines converts.
+
+    Attributes:
+        number: From 1 to `count`.
+        count: How many parts there are.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.number <= self.count:
+            raise ValueError(
+                "--shards=K/N names part K of N, from 1/N to N/N. Received: "
+                f"{self.number}/{self.count}"
+            )
+
+    def __contains__(self, shard: int) -> bool:
+        return shard % self.count == self.number - 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is."""
+        return self.count == 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Conversion:
     """What is converted, and into what.
 
@@ -35,6 +76,7 @@ class Conversion:
         timeout: Seconds after which a video is given up.
         overwrite: Whether a finished split may be replaced by one with other settings or with
             fewer videos.
+        part: The shards that are converted here. The part that ends last completes the splits.
 
     Raises:
         ValueError: A split's name cannot be that of files.
@@ -48,6 +90,7 @@ class Conversion:
     num_shards: int | None = None
     timeout: float = isolated_reader.DEFAULT_TIMEOUT
     overwrite: bool = False
+    part: Part = Part()
 
     def __post_init__(self):
         for split in self.splits:
@@ -123,7 +166,7 @@ def planned(conversion: Conversion) -> Iterator[SplitPlans]:
         plans = {
             split: stack.enter_context(
                 conversion_plan.Plan(
-                    _with_shared_ids(listing, class_names, output),
+                    _checked(_with_shared_ids(listing, class_names, output), split, conversion),
                     videos,
                     functools.partial(split_index.shard_path, output, split),
                     conversion.settings,
@@ -135,6 +178,23 @@ def planned(conversion: Conversion) -> Iterator[SplitPlans]:
             for split, listing in listings.items()
         }
         yield SplitPlans(plans, class_names, videos)
+
+
+def _checked(
+    clips: Iterator[annotations.Clip], split: str, conversion: Conversion
+) -> Iterator[annotations.Clip]:
+    """The same clips; raises ValueError if there is none."""
+    empty = True
+    for clip in clips:
+        empty = False
+        yield clip
+    if empty:
+        listed = conversion.source.annotations
+        source = f"the list {listed}" if listed else conversion.source.videos
+        raise ValueError(
+            f"Split {split!r} has no video in {source}. Leave it out of --split if there is none, "
+            f"or check {'--annotations' if listed else '--videos'} and the names of the files."
+        )
 
 
 def _present_class_names(output: str | None) -> tuple[str, ...] | None:
@@ -152,6 +212,7 @@ def _all_class_names(listings: Iterable[annotations.Listing]) -> list[str]:
     if all(names == first for names in others):
         return first
     names = set(first).union(*others)
+    # Lists of ids name classes by numbers: 10 comes after 9 then, and not after 1.
     ids = all(name.isdecimal() for name in names)
     return sorted(names, key=int if ids else None)
 

@@ -16,8 +16,6 @@ from pipelines.system import whole_files
 from pipelines.system.progress import Progress
 
 SETTINGS_FILE = "demo_videos.json"
-
-
 _QUALITY = 18  # x264's constant rate factor: no loss that the eye sees
 
 
@@ -36,6 +34,8 @@ FORMS = {
         train_per_class=20,
         validation_per_class=20,
     ),
+    # Fewer training videos, so that a plain network overfits; more to validate on, so that a
+    # difference shows.
     "comparison": Form(classes=tuple(CLASSES), train_per_class=14, validation_per_class=60),
 }
 
@@ -126,6 +126,7 @@ def make_dataset(
             for index in range(count):
                 path = folder / f"{class_name}_{index:04d}.mp4"
                 size = (width, height, round(seconds * FPS))
+                # Files are there whole or not at all, so that this one is finished.
                 if not path.exists():
                     jobs.append(_Job(path, class_name, split, index, seed, *size))
     _run(jobs, sum(counts.values()) * len(form.classes), workers or os.cpu_count() or 1)

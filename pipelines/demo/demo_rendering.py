@@ -178,6 +178,7 @@ CLASSES = {
 
 def _choose(rng: np.random.Generator, typical: str, probability: float, names: list[str]) -> str:
     others = [name for name in names if name != typical]
+    # Drawn in any case, so that the numbers drawn after it do not depend on the outcome.
     other = others[rng.integers(len(others))]
     return typical if rng.uniform() < probability else other
 
@@ -209,6 +210,7 @@ def _background(
     rng: np.random.Generator, mean: np.ndarray, num_frames: int, height: int, width: int
 ) -> tuple:
     """Frames (T, H, W, 3) of smooth noise under a camera that drifts, and the camera's path."""
+    # How far the camera can drift to each side.
     margin = height // 6
     canvas = np.zeros((height + 2 * margin + 2, width + 2 * margin + 2, 3))
     for cells, strength in _BACKGROUND:
@@ -242,6 +244,7 @@ def _draw(
     """Draws one object over an (H, W, 3) frame in place; centre (x, y) and radius in pixels."""
     (x, y), (radius, angle, squeeze) = centre, pose
     height, width, _ = frame.shape
+    # The longest shape, a bar, ends at 1.17 radii; its soft edge is one pixel wide.
     reach = 1.2 * radius + 1
     top, bottom = max(0, int(y - reach)), min(height, int(y + reach) + 2)
     left, right = max(0, int(x - reach)), min(width, int(x + reach) + 2)
@@ -250,6 +253,7 @@ def _draw(
     dx = np.arange(left, right, dtype=np.float32) - x
     dy = np.arange(top, bottom, dtype=np.float32)[:, None] - y
     cos, sin = math.cos(angle), math.sin(angle)
+    # Seen from its edge an object is a thin line still, and u stays finite.
     squeeze = squeeze if abs(squeeze) > 0.08 else 0.08
     u, v = (cos * dx + sin * dy) / (radius * squeeze), (cos * dy - sin * dx) / radius
     cover = np.clip(0.5 - _SHAPES[shape](u, v) * radius * abs(squeeze), 0, 1)[..., None]
@@ -305,6 +309,7 @@ def render_video(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value}")
     motion, own_shape, own_texture = CLASSES[class_name]
+    # By checksums of the names: Python's own hash differs from process to process.
     rng = np.random.default_rng(
         [seed, zlib.crc32(split.encode()), zlib.crc32(class_name.encode()), index]
     )
@@ -318,6 +323,7 @@ def render_video(
     sway = [
         amount * np.sin(_phase(time, rng, 3.0, 6.0)) for amount in rng.uniform(0, [0.06, 0.06, 0.2])
     ]
+    # Lengths are in frame heights; so many of them is the width.
     aspect = width / height
     centre_x = rng.uniform(-0.2, 0.2) * aspect + path.x + sway[0]
     centre_y = rng.uniform(-0.12, 0.12) + path.y + sway[1]

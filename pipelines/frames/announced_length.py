@@ -1,4 +1,14 @@
-"""Whether a file holds all that it announces, by what it says of its video itself."""
+"""Whether a file holds all that it announces, by what it says of its video itself.
+
+Words:
+    announced  seconds that the header promises, of the video or of the longest stream
+    covered    seconds from the first to the last packet that was read
+    counted    of formats whose tables have a line for each frame: there frames are compared
+
+libav reads a file that was cut off to where it ends, and says nothing. So the header is compared
+with what came. Headers are off by some frames, or mean another stream: a little that is missing is
+a note, more than a second and a tenth of the length is an error.
+"""
 
 import re
 from fractions import Fraction
@@ -116,12 +126,16 @@ class AnnouncedLength:
     def _length(self) -> tuple[Fraction, bool]:
         """Seconds that are announced, 0 if none are, and whether they are those of all streams."""
         source, stream = self._source, self._stream
+        # In such streams nothing is announced, and what libav says instead depends on the bytes it
+        # looked at.
         if source.clock_may_jump or not source.has_times:
             return Fraction(0), False  # libav guesses it
         own = Fraction(stream.duration or 0) * source.time_base
         if self._is_counted or source.format == "avi":
             return own, False
         whole = Fraction(source.container.duration or 0, av.time_base)
+        # mkvmerge and libav write each stream's own length as a tag; the header has the longest
+        # one's only.
         tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
         if source.format.startswith("matroska") and tag:
             hours, minutes, seconds = map(Fraction, tag.groups())

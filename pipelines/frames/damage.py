@@ -1,7 +1,13 @@
 """Finds what is missing in a file that libav reads without raising: it logs, marks or just stops.
 
-Demuxers look for the next whole piece after a hole, and many decoders show what they have. Of this
-they tell the log only.
+Words:
+    hole     bytes that the demuxer passes over to find the next whole piece
+    broken   of a picture: the decoder says that it lacks something, and shows it all the same
+    corrupt  of a packet: the counter of MPEG-TS says that others before it are missing
+    join     where recordings were put one behind the other, so that the counter starts anew
+
+Of holes and broken pictures libav tells the log only. So the log is heard while a file is read, and
+its words are the only ones there are: they are matched as text.
 """
 
 import collections
@@ -94,6 +100,7 @@ class Heard:
         """The notes, and what else libav called an error."""
         # A recording of many parts would say it for each.
         notes = self.notes[:_MOST_NOTES]
+        # A hole with nothing behind it did not stop the conversion, and is worth a look.
         others = self._others + collections.Counter([self._hole] if self._hole else [])
         said = [f"libav says {text!r} {count}x" for text, count in others.most_common(2)]
         return notes + said

@@ -29,6 +29,7 @@ def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> It
     first = next(frames, None)
     if first is None:
         return
+    # Clocks of files begin anywhere: seconds count from the first frame.
     zero, finish = first.begin, 0
     frames = itertools.chain([first], frames)
     if start:

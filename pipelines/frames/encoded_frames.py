@@ -49,6 +49,7 @@ def check_settings(fps: float, short_side: int | None, quality: int) -> None:
         raise ValueError(
             f"`short_side` must be None or from 1 to 8192. Received: short_side={short_side}"
         )
+    # The quantisers that libav's encoder of JPEG knows; `image_file` maps them to Pillow's scale.
     if not 1 <= quality <= 31:
         raise ValueError(f"`quality` must be from 1 to 31. Received: quality={quality}")
 
@@ -60,6 +61,7 @@ def scaled_size(
     shortest = min(width, height)
     if short_side is None or shortest == short_side or (shortest < short_side and not upscale):
         return width, height
+    # A fraction, because a float just below a half would round a side to another pixel.
     scale = Fraction(short_side, shortest)
     scaled = [max(1, math.floor(side * scale + Fraction(1, 2))) for side in (width, height)]
     return scaled[0], scaled[1]

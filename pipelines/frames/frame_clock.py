@@ -1,4 +1,13 @@
-"""Which decoded frame is shown in which slot of a constant frame rate, in exact arithmetic."""
+"""Which decoded frame is shown in which slot of a constant frame rate, in exact arithmetic.
+
+Words:
+    tick    the unit of a stream's times, for example 1/90000 s
+    pts     when a frame is shown; dts, when its packet is decoded: B frames make another order
+    slot    a frame of the result: slot k is shown at k / fps seconds
+    copies  how many slots a frame fills; none if the result has fewer frames than the video
+
+Times are whole ticks and rates are fractions, never floats, so that nothing drifts over hours.
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -40,6 +49,7 @@ class Timestamps:
         times = {"pts": frame.pts, "dts": frame.dts}
         for name, time in times.items():
             if time is not None:
+                # A time that stands still is a fault as well; the first one has none before it.
                 self._faults[name] += time <= self._last.get(name, time - 1)
                 self._last[name] = time
         ordered = self._faults["pts"] <= self._faults["dts"] or frame.dts is None
@@ -106,6 +116,7 @@ class FrameClock:
         held = None
         for timed in frames:
             self._covered = timed.finish
+            # A frame is held until the next one says how long it was shown.
             copies = self._until(timed.begin) - filled
             if held is not None and copies > 0:
                 self._watch(copies, filled)

@@ -46,6 +46,7 @@ def _table(name: str) -> str:
     light = {"PQ": _light_of_pq, "HLG": _light_of_hlg}[name]
     steps = [number / (_SIDE - 1) for number in range(_SIDE)]
     lines = [f"LUT_3D_SIZE {_SIDE}"]
+    # The form wants red to change fastest.
     for blue, green, red in itertools.product(steps, repeat=3):
         lines.append("{:.5f} {:.5f} {:.5f}".format(*_shown(light((red, green, blue)))))
     return "\n".join(lines) + "\n"
@@ -62,6 +63,7 @@ def _shown(light: Colour) -> Colour:
 
 def _light_of_pq(signal: Colour) -> Colour:
     """SMPTE ST 2084: cd/m2 of each channel."""
+    # As the standard writes them, and not rounded.
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
 
     def light(value: float) -> float:
@@ -80,6 +82,7 @@ def _light_of_hlg(signal: Colour) -> Colour:
 
     colour = _each(scene, signal)
     luma = sum(weight * value for weight, value in zip(_LUMA, colour))
+    # BT.2100's gamma is 1.2 at this peak; one power of it is in `value`.
     return _each(lambda value: _HLG_PEAK * luma**0.2 * value, colour)
 
 

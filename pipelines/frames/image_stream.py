@@ -6,6 +6,7 @@ import re
 _START = b"\xff\xd8\xff"
 _NEXT_PNG = b"IEND\xaeB`\x82\x89PNG\r\n\x1a\n"  # the end of one, the beginning of another
 _END = 0xD9
+# Of JPEG's markers: TEM, the restarts, and the start of an image.
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _MORE_VIEWS = b"MPF\0"  # says that the images behind the first are other views of it
 # In the data of a scan, a marker is what is neither a stuffed byte nor a restart.

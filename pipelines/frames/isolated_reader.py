@@ -18,11 +18,16 @@ from typing import IO, Any, NamedTuple
 from pipelines.frames import reader_process, video_file
 
 DEFAULT_TIMEOUT = 300.0
+_ATTEMPTS = 3  # to find a process that lives until it takes a video
 _LAST_LINES, _LINE = 20, 500  # what is kept of what a process prints: a traceback
 
 
 class ReaderError(OSError):
     """The process that reads videos cannot start, so that every video would fail."""
+
+
+class _UntakenError(Exception):
+    """The process died before it took the video, which has nothing to do with that."""
 
 
 class _Child(NamedTuple):
@@ -74,9 +79,19 @@ class IsolatedReader:
                 made the process crash; then with the last lines that the process printed.
             ReaderError: The process died before it could take the video.
         """
-        if self._child is not None and self._child.process.poll() is not None:
-            self.close()  # it died between two videos, for lack of memory it may be: blame none
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._read_frames(path, settings)
+            except _UntakenError:
+                continue  # where memory runs out, an idle process is what Linux ends first
+        raise ReaderError(
+            f"The process that reads videos died {_ATTEMPTS} times before it took one. The machine "
+            "may lack memory: run fewer at a time, then the same command again."
+        )
+
+    def _read_frames(self, path: str, settings: dict[str, Any]) -> video_file.EncodedFrames:
         child = self._child or self._start()
+        taken = False
         deadline = time.monotonic() + self._timeout
         request = {"path": path, "settings": settings, "timeout": self._timeout}
         try:
@@ -88,6 +103,7 @@ class IsolatedReader:
             if not self._is_ready:
                 _receive(child.answers, deadline)
                 self._is_ready = True
+            taken = _receive(child.answers, deadline) == reader_process.TAKEN
             answer = json.loads(_receive(child.answers, deadline))
             if "cause" in answer:
                 raise video_file.VideoError(path, answer["cause"], answer["lasting"])
@@ -98,7 +114,7 @@ class IsolatedReader:
                 path, f"given up: decoding took more than {self._timeout:g} s", lasting=False
             ) from error
         except (EOFError, BrokenPipeError) as error:
-            raise self._error_of_death(child, path) from error
+            raise self._error_of_death(child, path, taken) from error
         frames = [images[number] for number in answer["order"]]
         size = answer["height"], answer["width"]
         return video_file.EncodedFrames(frames, *size, answer["fps"], tuple(answer["notes"]))
@@ -122,6 +138,7 @@ class IsolatedReader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,  # not a pipe, which would fill up: nobody reads until the end
+            # `_read` waits for the pipe itself, which a buffer may have emptied.
             bufsize=0,
             start_new_session=True,  # Ctrl-C goes to the parent, which then ends this one
         )
@@ -130,12 +147,14 @@ class IsolatedReader:
         self._child = _Child(process, process.stdin, process.stdout, messages)
         return self._child
 
-    def _error_of_death(self, child: _Child, path: str) -> Exception:
+    def _error_of_death(self, child: _Child, path: str, taken: bool) -> Exception:
         status = child.process.wait()
         ending = f"end with status {status}" if status >= 0 else f"crash ({_name(-status)})"
         said = _last_words(child.messages)
         self.close()
-        if self._is_ready:
+        if self._is_ready and not taken:
+            return _UntakenError()
+        if taken:
             return video_file.VideoError(path, f"made the decoder {ending}{said}", lasting=False)
         return ReaderError(
             f"The process that reads videos cannot start, so that none can be read. Its imports "

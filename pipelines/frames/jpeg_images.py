@@ -10,7 +10,7 @@ from pipelines.frames.encoded_frames import VideoError, scaled_size
 from pipelines.system import limits
 
 _MAX_BYTES = 1 << 30  # of JPEG for one clip: more than an hour of 340x256 at 25 fps
-_MAX_JPEG_SIDE = 65_500
+_MAX_JPEG_SIDE = 65_500  # libjpeg's limit, by which TensorFlow reads the frames
 _TIME_BASE = Fraction(1, 25)  # any would do: JPEG images carry no time
 
 
@@ -91,6 +91,7 @@ class JpegImages:
                 f"has frames of {first.width}x{first.height} pixels: one side is more than "
                 f"{limits.MAX_ASPECT} times the other",
             )
+        # Frames are turned behind the scaling: `_scaled` is their size before it.
         transposed = any(name == "transpose" for name, _ in self._turns)
         self.width, self.height = self._scaled[::-1] if transposed else self._scaled
         self._codec = _mjpeg(self.width, self.height, self._quality)

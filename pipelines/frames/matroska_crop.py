@@ -53,6 +53,7 @@ def _tracks(file: BinaryIO) -> bytes:
     while header := _header(file):
         kind, size = header
         if kind == _TRACKS:
+            # A size may say anything.
             return file.read(min(size or 0, _LARGEST_TABLE))
         if kind == _SEGMENT:
             continue  # go into it
@@ -73,6 +74,7 @@ def _header(file: BinaryIO) -> tuple[int, int | None] | None:
     size, length = _number(file)
     if kind is None or size is None:
         return None
+    # Without the bit that ends the zeros; all ones then stand for "until the end".
     size -= 1 << 7 * length
     return kind, None if size == (1 << 7 * length) - 1 else size
 

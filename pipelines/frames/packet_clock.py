@@ -1,4 +1,13 @@
-"""Makes one clock of a file whose clock starts anew or jumps."""
+"""Makes one clock of a file whose clock starts anew or jumps.
+
+Words:
+    dts     the time at which a packet is decoded, in ticks of its stream
+    jump    where it goes back, or ahead by more than a format's usual gaps
+    offset  what is added to the times of all packets behind the jumps so far
+
+Only the times of decoding tell a jump: in one clock they never go back, and those of display do at
+every B frame. Both are then moved alike.
+"""
 
 import av
 
@@ -49,6 +58,7 @@ class PacketClock:
             gap = time - self._next
             is_ahead = self._ahead is not None and abs(gap) > self._ahead
             if is_ahead or time + self._back < self._last:
+                # `time` has the old offset already, so that the new jump adds to those before.
                 self._offset -= gap
                 time = self._next
                 self.jumps += 1

@@ -1,7 +1,8 @@
 """The process of `isolated_reader`: reads files for it, limited in memory and time.
 
-Messages are a length and so many bytes. A request is JSON. So is the answer, which says why the
-file cannot be read or how many images follow, each a message of its own.
+Messages are a length and so many bytes. A request is JSON. The answer begins with a message that
+the request was taken. Then follows JSON, which says why the file cannot be read or how many images
+follow, each a message of its own.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import IO, Any
 from pipelines.frames import any_file, video_file
 
 LENGTH = struct.Struct("<Q")
+TAKEN = b"taken"
 _MEMORY_LIMIT = 8 << 30  # bytes of address space
 
 
@@ -34,6 +36,8 @@ def serve() -> None:
         request = json.loads(requests.read(*LENGTH.unpack(header)))
         # The parent ends a process that hangs; this does if the parent is gone by then.
         faulthandler.dump_traceback_later(request["timeout"] + 5, exit=True)
+        send(answers, TAKEN)  # if this process dies from here on, it may be for the file
+        answers.flush()
         _answer(answers, request["path"], request["settings"])
         answers.flush()
         faulthandler.cancel_dump_traceback_later()

@@ -67,10 +67,11 @@ def read_frames(
     check_settings(fps, short_side, quality)
     _check_times(start, end)
     check_file(path)
+    # An error may come before there is one, and then has no place to name.
     clock = None
     try:
         with damage.listening() as heard, VideoSource(path) as source:
-            clock = frame_clock.FrameClock(fps, source.stream.time_base, start, end)
+            clock = frame_clock.FrameClock(fps, source.time_base, start, end)
             images = jpeg_images.JpegImages(path, short_side, upscale, quality, source.crop())
             frames = video_filters.deinterlaced(decoded_frames.decoded(source, start, heard))
             for frame, copies in itertools.chain.from_iterable(_in_groups(clock.place(frames))):

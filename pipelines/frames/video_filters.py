@@ -126,12 +126,14 @@ def deinterlaced(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
     chain_form = None
     waiting: collections.deque[TimedFrame] = collections.deque()
     for timed in frames:
+        # Once begun the filter gets all frames: it needs the ones before and behind.
         if chain is None and not timed.frame.interlaced_frame:
             yield timed
             continue
         prepare_colours(timed.frame)
         if chain is None or form(timed.frame) != chain_form:
             yield from _flushed(chain, waiting)
+            # One frame out for each in, so that the times of those waiting fit.
             chain = graph(timed.frame, [("bwdif", "mode=send_frame:deint=interlaced")])
             chain_form = form(timed.frame)
         waiting.append(timed)

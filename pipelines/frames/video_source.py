@@ -9,7 +9,7 @@ from typing import Any
 import av
 import av.container
 
-from pipelines.frames import matroska_crop, packet_clock
+from pipelines.frames import matroska_crop, mp4_crop, packet_clock
 from pipelines.frames.encoded_frames import VideoError
 from pipelines.system import limits
 
@@ -101,9 +101,12 @@ class VideoSource:
 
     def crop(self) -> matroska_crop.Crop:
         """What the file says is not to be seen."""
-        if not self.format.startswith("matroska"):
-            return matroska_crop.NOTHING
-        return matroska_crop.crop_of(self.path, self.container.streams.video.index(self.stream))
+        number = self.container.streams.video.index(self.stream)
+        if self.format.startswith("matroska"):
+            return matroska_crop.crop_of(self.path, number)
+        if self.format.startswith("mov"):
+            return mp4_crop.crop_of(self.path, number)
+        return matroska_crop.NOTHING
 
     def notes(self) -> list[str]:
         """A sentence about the clock, if it had to be mended."""

@@ -47,6 +47,7 @@ def random_crop(
     shape_seed, place_seed = tf.unstack(tf.random.split(seed, 2))
     draws = tf.random.stateless_uniform([2, _TRIES], shape_seed)
     area = (min_area + draws[0] * (max_area - min_area)) * height * width
+    # In logarithms 3:4 and 4:3 are equally far from a square.
     low, high = math.log(min_aspect), math.log(max_aspect)
     aspect = tf.exp(low + draws[1] * (high - low))
     widths = tf.round(tf.sqrt(area * aspect))
@@ -170,6 +171,7 @@ def padded_crop(seed: tf.Tensor, frames: tf.Tensor, size: int, padding: int) -> 
     around = [padding, padding]
     padded = tf.pad(frames, [[0, 0], around, around, [0, 0]])
     room = tf.shape(padded)[1:3] - size
+    # Rounding may give the upper bound itself, which `minimum` takes back.
     share = tf.random.stateless_uniform([2], seed) * tf.cast(room + 1, tf.float32)
     top, left = tf.unstack(tf.minimum(tf.cast(share, tf.int32), room))
     return padded[:, top : top + size, left : left + size]

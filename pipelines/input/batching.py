@@ -51,7 +51,9 @@ def batched(
     data_workers: int | None,
     data_service: str | None = None,
     *,
+    expected: int | None = None,
     drop_remainder: bool = True,
+    prefetch: int = 2,
 ) -> tf.data.Dataset:
     """Batches of rows, made ahead by `data_workers` threads, all cores if None.
 
@@ -60,7 +62,9 @@ def batched(
         batch: Rows of a batch.
         data_workers: Number of threads.
         data_service: Address of a tf.data service's dispatcher.
+        expected: Number of rows that a service must give; `None` if they never end.
         drop_remainder: Whether all batches have `batch` rows, as the shapes then say.
+        prefetch: Batches that are held ready.
     """
     options = tf.data.Options()
     # The datasets are each worker's own share already.
@@ -70,4 +74,4 @@ def batched(
     if data_workers:
         options.threading.private_threadpool_size = data_workers
     batches = rows.batch(batch, drop_remainder=drop_remainder).with_options(options)
-    return distribute(batches, data_service).prefetch(2)
+    return distribute(batches, data_service, expected).prefetch(prefetch)

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from pipelines.shards.records import ANCHOR_INTERVAL, record_dataset
 from pipelines.shards.split_index import Index
+from pipelines.system import filesystems
 
 _BUFFER_BYTES = 1 << 16
+_REMOTE_BUFFER_BYTES = 1 << 18  # fewer requests, each of which waits for a network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,18 @@ class StoredVideo:
     read: Callable[[tf.Tensor, int, int], tf.Tensor]
 
 
+def reader_in_memory(
+    frames: tf.Tensor, num_frames: tf.Tensor | int
+) -> Callable[[tf.Tensor, int, int], tf.Tensor]:
+    """`StoredVideo.read` of a video whose JPEGs are in a tensor `(num_frames,)`."""
+
+    def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
+        wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
+        return tf.gather(frames, tf.minimum(wanted, num_frames - 1))
+
+    return read
+
+
 class ClipReader:
     """Reads clips of any video of a split inside a tf.data function.
 
@@ -49,6 +63,8 @@ class ClipReader:
 
     def __init__(self, index: Index):
         # On a machine with accelerators TensorFlow would put some of these there.
+        local = filesystems.is_local(index.data_dir)
+        self._buffer_bytes = _BUFFER_BYTES if local else _REMOTE_BUFFER_BYTES
         with tf.device("CPU:0"):
             self._paths = tf.constant(index.shard_paths)
             self._shards = tf.constant(index.shards)
@@ -72,7 +88,9 @@ class ClipReader:
     def _read(self, number: tf.Tensor, start: tf.Tensor, stride: int, num_frames: int) -> tf.Tensor:
         length = tf.cast(tf.gather(self._lengths, number), tf.int64)
         start = tf.cast(start, tf.int64)
+        # `shard` passes over the frames between inside of TensorFlow, which copies none of them.
         taken = self._from_frame(number, start).take(length - start).shard(stride, 0)
+        # Only a video that is too short gets so far.
         held = self._from_frame(number, length - 1).take(1).repeat()
         clip = taken.concatenate(held).take(num_frames)
         frames = clip.batch(num_frames, drop_remainder=True).get_single_element()
@@ -81,5 +99,5 @@ class ClipReader:
     def _from_frame(self, number: tf.Tensor, frame: tf.Tensor) -> tf.data.Dataset:
         anchor = tf.gather(self._anchor_starts, number) + frame // ANCHOR_INTERVAL
         path = tf.gather(self._paths, tf.gather(self._shards, number))
-        records = record_dataset(path, tf.gather(self._anchors, anchor), _BUFFER_BYTES)
+        records = record_dataset(path, tf.gather(self._anchors, anchor), self._buffer_bytes)
         return records.skip(frame % ANCHOR_INTERVAL)

@@ -1,5 +1,16 @@
-"""All videos of a split once: one clip of each for `model.evaluate`, or several views of each."""
+"""All videos of a split once: one clip of each for `model.evaluate`, or several views of each.
 
+Words:
+    view   one clip and one crop of a video; its score is the mean over its views
+    row    what there is of one video: views, label, its place in the index, and a mask
+    mask   False for a row that fills up a batch, and for a video that was left out as damaged
+
+No video may be scored twice or not at all, and replicas need batches of one size. So the last
+batches are filled up with rows that are masked, and whoever scores leaves these out.
+"""
+
+import math
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +23,7 @@ from pipelines.input.views import checked_views, video_views
 from pipelines.shards.split_index import Index
 
 Row = dict[str, tf.Tensor]
+_BYTES_AHEAD = 1 << 30  # of views that are made at the same time, beyond those of a batch
 
 
 def validation_dataset(
@@ -121,7 +133,8 @@ def evaluation_dataset(
         format: `"records"` or `"sequence_example"` (see `open_split`).
         on_damage: `"stop"` or, with `"skip"`, a video that cannot be read or decoded becomes a row
             whose `mask` is False and whose `index` names it.
-        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`.
+        data_service: Address of a tf.data service's dispatcher, `grpc://host:port`. If it gives
+            less than all videos the iterator raises `tf.errors.InvalidArgumentError` at its end.
 
     Returns:
         A `tf.data.Dataset` of dicts: `views` uint8 `(B, V, T, crop_size, crop_size, 3)` with the
@@ -136,11 +149,18 @@ def evaluation_dataset(
     batching.check_data_workers(data_workers)
     views = checked_views(num_clips, num_crops, num_frames, span, crop_size, short_side)
     numbers = _padded_share(len(index), local_batch, num_workers, worker_index)
+    # One element a batch, so that a tf.data service shares out whole ones.
     batches = tf.data.Dataset.from_tensor_slices(numbers.reshape(-1, local_batch))
     rows = batches.flat_map(tf.data.Dataset.from_tensor_slices)
-    threads = data_workers or batching.AUTOTUNE
+    # Not AUTOTUNE, which holds many: the views of one video can be 200 MB.
+    ahead = max(local_batch, _BYTES_AHEAD // math.prod(_views_shape(views)))
+    threads = min(data_workers or len(os.sched_getaffinity(0)), ahead)
+    if data_service and not data_workers:
+        threads = batching.AUTOTUNE  # of the service's machines, whose threads are not known here
     rows = rows.map(_row_maker(index, views, on_damage), num_parallel_calls=threads)
-    return batching.batched(rows, local_batch, data_workers, data_service)
+    return batching.batched(
+        rows, local_batch, data_workers, data_service, expected=len(numbers), prefetch=1
+    )
 
 
 def _row_maker(
@@ -150,8 +170,7 @@ def _row_maker(
     damage.check_policy(on_damage)
     views = {**views, "max_ratio": largest_ratio(index, views["short_side"])}
     reader = reader_of(index)
-    size = views["crop_size"]
-    shape = (views["num_clips"] * views["num_crops"], views["num_frames"], size, size, 3)
+    shape = _views_shape(views)
 
     def whole_row(number: tf.Tensor) -> Row:
         video = reader.open(number)
@@ -168,6 +187,7 @@ def _row_maker(
             made = tf.cond(attempt == 0, lambda: whole_row(number), lambda: empty_row(number))
             return made, attempt
 
+        # The second is the empty row, which cannot fail.
         row, attempt = damage.first_without_error(attempt_at, 2)
         damage.report(attempt, number, index.keys)
         return row
@@ -176,6 +196,11 @@ def _row_maker(
         return tf.cond(number < 0, lambda: empty_row(number), lambda: row_without_damage(number))
 
     return batching.as_written(make_row)
+
+
+def _views_shape(views: dict[str, int]) -> tuple[int, ...]:
+    size = views["crop_size"]
+    return views["num_clips"] * views["num_crops"], views["num_frames"], size, size, 3
 
 
 def _row(views: tf.Tensor, label: tf.Tensor | int, index: tf.Tensor, mask: bool) -> Row:
@@ -191,5 +216,6 @@ def _padded_share(num_videos: int, batch: int, num_workers: int, worker_index: i
     """Numbers of this worker's videos; -1 fills up so that all workers have as many batches."""
     num_batches = -(-num_videos // (batch * num_workers))
     numbers = np.full(num_batches * batch * num_workers, -1, np.int32)
+    # Every so manieth is a worker's: their shares differ by one video at most.
     numbers[:num_videos] = np.arange(num_videos)
     return numbers[worker_index::num_workers]

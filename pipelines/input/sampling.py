@@ -1,8 +1,14 @@
 """Which video and which of its frames: pure functions of a seed and a position.
 
-The order of training needs no state. Place `position` of the endless stream of clips names its
-epoch, the video at that place of the epoch's permutation, and the seed of everything random that
-happens to the clip. Whoever knows the position can go on exactly.
+Words:
+    position  the number of a clip in the endless order of training, over all workers
+    epoch     `num_videos` positions; every video is at one of them
+    span      consecutive frames of a video that a clip stretches over
+    stride    how far the frames of a clip lie apart in the video
+
+The order of training needs no state. A position names its epoch, the video at that place of the
+epoch's permutation, and the seed of everything random that happens to the clip. Whoever knows the
+position can go on exactly.
 """
 
 import tensorflow as tf

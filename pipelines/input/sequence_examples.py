@@ -16,7 +16,7 @@ import struct
 import numpy as np
 import tensorflow as tf
 
-from pipelines.input.clip_reader import StoredVideo
+from pipelines.input.clip_reader import StoredVideo, reader_in_memory
 from pipelines.shards.records import FRAMING_BYTES, record_dataset
 from pipelines.shards.split_index import labels_path, read_class_names
 from pipelines.system import filesystems, limits
@@ -76,6 +76,7 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
 
 def _load(data_dir: str, split: str) -> SequenceIndex:
     present = sorted(tf.io.gfile.listdir(data_dir)) if tf.io.gfile.isdir(data_dir) else []
+    # DMVR writes no ending; others .tfrecord, behind what they like.
     pattern = re.compile(rf"{re.escape(split)}(-\d+-of-\d+(\.\w+)?|.*\.tfrecords?)")
     paths = [os.path.join(data_dir, name) for name in present if pattern.fullmatch(name)]
     if not paths:
@@ -177,17 +178,12 @@ class SequenceReader:
             )
         ):
             height, width = tf.identity(height), tf.identity(width)
-
-        def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
-            wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
-            return tf.gather(frames, tf.minimum(wanted, num_frames - 1))
-
         return StoredVideo(
             label=label,
             num_frames=num_frames,
             height=height,
             width=width,
-            read=read,
+            read=reader_in_memory(frames, num_frames),
         )
 
 

@@ -1,5 +1,11 @@
 """Augmented clips for training: an endless stream that resumes at any step, and its epochs.
 
+Words:
+    position  the number of a clip in the endless stream; it decides the video and all augmentation
+    step      one batch over all workers, `batch_size` positions
+    epoch     as many positions as there are videos, each of which comes once in it
+    worker    one of the processes that train together; it makes its part of each batch
+
 Nothing in the stream has a state: the batch of step i is a function of the seed and i. So a run
 resumes exactly by starting at its step, workers share an epoch by taking their part of each batch,
 and shuffling is a permutation of all videos that needs no buffer.
@@ -33,7 +39,7 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Batches of augmented clips for `model.fit`: each iteration gives the next epoch.
 
-    An epoch is as many whole batches as it takes to show every video. They are those of
+    An epoch has as many whole batches as all videos fill. They are those of
     `training_stream`, `ceil(videos / batch_size)` steps of it: no batch is smaller than the others,
     so the last one goes on with videos of the next permutation, and over several epochs all videos
     come equally often. Order and augmentation are new in each epoch, so that Keras's warning of an
@@ -82,13 +88,16 @@ def training_dataset(
     )
     steps_per_epoch = -(-len(index) // batch_size)
     clips_per_epoch = steps_per_epoch * batch_size
+    # Where tf.data runs; TensorFlow would put it on an accelerator.
     with tf.device("CPU:0"):
         next_epoch = tf.Variable(first_epoch, dtype=tf.int64)
 
     def positions(_: tf.Tensor) -> tf.data.Dataset:
+        # Counted here, while an iteration begins: Keras asks for a new one at each epoch.
         after = next_epoch.assign_add(1) * clips_per_epoch
         return tf.data.Dataset.range(after - clips_per_epoch, after)
 
+    # Through a function, since a dataset's own arguments would be read once, when it is made.
     epoch = tf.data.Dataset.range(1).flat_map(batching.as_written(positions))
     batches = _batches(epoch, clip_at, batch_size, data_workers)
     return batches.apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
@@ -189,6 +198,7 @@ def training_stream(
         first = step * batch_size + worker_index * local_batch
         return tf.data.Dataset.range(first, first + local_batch)
 
+    # One element a step, so that a tf.data service shares out whole batches.
     steps = tf.data.Dataset.range(start_step, 2**63 - 1)
     steps = steps.flat_map(batching.as_written(positions))
     return _batches(steps, clip_at, local_batch, data_workers, data_service)

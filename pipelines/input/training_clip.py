@@ -111,6 +111,7 @@ def training_clip(
     Returns:
         uint8 `(T, crop_size, crop_size, 3)` and the label, an int32 scalar.
     """
+    # For the place in time, the crop and the flip, so that none of them tells another.
     seeds = tf.random.split(seed, 3)
     start = sampling.training_start(seeds[0], video.num_frames, stride * num_frames)
     encoded = video.read(start, stride, num_frames)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.input import augmentation, sampling
 from pipelines.input.batching import check_positive
-from pipelines.input.clip_reader import StoredVideo
+from pipelines.input.clip_reader import StoredVideo, reader_in_memory
 
 
 def views_of_frames(
@@ -101,6 +101,7 @@ def video_views(
     height, width = augmentation.scaled_size(video.height, video.width, short_side)
     part = _needed_part(height, width, crop_size, num_crops)
     tops, lefts = _places(part[2], part[3], crop_size, num_crops)
+    # Without scaling only the part that the crops need has to be decoded.
     unscaled = tf.reduce_all(tf.equal([height, width], [video.height, video.width]))
 
     def clip_views(start: tf.Tensor) -> tf.Tensor:
@@ -116,6 +117,7 @@ def video_views(
         ]
         return tf.ensure_shape(tf.stack(crops), (num_crops, num_frames, crop_size, crop_size, 3))
 
+    # One clip after the other: several videos are worked on side by side already.
     views = tf.map_fn(clip_views, starts, fn_output_signature=tf.uint8, parallel_iterations=1)
     shape = (num_clips * num_crops, num_frames, crop_size, crop_size, 3)
     return tf.reshape(views, shape)
@@ -159,15 +161,10 @@ def _decode_scaled(
 def _video_in_memory(encoded_frames: Sequence[bytes]) -> StoredVideo:
     frames = tf.constant(list(encoded_frames))
     height, width = tf.unstack(tf.io.extract_jpeg_shape(frames[0])[:2])
-
-    def read(start: tf.Tensor, stride: int, count: int) -> tf.Tensor:
-        wanted = tf.cast(start, tf.int64) + stride * tf.range(count, dtype=tf.int64)
-        return tf.gather(frames, tf.minimum(wanted, len(encoded_frames) - 1))
-
     return StoredVideo(
         label=tf.constant(0),
         num_frames=tf.constant(len(encoded_frames), tf.int64),
         height=height,
         width=width,
-        read=read,
+        read=reader_in_memory(frames, len(encoded_frames)),
     )

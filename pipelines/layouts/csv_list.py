@@ -14,6 +14,7 @@ from pipelines.system.text import printable
 _FIELD = r'(?:\s*"(?:[^"]|"")*"(?!")[^,]*|(?!\s*")[^,]*)'
 _WHOLE_LINE = re.compile(f"{_FIELD}(?:,{_FIELD})*")
 
+# Not all that float() reads: nan, inf and 1e5 are names.
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?")
 
 _LONGEST_LINE = 1 << 16  # more than any path
@@ -59,6 +60,7 @@ def csv_list(source: annotations.Source) -> annotations.Listing:
         names = annotations.check_class_names(sorted(labels), path)
         ids = {name: number for number, name in enumerate(names)}
     else:
+        # pandas writes ids as 3.0 where a column had a gap.
         ids = {label: int(float(label)) for label in labels}
         names = _names_of_ids(path, set(ids.values()), source.class_names)
         notes = _notes_on_unused_ids(path, set(ids.values()), len(names))
@@ -191,11 +193,13 @@ def _logical_lines(file: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, each with its number; within quotes a line goes on."""
     held, first = "", 1
     for number, line in enumerate(file, 1):
+        # A message names the line on which the field began.
         first = first if held else number
         held += line
         if len(held) > _LONGEST_LINE:
             break
-        if _WHOLE_LINE.fullmatch(held.rstrip("\r\n")):
+        # What began with a quote ends with one: to look after every line would take minutes.
+        if (held == line or '"' in line) and _WHOLE_LINE.fullmatch(held.rstrip("\r\n")):
             if held.strip():
                 yield first, held.rstrip("\r\n")
             held = ""

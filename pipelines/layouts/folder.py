@@ -52,7 +52,8 @@ def split_folders(
 
 def _holds_folders(path: str) -> bool:
     """Whether this is the folder of a split; there are classes that are called train."""
-    return os.path.isdir(path) and any(entry.is_dir() for entry in os.scandir(path))
+    # Not hidden ones, such as the thumbnails that a file manager leaves in a class called train.
+    return any(entry.is_dir() for entry in _entries(path))
 
 
 def _check_no_flat_split(videos: str, names: Sequence[str], kind: str) -> None:
@@ -218,6 +219,7 @@ def _split_of(source: annotations.Source) -> Callable[[str], bool]:
     split = annotations.canonical_split(source.split)
     if split not in ("train", "validation") or source.validation_share == 0:
         return lambda _: True
+    # Hashes are uniform over 64 bits: this share of them lies below.
     below = source.validation_share * 2**64
     validates = split == "validation"
     return lambda file: (stable_hash(printable(file)) < below) == validates

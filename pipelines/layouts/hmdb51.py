@@ -48,6 +48,7 @@ def _clips(folder: str, names: Sequence[str], suffix: str, mark: str) -> Iterato
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
+                # Names of clips hold spaces: the mark is what follows the last one.
                 video, _, listed = line.strip().rpartition(" ")
                 if listed not in ("0", "1", "2") or not video.strip():
                     raise ValueError(

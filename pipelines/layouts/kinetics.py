@@ -57,6 +57,7 @@ def _listing(source: annotations.Source, path: str, ids: set[str] | None) -> ann
         if ids is not None:
             raise ValueError(f"{path} is not a list label,youtube_id,time_start,time_end,split.")
         return csv_list(dataclasses.replace(source, annotations=path))
+    # Ids follow the names: the owners' lists have none.
     labels = {row["label"] for row in _rows(path, source.split, ids)}
     if not labels:
         raise ValueError(f"{path} lists no video of split {source.split!r}.")
@@ -92,6 +93,7 @@ def _rows(path: str, split: str, ids: set[str] | None) -> Iterator[Mapping[str, 
 
 
 def _wanted(row: Mapping[str, str], split: str, ids: set[str] | None) -> bool:
+    # Lists of one split alone may leave the column out.
     listed = annotations.canonical_split(row.get("split") or split)
     return listed == annotations.canonical_split(split) and (
         ids is None or row["youtube_id"] in ids
@@ -145,6 +147,7 @@ class _Finder:
         for place, (folder, suffix) in enumerate(self._habits):
             folder = folder.replace("{}", label).replace("{_}", label.replace(" ", "_"))
             path = os.path.join(folder, name + suffix)
+            # A link that leads nowhere is found here too, and later counted as missing by its name.
             if os.path.lexists(os.path.join(self._videos, path)):
                 self._habits.insert(0, self._habits.pop(place))
                 return path

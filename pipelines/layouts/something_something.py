@@ -64,6 +64,7 @@ def _clips(
                 f"{path}: each entry must have an id and a template, which those of the test split "
                 f"lack; only splits with templates can be converted. Received: {entry}"
             )
+        # The lists write [something], labels.json something.
         label = ids.get(template.replace("[", "").replace("]", ""))
         if label is None:
             raise ValueError(f"{path} uses a template that labels.json lacks: {template!r}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pipelines.layouts import annotations
 from pipelines.system.text import printable
 
+_MOST_DIGITS = 9
+
 
 def ucf101(source: annotations.Source) -> annotations.Listing:
     """Lists `train`, or `test` (also called `validation`), of one of the three published splits.
@@ -39,7 +41,7 @@ def _class_names(path: str) -> list[str]:
     with annotations.open_list(path) as file:
         for line in filter(str.strip, file):
             fields = line.split(maxsplit=1)
-            if len(fields) < 2 or not fields[0].isdecimal():
+            if len(fields) < 2 or not fields[0].isdecimal() or len(fields[0]) > _MOST_DIGITS:
                 raise ValueError(
                     f"{path}: expected lines `<number> <class>`. "
                     f"Received: {printable(line.strip())!r}"
@@ -47,6 +49,7 @@ def _class_names(path: str) -> list[str]:
             numbered[int(fields[0])] = fields[1].strip()
     if sorted(numbered) != list(range(1, len(numbered) + 1)):
         raise ValueError(f"{path} does not number its {len(numbered)} classes from 1 on.")
+    # Their numbers begin at 1, labels at 0.
     return annotations.check_class_names([numbered[n] for n in sorted(numbered)], path)
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.shards import records, split_index
 
+# Pixels: of a frame, and of the line of text above it in Pillow's own font.
 _HEIGHT = 112
 _WIDTH = 150
 _CAPTION = 18
@@ -29,6 +30,7 @@ def contact_sheet(
         The image, uint8 of shape (height, width, 3).
     """
     labels = sorted(set(index.labels.tolist()))
+    # At equal distances, so that a list sorted by class is seen to its end.
     chosen = np.linspace(0, len(labels) - 1, min(max_classes, len(labels))).round().astype(int)
     rows = [_row(index, labels[place], clips_per_class) for place in chosen]
     return np.concatenate(rows)
@@ -45,10 +47,12 @@ def _row(index: split_index.Index, label: int, clips: int) -> np.ndarray:
         draw.text((left + 4, 2), caption[: width // 7], fill="black", font=ImageFont.load_default())
         try:
             frames = split_index.read_video(index, int(place)).frames
-        except records.DamagedRecordError:
+            images = _thumbnails(frames, shown)
+        # Checksums may be right and a frame no JPEG all the same.
+        except (records.DamagedRecordError, tf.errors.OpError):
             draw.text((left + 4, _CAPTION), "damaged", fill="red")
             continue
-        for number, image in enumerate(_thumbnails(frames, shown)):
+        for number, image in enumerate(images):
             row.paste(Image.fromarray(image), (left + number * _WIDTH, _CAPTION))
     return np.asarray(row)
 

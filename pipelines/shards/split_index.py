@@ -5,7 +5,8 @@ Words:
     label map  labels.txt, the names of the classes; a label is a line's number from 0 on. All
                splits of a folder share it
     index      <split>.index.npz, what `records.VideoRow` says of every video, in arrays
-    manifest   <split>.json, counts, settings of the conversion, failures, and a hash of the index
+    manifest   <split>.json, counts, settings of the conversion, failures, and hashes of the index
+               and of itself
 
 The order of writing is shards, label map, index, manifest. So a split that has a manifest is
 complete, and a reader that finds the hashes right has files that belong together.
@@ -13,7 +14,6 @@ complete, and a reader that finds the hashes right has files that belong togethe
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import re
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.shards import index_arrays, sealed_json
 from pipelines.shards.records import DamagedRecordError, EncodedVideo, VideoRow, read_from
 from pipelines.system import filesystems
 
@@ -74,7 +75,7 @@ class Index:
     @property
     def conversion(self) -> dict[str, Any]:
         """How the videos were encoded: arguments of `video_file.read_frames`."""
-        return self.manifest["settings"]
+        return self.manifest.get("settings", {})
 
     @property
     def shard_paths(self) -> list[str]:
@@ -122,7 +123,7 @@ def write_split(
     Returns:
         The manifest: `version`, `split`, `num_videos`, `num_frames`, `num_classes`,
         `class_names_sha256`, `videos_per_class`, `shards` (a list of name, videos and bytes),
-        `index_sha256` and the entries of `extra`.
+        `index_sha256`, the entries of `extra` and a hash of all these, `content_sha256`.
 
     Raises:
         ValueError: If there is no video, a key occurs twice, a label has no class name, a shard is
@@ -133,7 +134,7 @@ def write_split(
     rows = [row for shard in shards for row in shard]
     _check_rows(split, rows, class_names)
     write_class_names(data_dir, class_names, [split])
-    index = _pack_index(shards)
+    index = index_arrays.pack(shards)
     manifest = {
         "version": VERSION,
         "split": split,
@@ -153,7 +154,7 @@ def write_split(
     clash = sorted(set(manifest) & set(extra))
     if clash:
         raise ValueError(f"`extra` must not redefine entries of the manifest. Received: {clash}")
-    manifest.update(extra)
+    manifest = sealed_json.sealed({**manifest, **extra})
     filesystems.write_file(index_path(data_dir, split), index)
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     filesystems.write_file(manifest_path(data_dir, split), text.encode())
@@ -203,6 +204,7 @@ def write_class_names(
                 "another folder, or remove this one."
             )
         return
+    # A gone map is written anew only if no finished split would get wrong names by it.
     for split in set(list_splits(data_dir)) - set(replaced):
         if not _was_written_with(_read_manifest(data_dir, split), class_names):
             raise ValueError(
@@ -230,38 +232,13 @@ def _describe_shard(path: str, rows: Sequence[VideoRow]) -> dict[str, Any]:
     return {"name": os.path.basename(path), "videos": len(rows), "bytes": size}
 
 
-def _pack_index(shards: Sequence[Sequence[VideoRow]]) -> bytes:
-    rows = [row for shard in shards for row in shard]
-    keys = [row.key.encode() for row in rows]
-    counts = [len(row.anchors) for row in rows]
-    arrays: dict[str, Any] = {
-        # One string of all keys: an array of strings would give each the longest one's size.
-        "keys": np.frombuffer(b"".join(keys), np.uint8),
-        "key_ends": np.cumsum([len(key) for key in keys], dtype=np.int64),
-        "labels": np.array([row.label for row in rows], np.int32),
-        "num_frames": np.array([row.num_frames for row in rows], np.int32),
-        "heights": np.array([row.height for row in rows], np.int32),
-        "widths": np.array([row.width for row in rows], np.int32),
-        "fps": np.array([row.fps for row in rows], np.float32),
-        "shards": np.repeat(np.arange(len(shards), dtype=np.int32), [len(s) for s in shards]),
-        "offsets": np.array([row.offset for row in rows], np.int64),
-        "anchor_starts": np.cumsum([0, *counts], dtype=np.int64)[:-1],
-        "anchors": np.array([a for row in rows for a in row.anchors], np.int64),
-        "digests": np.frombuffer(
-            b"".join(bytes.fromhex(row.digest) or bytes(16) for row in rows), np.uint8
-        ).reshape(-1, 16),
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
 def list_splits(data_dir: str, *, finished: bool = True) -> list[str]:
     """Names of the complete splits of a folder, or of all of which it holds anything."""
     filesystems.require(data_dir)
     with filesystems.explained(data_dir):
         if not tf.io.gfile.isdir(data_dir):
             return []
+        # Object stores list folders with a slash.
         names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
     manifests = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     indices = {name.removesuffix(".index.npz") for name in names if name.endswith(".index.npz")}
@@ -346,7 +323,6 @@ def _load(data_dir: str, split: str, class_names: list[str]) -> Index:
         split=split,
         class_names=class_names,
         manifest=manifest,
-        keys=_split_keys(arrays.pop("keys"), arrays.pop("key_ends")),
         **arrays,
     )
 
@@ -356,12 +332,16 @@ def _read_manifest(data_dir: str, split: str) -> dict[str, Any]:
     with tf.io.gfile.GFile(path, "rb") as file:
         content = file.read()
     try:
-        manifest = json.loads(content)
-        version, _ = manifest["version"], manifest["shards"]
+        manifest = sealed_json.opened(content)
+        version = manifest["version"]
+        for shard in manifest["shards"]:
+            if not isinstance(shard["name"], str) or not isinstance(shard["bytes"], int):
+                raise TypeError("shards")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a manifest that keras-rms convert wrote. Remove it and convert "
-            f"the split again. (cause: {error!r})"
+            f"{path} is not a manifest that keras-rms convert wrote, or it was changed or damaged "
+            "since. Remove it and convert the split again; finished shards are kept. "
+            f"(cause: {error!r})"
         ) from error
     if version != VERSION:
         raise ValueError(
@@ -371,7 +351,7 @@ def _read_manifest(data_dir: str, split: str) -> dict[str, Any]:
     return manifest
 
 
-def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
+def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[str, Any]:
     path = index_path(data_dir, split)
     content = b""
     if tf.io.gfile.exists(path):
@@ -383,13 +363,13 @@ def _load_arrays(data_dir: str, split: str, manifest: dict[str, Any]) -> dict[st
             "not belong to the split's manifest. Run keras-rms convert again; finished shards "
             "are kept."
         )
-    with np.load(io.BytesIO(content)) as arrays:
-        return dict(arrays)
-
-
-def _split_keys(keys: np.ndarray, ends: np.ndarray) -> list[str]:
-    content = keys.tobytes()
-    return [content[a:b].decode() for a, b in zip([0, *ends[:-1]], ends)]
+    try:
+        return index_arrays.unpack(content, len(manifest["shards"]))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not an index that keras-rms convert wrote. Remove it and convert the "
+            f"split again. (cause: {error})"
+        ) from error
 
 
 def _check_index(index: Index) -> None:
@@ -409,6 +389,7 @@ def _check_index(index: Index) -> None:
 
 def _check_shards(index: Index) -> None:
     present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
+    # Some stores hold no empty files, so that a shard of no video may be absent.
     wanted = [shard["name"] for shard in index.manifest["shards"] if shard["bytes"]]
     missing = [name for name in wanted if name not in present]
     if missing:
@@ -416,6 +397,7 @@ def _check_shards(index: Index) -> None:
             f"{index.data_dir} lacks {len(missing)} of the {len(index.manifest['shards'])} shards "
             f"of split {index.split!r}, {missing[0]} first. Copy them too, or convert again."
         )
+    # A store would have to be asked once for each shard.
     if filesystems.is_local(index.data_dir):
         for shard, path in zip(index.manifest["shards"], index.shard_paths):
             size = filesystems.size(path)

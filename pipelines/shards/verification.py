@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.shards import records, split_index
@@ -75,10 +76,11 @@ def _check_shard(
     index: split_index.Index, number: int, frame_step: int
 ) -> tuple[list[CheckedVideo], list[Problem]]:
     path = index.shard_paths[number]
-    places = [n for n in range(len(index)) if index.shards[n] == number]
+    places = np.flatnonzero(index.shards == number).tolist()
     if index.manifest["shards"][number]["bytes"] and not tf.io.gfile.exists(path):
         return [], [Problem(path, 0, f"is missing, and with it {len(places)} videos")]
     videos, problems = [], list(_check_size(index, number))
+    # One reader goes on from video to video, which is one pass over the file.
     reader: Iterator | None = None
     for place in places:
         offset = int(index.offsets[place])
@@ -121,6 +123,7 @@ def _check_row(index: split_index.Index, place: int, row: records.VideoRow) -> N
         # Older versions wrote none: then there is nothing to compare with.
         digest=index.digest(place) or row.digest,
     )
+    # The first difference says enough: the rest mostly follows from it.
     for field in dataclasses.fields(row):
         seen, wanted = getattr(row, field.name), getattr(expected, field.name)
         if seen != wanted:

@@ -74,6 +74,7 @@ def _text() -> str:
 
 
 def _by_section() -> Iterator[tuple[str, list[flags.Flag]]]:
+    # The program's own flags and those it has adopted, not the libraries'.
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name of the program
     starts = [("Flags", frozenset()), *_sections]
     ends = [names for _, names in starts[1:]] + [frozenset(flags.FLAGS)]
@@ -91,6 +92,7 @@ def _lines(flag: flags.Flag) -> list[str]:
         notes.append(f"one of {', '.join(choices)}")
     elif flag.parser.syntactic_help:
         notes.append(flag.parser.syntactic_help)
+    # absl marks a required flag by this validator alone.
     if any("other than None" in validator.message for validator in flag.validators):
         notes.append("required")
     elif flag.default not in (None, "", []):

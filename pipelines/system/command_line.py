@@ -40,11 +40,23 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
     command_help.define_flags()
     program, *words = arguments
     try:
+        # Files of flags first: names in them may be written with - too.
         words = flags.FLAGS.read_flags_from_files(words, force_gnu=False)
-        return flags.FLAGS([program, *with_underscores(words)])
+        positional = flags.FLAGS([program, *with_underscores(words)])
+        _check_lists()
+        return positional
     except (flags.Error, ValueError) as error:
         print(paragraph(f"error: {_in_words(error)} See --help."), file=sys.stderr)
         sys.exit(FAILURE)
+
+
+def _check_lists() -> None:
+    """An empty list is not what a command does by default, and would be taken for that."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        is_list = isinstance(flag.parser, flags.ListParser)
+        if is_list and flag.present and not flag.value and flag.default != []:
+            raise ValueError(f"--{name} is empty. Name something in it, or leave it out.")
 
 
 def _in_words(error: Exception) -> str:

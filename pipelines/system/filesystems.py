@@ -1,7 +1,9 @@
 """Paths with and without a scheme: what TensorFlow needs to open them, and whole files only."""
 
 import contextlib
+import errno
 import importlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -9,8 +11,10 @@ import tensorflow as tf
 
 from pipelines.system import whole_files
 
-# s3e is the extended S3 client of tensorflow-io; viewfs and har are Hadoop's.
-PLUGIN_SCHEMES = ("s3", "s3e", "hdfs", "viewfs", "har", "az")
+# viewfs and har are Hadoop's.
+PLUGIN_SCHEMES = ("s3", "hdfs", "viewfs", "har", "az")
+# There an object appears whole when its writer is closed, so it needs no other name before.
+_OBJECT_STORES = ("gs", "s3", "az")
 
 _loaded: set[str] = set()
 
@@ -59,6 +63,8 @@ def require(path: str) -> None:
         )
     if name not in PLUGIN_SCHEMES or name in _loaded:
         return
+    # Its download in parts gives other bytes than those asked for where a buffer is small.
+    os.environ.setdefault("S3_DISABLE_MULTI_PART_DOWNLOAD", "1")
     try:
         importlib.import_module("tensorflow_io")
     # The plug-in fails in as many ways as there are TensorFlow releases it was not built for.
@@ -92,22 +98,36 @@ def explained(path: str, done: str = "read") -> Iterator[None]:
         yield
     except kinds as error:
         full = isinstance(error, tf.errors.ResourceExhaustedError)
-        raise OSError(
-            f"{path} cannot be {done}: {getattr(error, 'message', str(error)).rstrip('.')}. "
-            f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
-            "what is finished stays."
-        ) from error
+        cause = getattr(error, "message", str(error))
+        raise OSError(_explanation(path, done, cause, full)) from error
+
+
+def _explanation(path: str, done: str, cause: str, full: bool) -> str:
+    return (
+        f"{path} cannot be {done}: {cause.rstrip('.')}. "
+        f"{'Free some space' if full else 'Mend the cause'} and run the same command again; "
+        "what is finished stays."
+    )
 
 
 @contextlib.contextmanager
 def temporary_beside(path: str) -> Iterator[str]:
     """A name for a file that is written and then `publish`ed; after an error nothing stays there.
 
+    In an object store it is `path` itself, so that a kill leaves nothing: an object is there when
+    all of it has come.
+
     Raises:
         OSError: The file cannot be written.
     """
     require(path)
-    temporary = whole_files.temporary_name(path)
+    temporary = path
+    if scheme(path) not in _OBJECT_STORES:
+        temporary = whole_files.temporary_name(path)
+    elif tf.io.gfile.exists(path):
+        # tensorflow-io writes no empty object, and an old one would stay in its place.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(path)
     try:
         with explained(path, "written"):
             yield temporary
@@ -138,9 +158,20 @@ def size(path: str) -> int:
 
 
 def publish(temporary: str, path: str) -> None:
-    """Move a finished file to its place, where it appears whole or not at all."""
+    """Move a finished file to its place, where it appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be moved; says what to do.
+    """
+    if temporary == path:
+        return
     if is_local(path):
-        whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
+        try:
+            whole_files.publish(without_file_scheme(temporary), without_file_scheme(path))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cause = error.strerror or str(error)
+            raise OSError(_explanation(path, "written", cause, full)) from error
     elif tf.io.gfile.exists(temporary):
         tf.io.gfile.rename(temporary, path, overwrite=True)
     elif tf.io.gfile.exists(path):  # the new file is empty, which tensorflow-io never writes

@@ -52,6 +52,7 @@ class Progress:
         self._file = file or sys.stderr
         self._interval = interval
         self._started = self._last = time.monotonic()
+        # The last count that was shown: the end repeats it only where it has changed.
         self._printed: int | None = None
         texts: dict[str, Any] = {"unit": unit, "initial": done}
         self._line = {**texts, "prefix": title and f"{title}: ", "ncols": 0}

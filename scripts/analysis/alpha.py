@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from analysis import outputs, videos
 from analysis.pictures import COLOURS, colours, new_figure
 from keras_rms import RandomMeanScaling, gaussian_smooth, local_mean
-from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.inputs import as_inputs
+from keras_rms.inference.trained_network import TrainedNetwork, open_run
 from pipelines.system import command_help, progress
 
 command_help.section("What to measure")
@@ -35,11 +35,11 @@ _PER_ROW = 3
 def run() -> None:
     rows: list[dict] = []
     for name, folder in zip(outputs.run_names(), outputs.folders()):
-        rows += read(name, load_finished_run(folder))
+        rows += read(name, open_run(folder))
     outputs.write("alpha", COLUMNS, rows, picture(rows))
 
 
-def read(name: str, finished: FinishedRun) -> list[dict]:
+def read(name: str, finished: TrainedNetwork) -> list[dict]:
     """A row for each clip and layer.
 
     Raises:

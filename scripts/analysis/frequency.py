@@ -19,7 +19,7 @@ from analysis import outputs, videos
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms import FrequencyScaling, insert_before
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import open_run
 from keras_rms.inference.view_scores import ViewScorer
 from pipelines.system import command_help, progress
 
@@ -49,7 +49,7 @@ def run() -> None:
     rows, runs = [], {}
     for name, folder, part, scale in progress.over(work, "accuracy"):
         if name not in runs:
-            runs = {name: load_finished_run(folder)}
+            runs = {name: open_run(folder)}
         finished = runs[name]
         whole = scale == 1 and next((r for r in rows if r["run"] == name and r["scale"] == 1), None)
         if whole:  # both parts are whole: the same network

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from analysis import outputs, videos
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
-from keras_rms.inference.finished_run import FinishedRun, load_finished_run
 from keras_rms.inference.inputs import as_inputs
+from keras_rms.inference.trained_network import TrainedNetwork, open_run
 
 COLUMNS = ("run", "stage", "frequency", "energy_share")
 
@@ -25,11 +25,11 @@ COLUMNS = ("run", "stage", "frequency", "energy_share")
 def run() -> None:
     rows: list[dict] = []
     for name, folder in zip(outputs.run_names(), outputs.folders()):
-        rows += read(name, load_finished_run(folder))
+        rows += read(name, open_run(folder))
     outputs.write("spectrum", COLUMNS, rows, picture(rows))
 
 
-def read(name: str, finished: FinishedRun) -> list[dict]:
+def read(name: str, finished: TrainedNetwork) -> list[dict]:
     """A row for each stage and frequency; shares of a stage sum to 1."""
     model = finished.model
     places = layers_after_rms(finished.settings, len(finished.class_names))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import tensorflow as tf
 from absl import flags
 
-from keras_rms.inference.finished_run import FinishedRun
+from keras_rms.inference.trained_network import TrainedNetwork
 from pipelines.input import evaluation_dataset, open_split
 from pipelines.system import command_help
 from pipelines.system.progress import Progress
@@ -27,7 +27,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 
 
-def batches(run: FinishedRun) -> tf.data.Dataset:
+def batches(run: TrainedNetwork) -> tf.data.Dataset:
     """The batches of `evaluation_dataset`; rows that are not wanted have a false mask.
 
     Raises:
@@ -60,13 +60,13 @@ def _some(found: tf.data.Dataset, there: int, wanted: int) -> tf.data.Dataset:
     return rows.batch(_BATCH_SIZE.value)
 
 
-def clips(run: FinishedRun) -> tf.data.Dataset:
+def clips(run: TrainedNetwork) -> tf.data.Dataset:
     """The first clip of each video alone: uint8 (videos, time, height, width, 3)."""
     return batches(run).map(lambda batch: tf.boolean_mask(batch["views"][:, 0], batch["mask"]))
 
 
 @contextmanager
-def shown(run: FinishedRun, title: str) -> Iterator[Iterator[tf.Tensor]]:
+def shown(run: TrainedNetwork, title: str) -> Iterator[Iterator[tf.Tensor]]:
     """`clips`, with a progress bar while they are taken."""
     with Progress(None, "video", title) as progress:
 

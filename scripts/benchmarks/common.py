@@ -85,6 +85,7 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
+        # The # keeps zeros that are digits, as in 0.50.
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
     return "" if value is None else str(value)
 
@@ -150,8 +151,10 @@ def describe_processor(cpuinfo: str) -> str:
     facts = {}
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
+        # The file has a part for each processor: the first one speaks for all.
         facts.setdefault(name.strip().lower(), value.strip())
     name = facts.get("model name") or platform.processor() or platform.machine()
+    # ARM calls them features.
     present = set(facts.get("flags", facts.get("features", "")).split())
     found = [each for each in _INSTRUCTION_SETS if each in present]
     return f"{name} ({' '.join(found)})" if found else name

@@ -130,6 +130,7 @@ def _opencv(cv2: Any, path: str) -> int:
         if scale != 1:
             target = round(width * scale), round(height * scale)
             frame = cv2.resize(frame, target, interpolation=cv2.INTER_CUBIC)
+        # About as good as libav's quantiser 4: pipelines/README.md has both in decibels.
         _, image = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
         size += copies * len(image)
 

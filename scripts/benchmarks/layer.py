@@ -111,6 +111,7 @@ def _layer_row(mode: str, place: str, shape: tuple, smoothing: str, backward: bo
         functions["plain"] = lambda x, alpha: x + (alpha - 1) * low_pass(x)
     compiled = functools.partial(_compiled, mode=mode, backward=backward)
     ways = {name: compiled(f, x=x, alpha=alpha, upstream=upstream) for name, f in functions.items()}
+    # PyTorch has an average pool, and nothing of the kind for a Gaussian.
     if "torch" in _WAYS.value and smoothing == "mean" and importlib.util.find_spec("torch"):
         ways["torch"] = _with_torch(x, alpha, upstream, backward)
     times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value), floor="floor")
@@ -127,6 +128,7 @@ def _plain_filter(smoothing: str, channels: int) -> keras.layers.Layer:
     """The local mean or the Gaussian, as one writes it with Keras's own layers."""
     if smoothing == "mean":
         return keras.layers.AveragePooling3D(3, strides=1, padding="same")
+    # Unlike ours it counts zeros beyond the border, as a convolution does.
     squares = np.sum((np.indices((3, 3, 3)) - 1.0) ** 2, axis=0)
     kernel = np.exp(-squares / (2 * STDDEV**2))
     kernel = np.repeat((kernel / kernel.sum())[..., None, None], channels, axis=-1)
@@ -265,6 +267,7 @@ def _network_rows() -> list[dict]:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         jit_compile = keras.backend.backend() == "jax"
         network.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=jit_compile)
+    # A step of the network takes far longer than one of a layer.
     budget = 10 * _SECONDS.value
     training = common.interleave(
         {

@@ -87,6 +87,7 @@ def _counts(name: str) -> dict[str, Any]:
 
 
 def _usual_shape(name: str) -> tuple:
+    # Narrow, since only the shape is asked for.
     return keras_rms.models.build(name, width=8).input_shape[1:]
 
 
@@ -123,6 +124,7 @@ def _speeds(names: list[str]) -> list[dict[str, float | None]]:
 
 
 def _clips_per_second(ways: dict[Any, functools.partial]) -> dict[Any, float]:
+    # Each was run once before, to compile, and needs no warm-up.
     times = common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
     return {key: 1e3 * _BATCH_SIZE.value / row["median_ms"] for key, row in times.items()}
 

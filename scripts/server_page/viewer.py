@@ -15,9 +15,9 @@ from analysis import overlays
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms import FrequencyScaling, insert_before
-from keras_rms.inference.finished_run import FinishedRun
 from keras_rms.inference.grad_cam import GradCam, enlarged
 from keras_rms.inference.inputs import as_inputs
+from keras_rms.inference.trained_network import TrainedNetwork
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_writer import write_mp4
 from pipelines.input import views_of_frames
@@ -48,7 +48,7 @@ class Viewer:
         run: The network and its settings.
     """
 
-    def __init__(self, run: FinishedRun) -> None:
+    def __init__(self, run: TrainedNetwork) -> None:
         self.run = run
         self.most_shown = min(5, len(run.class_names))
         self._reader = IsolatedReader(timeout=_SECONDS)

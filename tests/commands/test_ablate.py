@@ -10,6 +10,8 @@ import small_dataset
 import warm_children
 from paths import ROOT
 
+from keras_rms.training.work_dir.lock import lock_file
+
 pytestmark = pytest.mark.slow
 
 SMALL = (
@@ -97,6 +99,30 @@ def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
     assert (folder / "output.txt").read_text().count("$ keras-rms train") == 1
     table = json.loads((tmp_path / "table_1d.json").read_text())
     assert [len(line["runs"]) for line in table] == [1, 0, 0, 0, 0]
+
+
+def write_finished(folder):
+    (folder / "evaluation").mkdir(parents=True)
+    (folder / "model.keras").touch()
+    settings = {"train_split": "train", "validation_split": "validation", "seed": 0}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "log.csv").write_text("top1,validation_top1\n1.0,0.5\n")
+    for name in ("train_1x1", "validation_2x1"):
+        scores = json.dumps({"top1": 0.5, "top5": 1.0})
+        (folder / "evaluation" / f"{name}.json").write_text(scores)
+
+
+def test_a_run_that_another_grid_is_at_is_left_for_the_end(tmp_path, data):
+    folders = [tmp_path / f"runs/slow_only_18/rms={name}/seed_0" for name in ("none", "mean")]
+    for folder in folders:
+        write_finished(folder)
+    with lock_file(folders[0] / ".grid.lock", "Taken", ""):
+        grid = command_runner.start(None, *command(data, tmp_path, "--lines=1,2"))
+        grid.wait_for(lambda: "[2/2]" in grid.stdout)
+        assert "[1/2] slow_only_18 --rms=none seed 0: left for the end. Another gr" in grid.stdout
+        assert grid.process.is_alive()
+    assert grid.status() == 0, grid.stderr
+    assert grid.stdout.index("[2/2]") < grid.stdout.index("[1/2] slow_only_18 --rms=none seed 0: t")
 
 
 def test_sigterm_ends_the_training_too(tmp_path, data):

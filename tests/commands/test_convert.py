@@ -1,6 +1,7 @@
 """The conversion as users run it: the command line, kills, full disks, two runs at once."""
 
 import csv
+import errno
 import fcntl
 import filecmp
 import json
@@ -14,13 +15,14 @@ import types
 
 import command_runner
 import pytest
+import tensorflow as tf
 import unused_packages
 import video_files
 from paths import ROOT
 
-from pipelines.conversion import beam_runner, conversion_job
+from pipelines.conversion import beam_runner, conversion_job, output_folder
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.conversion.split_plans import Conversion
+from pipelines.conversion.split_plans import Conversion, Part
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
@@ -543,6 +545,17 @@ def test_two_runs_at_once(videos, tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
 
+def test_a_file_system_without_locks(videos, tmp_path, monkeypatch):
+    (tmp_path / "train.json.0123.tmp").write_bytes(b"another writer's, it may be")
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert convert(videos, tmp_path)["train"]["num_videos"] > 0
+    assert (tmp_path / "train.json.0123.tmp").exists()
+
+
 def test_the_label_map_is_there_before_the_first_shard(videos, tmp_path, monkeypatch):
     # Two splits are converted at the same time, and one lacks a class.
     source = lists(
@@ -572,8 +585,34 @@ def test_what_a_killed_run_left_is_cleared(videos, tmp_path):
     for name in ("train-00000-of-00001.tfrecord", "train.json", "train.index.npz"):
         (tmp_path / f"{name}.123.tmp").touch()
     (tmp_path / "training.json.1.tmp").touch()
+    (tmp_path / "labels.txt.123.tmp").touch()
     convert(videos, tmp_path)
     assert [n for n in os.listdir(tmp_path) if n.endswith(".tmp")] == ["training.json.1.tmp"]
+
+
+def test_old_temporary_objects_of_a_store_are_cleared(monkeypatch):
+    """Where there are no locks, those that another machine is writing stay."""
+    names = ["train-00000-of-00002.tfrecord.0a.tmp", "labels.txt.0b.tmp", "train.json.0c.tmp"]
+    kept = ["training.json.0a.tmp", "train-00000-of-00002.tfrecord", "val.json.0a.tmp", "x.tmp"]
+    for name in (*names, *kept):
+        with tf.io.gfile.GFile(f"ram://cleared/{name}", "w") as file:
+            file.write("x")
+    day = 24 * 3600 * 10**9
+    written = [0, time.time_ns(), time.time_ns() - day + 10**10, time.time_ns() - day]
+    for moment, left in zip(written, [[*names, *kept]] * 3 + [kept]):
+        status = types.SimpleNamespace(mtime_nsec=moment)
+        monkeypatch.setattr(tf.io.gfile, "stat", lambda path, status=status: status)
+        with output_folder.sole_writer("ram://cleared", "train", Part()):
+            assert sorted(tf.io.gfile.listdir("ram://cleared")) == sorted(left)
+    with output_folder.sole_writer("ram://nothing_there", "train", Part()):
+        pass
+
+
+def test_a_split_without_videos_is_named(videos, tmp_path):
+    (tmp_path / "none.csv").write_text("path,label,split\na.mp4,x,train\n")
+    with pytest.raises(ValueError, match=r"Split 'test' has no video in the list .*none\.csv"):
+        source = {"annotations": str(tmp_path / "none.csv")}
+        convert(videos, tmp_path / "out", "test", dataset="csv", source=source)
 
 
 def test_a_list_of_tricks_reads_nothing_outside_and_writes_nothing_outside(tmp_path):

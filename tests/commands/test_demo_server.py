@@ -8,7 +8,7 @@ import pytest
 import video_files
 
 from keras_rms import FrequencyScaling, insert_before
-from keras_rms.inference.finished_run import load_finished_run
+from keras_rms.inference.trained_network import open_run
 from pipelines.frames.video_file import VideoError
 from server_page.viewer import Viewer
 
@@ -19,7 +19,7 @@ RES4_AND_RES5 = [f"res{s}_block{b}_bn{n}" for s in (4, 5) for b in (0, 1) for n 
 def viewer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     finished_runs.make(folder / "run", folder / "data", rms="mean")
-    with Viewer(load_finished_run(folder / "run")) as made:
+    with Viewer(open_run(folder / "run")) as made:
         yield made
 
 

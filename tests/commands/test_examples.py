@@ -2,6 +2,7 @@
 the comparison of regularisers that is made with them.
 """
 
+import fcntl
 import importlib.util
 import json
 
@@ -16,16 +17,12 @@ EXAMPLES = ROOT / "scripts" / "examples"
 TINY = "--width=4 --epochs=12 --batch_size=4 --learning_rate=0.05".split()
 
 
-def module_of(name):
-    """It lies where only the examples look."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+def batches():
+    """Its module lies where only the examples look."""
+    spec = importlib.util.spec_from_file_location("batches", EXAMPLES / "batches.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def batches():
-    return module_of("batches")
 
 
 def position_coded(count, *shape):
@@ -327,6 +324,34 @@ def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
     assert "| plain | 0.05 |" in command.stdout
     command, status = compare(tmp_path, *words, "--padding=0")
     assert status == 1 and "holds runs with other flags" in command.error
+
+
+def test_the_choice_waits_for_runs_of_another_process(tmp_path):
+    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
+    write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
+    with open(tmp_path / "runs" / "plain-0.05-seed_0.log", "w") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        command = command_runner.start(
+            None,
+            "scripts/compare_regularisers.py",
+            f"--output={tmp_path / 'runs'}",
+            "--methods=plain",
+            "--seeds=1",
+        )
+        said = "Another process is at plain-0.05-seed_0: waiting for it."
+        command.wait_for(lambda: said in command.stdout)
+        write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.3)
+    assert command.status() == 0, command.stderr
+    assert "| plain | 0.05 |" in command.stdout
+
+
+def test_settings_cannot_be_chosen_without_held_out_examples(tmp_path):
+    (tmp_path / "runs").mkdir()
+    result = json.dumps({"test": {"accuracy": 0.2}, "history": {"accuracy": [1.0]}})
+    for rate in (0.05, 0.1, 0.2):
+        (tmp_path / "runs" / f"plain-{rate}-seed_0.json").write_text(result)
+    command, status = compare(tmp_path, "--methods=plain", "--", "--data=folds.csv")
+    assert status == 1 and "had none. Give --holdout_per_class=50" in command.error
 
 
 def test_an_unknown_method_is_named(tmp_path):

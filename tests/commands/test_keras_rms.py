@@ -43,7 +43,7 @@ def test_the_help_lists_each_command_with_its_first_line():
     [
         ("trian", "no command `trian`. Did you mean `keras-rms train`?"),
         ("import_weights", "Did you mean `keras-rms import-weights`?"),
-        ("serve", "no command `serve`. They are demo, convert, verify, train,"),
+        ("fly", "no command `fly`. They are demo, convert, verify, train,"),
     ],
 )
 def test_an_unknown_command_is_one_paragraph(word, answer):

@@ -82,7 +82,9 @@ def test_evaluation_and_prediction_agree(job):
     video = job["videos"] / "validation" / key
     result_file = job["work_dir"] / "prediction.json"
     printed = command("scripts/predict.py", place, f"--json={result_file}", video, cold=True).stdout
-    predicted = json.loads(result_file.read_text())[str(video)]
+    line = json.loads(result_file.read_text())
+    predicted = line["classes"]
+    assert line["video"] == str(video)
     assert len(predicted) == 5
     assert predicted[0]["class"] in printed
     for row in predicted:

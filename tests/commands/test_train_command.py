@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_saves_its_batch(tmp_path, data):
     np.testing.assert_array_equal(clips, same_clips)
     np.testing.assert_array_equal(labels, same_labels)
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step_*.npz"))[-1]
-    assert int(newest.stem[5:]) == step
+    assert int(newest.stem[5:]) == step and f"The newest checkpoint is {newest}." in message
     weights = checkpoints.read(newest)
     assert all(np.isfinite(weights[n]).all() for n in weights if n.startswith("weight/res"))
 
@@ -143,11 +143,34 @@ def test_a_run_without_a_checkpoint_leaves_the_folder_to_other_flags(tmp_path, d
     run = train(tmp_path / "first", data, folder, "--learning_rate=1e30")
     assert run.status() == 77, run.stderr
     assert (folder / "settings.json").exists() and not (folder / "checkpoints").exists()
+    assert "No checkpoint was due." in " ".join(run.stderr.split())
     run = train(tmp_path / "second", data, folder, "--learning_rate=0.01")
     assert run.status() == 0, run.stderr
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["learning_rate"] == 0.01 and settings["earlier"] == []
     assert steps(folder) == 3
+
+
+def test_videos_converted_otherwise_are_refused_unless_allowed(tmp_path, finished):
+    slower = small_dataset.make_dataset(tmp_path / "slower", fps=5, short_side=18)
+    differ = (
+        f"{slower}/validation was converted otherwise than the training's videos: fps is 5 and "
+    )
+    differ += "not 25; short_side is 18 and not 36."
+    place = [f"--work_dir={finished}", f"--data={slower}", f"--output={tmp_path}", "--views=1x1"]
+    refused = command_runner.run("scripts/evaluate.py", *place, status=1)
+    assert differ in refused.error and "--fps=25 --short_side=36, or take it" in refused.error
+    assert not list(tmp_path.glob("*.json"))
+    allowed = command_runner.run("scripts/evaluate.py", *place, "--allow_other_conversion")
+    assert differ in allowed.stderr and "top-1" in allowed.stdout
+    run = train(tmp_path / "refused", slower, tmp_path / "run")
+    assert run.status() == 1 and "fps is 5 and not 25" in run.error
+    run = train(tmp_path / "allowed", slower, tmp_path / "run", "--allow_other_conversion")
+    run.wait_for(lambda: "results in" in run.stdout)
+    run.end()
+    assert "videos to train on, train: fps is 5 and not 25" in run.stderr
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["allow_other_conversion"] and settings["conversion"]["fps"] == 25
 
 
 def test_a_full_disk_loses_nothing(tmp_path, data, finished):
@@ -230,6 +253,7 @@ MISTAKES = {
     ),
     "damaged settings": (["--work_dir={damaged}"], {}, ["{damaged}/settings.json", "not valid"]),
     "all damaged": (["--work_dir={cut}", *WITH_STATE], {}, ["All 3 checkpoints", "backup"]),
+    "no stages": (["--rms_stages="], {}, ["--rms_stages is empty"]),
     "no rate": (["--learning_rate=0"], {}, ["`learning_rate` must", "learning_rate=0"]),
     "bad steps": (["--schedule=steps", "--decay_epochs=a"], {}, ["`decay_epochs`", "Received: a"]),
     "float16": (["--precision=mixed_float16"], {}, ["float16 on CPUs", "precision=mixed_float16"]),

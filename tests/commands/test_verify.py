@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import os
 
 import command_runner
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import video_files
+from changed_files import change_json
 from paths import ROOT
 
 from pipelines import verify
@@ -124,6 +124,8 @@ def test_images_that_are_none(tmp_path):
     assert whole == [] and len(wrong) == 2
     assert "frame 3 is no JPEG" in wrong[0].text
     assert "frame 2 is 64x32, its header says 64x48" in wrong[1].text
+    assert verify.verify(str(tmp_path), sheets=str(tmp_path)) == 2
+    assert (tmp_path / "train.png").exists()
 
 
 def test_records_of_another_conversion(data):
@@ -190,7 +192,7 @@ def test_a_split_that_is_not_whole_hides_no_other(data, capsys, lost):
 )
 def test_counts_against_the_manifest(data, change, text):
     path = data / "train.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    change_json(path, **change)
     _, wrong = problems(data)
     assert len(wrong) == 1 and wrong[0].shard == str(path)
     assert wrong[0].text == text
@@ -207,6 +209,7 @@ def test_duplicates(data, capsys):
     assert "train: 'a' and validation: 'b'" in printed
     assert "1 videos with the same frames have different labels" in printed
     assert "1 videos have the same frames as another of their class" in printed
+    assert verify.verify(str(folder), ["train", "train"]) == 1
 
 
 def test_contact_sheet(data):

@@ -32,6 +32,27 @@ def test_the_newest_is_restored_with_what_the_loop_remembers(tmp_path):
     assert values(state) == {"weight/a": 12, "weight/b": 12}
 
 
+def test_averages_of_statistics_begin_where_an_older_version_kept_none(tmp_path, caplog):
+    def state(value):
+        names = ("weight/bn/gamma", "weight/bn/moving_mean", "average/bn/gamma")
+        return {name: keras.Variable([value + i]) for i, name in enumerate(names)}
+
+    Checkpoints(tmp_path, state(1.0)).save(3, {})
+    now = state(5.0) | {"average/bn/moving_mean": keras.Variable([9.0])}
+    with caplog.at_level(logging.WARNING):
+        Checkpoints(tmp_path, now).restore_newest()
+    assert values(now) == {
+        "weight/bn/gamma": 1,
+        "weight/bn/moving_mean": 2,
+        "average/bn/gamma": 3,
+        "average/bn/moving_mean": 2,
+    }
+    assert "step_0000000003.npz was written by a version that averaged the weights" in caplog.text
+    # Nothing else is made up.
+    with pytest.raises(ValueError, match="lacks average/bn/beta"):
+        Checkpoints(tmp_path, now | {"average/bn/beta": keras.Variable([0.0])}).restore_newest()
+
+
 def test_an_empty_folder_restores_nothing(tmp_path):
     assert Checkpoints(tmp_path / "none", variables()).restore_newest() is None
 

@@ -5,10 +5,13 @@ import random
 import signal
 import time
 
+import keras
 import numpy as np
 import pytest
 import small_dataset
 from small_training import final, output, run, start, starts, training
+
+from keras_rms.training.work_dir import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +50,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, re
     each = training(
         tmp_path, width=400_000, checkpoint_every=1, steps_per_call=1, step_seconds=0.01
     )
-    checkpoints = tmp_path / "checkpoints"
+    folder = tmp_path / "checkpoints"
     lost, kills, unfinished = [], 0, 0
     while kills < 20:
         before = len(starts(each))
@@ -57,7 +60,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, re
         # A step or two on, so that twenty kills fit into thirty steps.
         wait_for(lambda begun=begun: logged_step(tmp_path) > begun, process)
         if kills % 2:
-            wait_for(lambda: list(checkpoints.glob("unfinished.*")), process)
+            wait_for(lambda: list(folder.glob("unfinished.*")), process)
         else:
             time.sleep(draw.uniform(0, 0.04))
         process.kill()
@@ -65,9 +68,9 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, undisturbed, re
         if process.exitcode == 0:
             break
         kills += 1
-        unfinished += any(checkpoints.glob("unfinished.*"))
+        unfinished += any(folder.glob("unfinished.*"))
         reached = logged_step(tmp_path)
-        newest = max((int(path.stem[5:]) for path in checkpoints.glob("step_*.npz")), default=0)
+        newest = max((int(path.stem[5:]) for path in folder.glob("step_*.npz")), default=0)
         lost.append(reached - newest)
     assert run(each) == 0, output(each)
     print(f"seed {seed}: {kills} kills, {unfinished} during a write, steps lost: {lost}")
@@ -117,7 +120,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, undi
 
 
 def test_an_average_of_the_weights_resumes_exactly(tmp_path):
-    options = {"average_decay": 0.9, "epochs": 1}
+    options = {"average_decay": 0.9, "epochs": 1, "learning_rate": 1.0, "validation_seconds": 0.01}
     whole = training(tmp_path / "whole", **options)
     assert run(whole) == 0
     parts = training(tmp_path / "parts", **options, step_seconds=0.2, checkpoint_every=2)
@@ -126,5 +129,20 @@ def test_an_average_of_the_weights_resumes_exactly(tmp_path):
     process.kill()
     process.join()
     assert run(parts) == 0
-    assert_same(final(parts), final(whole))
-    assert any(name.startswith("average/") for name in final(parts))
+    found = final(parts)
+    assert_same(found, final(whole))
+    # What was validated, what is the best so far and what is kept are one network.
+    best = checkpoints.read(tmp_path / "parts" / "checkpoints" / "best.npz")
+    averaged = {n.removeprefix("average/"): a for n, a in best.items() if "average/" in n}
+    assert {"bn/moving_mean", "bn/moving_variance", "bn/gamma", "conv/kernel"} <= averaged.keys()
+    assert_same({n.removeprefix("model/"): a for n, a in found.items() if "model/" in n}, averaged)
+    assert (averaged["bn/moving_mean"] != best["weight/bn/moving_mean"]).all()
+    network = keras.saving.load_model(tmp_path / "parts" / "model.keras")
+    chances = keras.ops.softmax(network(np.zeros((3, 4, 5, 6, 3), np.uint8)))
+    loss = -np.log(np.diag(keras.ops.convert_to_numpy(chances))).mean()
+    [epoch] = [
+        x
+        for x in small_dataset.read_lines(tmp_path / "parts" / "log.jsonl")
+        if x["kind"] == "epoch"
+    ]
+    assert epoch["validation_loss"] == pytest.approx(loss, rel=1e-5)

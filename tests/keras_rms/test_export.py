@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from few_blocks import few_blocks
+from paths import ROOT
 
 import keras_rms.models
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
@@ -103,6 +104,60 @@ def test_open_sizes(tmp_path, format):
             assert_same(model, tmp_path / "x", format, clips(shape))
 
 
+ABOUT = {"class_names": ["run", "säge"], "frame_rate": 25, "span": 64}
+
+
+def test_onnx_has_names_and_says_what_it_takes(tmp_path):
+    """The lines of the README, and what they rest on."""
+    needs("onnx")
+    import onnxruntime
+
+    model = network("slow_only_18", num_classes=2, input_shape=(8, 48, 48, 3))
+    path = str(tmp_path / "rms.onnx")
+    about = {**ABOUT, "num_frames": 8, "crop_size": 48}
+    export_network(model, path, "onnx", metadata=about)
+    session = onnxruntime.InferenceSession(path)
+    assert [value.name for value in session.get_inputs()] == ["clips"]
+    assert [value.name for value in session.get_outputs()] == ["logits"]
+    said = session.get_modelmeta().custom_metadata_map
+    assert {name: json.loads(value) for name, value in said.items()} == about
+    section = (ROOT / "keras_rms" / "README.md").read_text().split("## Export")[1]
+    lines = next(block for block in section.split("```") if block.startswith("python"))
+    variables = {}
+    exec(lines.removeprefix("python").replace('"rms.onnx"', repr(path)), variables)
+    assert variables["names"] == ABOUT["class_names"]
+    expected = keras.ops.convert_to_numpy(model(variables["clips"], training=False))
+    np.testing.assert_allclose(variables["logits"], expected, atol=1e-5 * np.abs(expected).max())
+
+
+def tiny_network():
+    inputs = keras.Input((9, 6, 3))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+
+
+def test_saved_model_has_names_and_metadata(tmp_path):
+    import tensorflow as tf
+
+    model = tiny_network()
+    export_network(model, str(tmp_path / "x"), "saved_model", metadata=ABOUT)
+    assert json.loads((tmp_path / "x/assets.extra/metadata.json").read_text()) == ABOUT
+    signature = tf.saved_model.load(str(tmp_path / "x")).signatures["serving_default"]
+    assert list(signature.structured_input_signature[1]) == ["images"]
+    assert list(signature.structured_outputs) == ["logits"]
+    export_network(model, str(tmp_path / "x.tflite"), "tflite")
+    interpreter = tf.lite.Interpreter(str(tmp_path / "x.tflite"))
+    names = interpreter.get_signature_list()["serving_default"]
+    assert names == {"inputs": ["images"], "outputs": ["logits"]}
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a?", "a*", "[x]/y", "a\\b"])
+def test_folders_that_tensorflow_takes_for_patterns(tmp_path, name):
+    model = tiny_network()
+    with pytest.raises(ValueError, match=r"`path` must have none of .*Received: path="):
+        export_network(model, str(tmp_path / name), "saved_model")
+    assert not list(tmp_path.iterdir())
+
+
 def test_network_of_mixed_precision_is_exported_in_float32(tmp_path):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -139,13 +194,19 @@ def file(tmp_path_factory):
     return path
 
 
-def test_command(tmp_path, file):
-    output = tmp_path / "x.tflite"
+def test_command(tmp_path):
+    # It takes floats, as those do that import-weights writes.
+    inputs = keras.Input((2, None, None, 3))
+    features = keras.layers.GlobalAveragePooling3D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4)(features))
+    file, output = tmp_path / "floats.keras", tmp_path / "x.tflite"
+    model.save(file)
     said = command(
-        f"--model={file}", "--format=tflite", f"--output={output}", "--input_shape=8,32,48,3"
+        f"--model={file}", "--format=tflite", f"--output={output}", "--input_shape=2,9,8,3"
     ).stdout
     assert "Loaded again, it differs from Keras by" in said
-    assert_same(keras.saving.load_model(file), output, "tflite", clips(CLIP))
+    x = np.random.default_rng(0).normal(size=(2, 2, 9, 8, 3)).astype("float32")
+    assert_same(model, output, "tflite", x)
 
 
 @pytest.mark.slow

@@ -60,3 +60,7 @@ def test_bad_arguments(kwargs, name):
 def test_number_of_frames_that_alpha_does_not_divide():
     with pytest.raises(ValueError, match=r"multiple of alpha=4.*Received: input_shape="):
         FrameSubsampling(4)(keras.Input((30, 2, 2, 1)))
+    # Without a graph Keras does not ask for the shape.
+    for rule in ("linspace", "stride"):
+        with pytest.raises(ValueError, match=r"multiple of alpha=4.*Received: input_shape="):
+            FrameSubsampling(4, rule)(np.zeros((1, 30, 2, 2, 1), "float32"))

@@ -331,3 +331,36 @@ def test_full_width_networks_train_as_the_originals_do(reference, of_the_file, s
     assert float(loss) == pytest.approx(expected["loss"], rel=1e-4)
     for (parameter, norm), gradient in zip(expected["grad_l2"].items(), gradients):
         assert float(tf.norm(gradient)) == pytest.approx(norm, rel=1e-2), parameter
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_orig_mod.backbone.conv1.bn.bias",
+        "module._orig_mod.backbone.conv1.bn.bias",
+        "backbone._orig_mod.conv1._checkpoint_wrapped_module.bn.bias",
+        "_fsdp_wrapped_module.backbone.conv1.bn.bias",
+    ],
+)
+def test_prefixes_of_compiled_networks(name):
+    """Before the name, or, of a part that was compiled by itself, within it."""
+    assert mmaction2.recognizes([name])
+    assert mmaction2.paths([name]) == {name: "stem_bn/beta"}
+
+
+@pytest.mark.parametrize("head", ["roi_head.bbox_head.fc_cls", "detection_head.proj", None])
+def test_networks_of_detection_and_without_a_head(tmp_path, slow_only, head):
+    model, named = slow_only
+    named = {k: v for k, v in named.items() if not k.startswith("cls_head")}
+    if head:
+        named |= {f"{head}.weight": np.zeros((80, 64)), f"{head}.bias": np.zeros(80)}
+    path = foreign.write_torch(tmp_path / "x.pth", {f"_orig_mod.{k}": v for k, v in named.items()})
+    reason = "actions in boxes" if head else "has no classifier"
+    with pytest.raises(ValueError, match=f"x.pth .*{reason}.*Give `num_classes`"):
+        imported(path)
+    result = imported(path, num_classes=5)
+    assert not result.has_classifier and result.arguments["num_classes"] == 5
+    for layer in model.layers:
+        if layer.weights and layer.name != "head_dense":
+            for new, old in zip(result.model.get_layer(layer.name).weights, layer.weights):
+                np.testing.assert_array_equal(new.numpy(), old.numpy())

@@ -1,5 +1,8 @@
 """Starting from other weights: all by name, a new head where the classes differ."""
 
+import json
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,9 @@ from small_training import small_model
 
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
 from keras_rms.training.work_dir.initial_weights import initialise_from
+from keras_rms.training.work_dir.network_record import add_record
+
+CLASSES = ["a", "b", "c"]
 
 
 def model_of(classes, value=None, epsilon=1e-3):
@@ -35,6 +41,7 @@ def save(model, folder, kind):
             checkpoints.save(step, {})
     else:
         model.save(folder / "model.keras")
+    (folder / "settings.json").write_text(json.dumps({"class_names": CLASSES}))
     return folder
 
 
@@ -42,7 +49,7 @@ def save(model, folder, kind):
 def test_the_same_classes_take_every_weight(tmp_path, kind):
     source = model_of(3, value=10)
     model = model_of(3)
-    assert initialise_from(model, save(source, tmp_path / "work", kind)) == []
+    assert initialise_from(model, save(source, tmp_path / "work", kind), "abc").new == []
     for name, value in values(source).items():
         np.testing.assert_array_equal(values(model)[name], value, err_msg=name)
 
@@ -52,11 +59,54 @@ def test_other_classes_get_a_new_head_and_keep_the_rest(tmp_path, kind):
     source = model_of(3, value=10)
     model = model_of(7)
     before = values(model)
-    new = initialise_from(model, save(source, tmp_path / "work", kind))
+    new = initialise_from(model, save(source, tmp_path / "work", kind)).new
     assert new == ["logits/kernel", "logits/bias"]
     for name, value in values(source).items():
         expected = before[name] if name in new else value
         np.testing.assert_array_equal(values(model)[name], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["finished", "checkpoint"])
+@pytest.mark.parametrize(
+    ("names", "head", "kept", "why"),
+    [
+        (["a", "b", "c"], "auto", True, "its classes are the same"),
+        (["a", "c", "b"], "auto", False, "its classes are others, or in another order"),
+        (["a", "b", "d"], "auto", False, "its classes are others, or in another order"),
+        (["a", "b", "d"], "keep", True, "as init_head says"),
+        (["a", "b", "c"], "new", False, "as init_head says"),
+        (None, "auto", True, "not known, but they are as many"),
+    ],
+)
+def test_the_names_of_the_classes_decide_on_the_head(tmp_path, kind, names, head, kept, why):
+    source, model = model_of(3, value=10), model_of(3)
+    before = values(model)
+    done = initialise_from(model, save(source, tmp_path / "work", kind), names, head)
+    assert why in done.why and f"The head is {'kept' if kept else 'new'}" in done.why
+    assert done.new == ([] if kept else ["logits/kernel", "logits/bias"])
+    for name, value in values(source).items():
+        expected = before[name] if name in done.new else value
+        np.testing.assert_array_equal(values(model)[name], expected, err_msg=name)
+
+
+def test_a_file_without_its_folder_has_classes_without_names(tmp_path):
+    folder = save(model_of(3), tmp_path / "work", "finished")
+    path = shutil.copy(folder / "model.keras", tmp_path / "copied.keras")
+    for settings in (None, "no JSON", '{"epochs": 3}'):
+        if settings:
+            (tmp_path / "settings.json").write_text(settings)
+        assert "not known" in initialise_from(model_of(3), path, ["x", "y", "z"]).why
+    add_record(path, {"class_names": CLASSES})
+    assert "are the same" in initialise_from(model_of(3), path, CLASSES).why
+    assert "are others" in initialise_from(model_of(3), path, ["x", "y", "z"]).why
+
+
+def test_a_head_of_another_size_cannot_be_kept(tmp_path):
+    folder = save(model_of(3), tmp_path / "work", "finished")
+    with pytest.raises(ValueError, match=r"another number of classes and cannot.*init_head='keep'"):
+        initialise_from(model_of(7), folder, head="keep")
+    with pytest.raises(ValueError, match="head='maybe'"):
+        initialise_from(model_of(3), folder, head="maybe")
 
 
 def test_a_file_can_be_named_itself(tmp_path):
@@ -77,7 +127,7 @@ def test_averaged_weights_are_taken_where_there_are_some(tmp_path):
     }
     Checkpoints(tmp_path / "checkpoints", {**model_state(trained), **averages}).save(1, {})
     model = model_of(3)
-    assert initialise_from(model, tmp_path) == []
+    assert initialise_from(model, tmp_path).new == []
     for name, value in values(model).items():
         source = trained if "moving" in name else averaged
         np.testing.assert_array_equal(value, values(source)[name], err_msg=name)

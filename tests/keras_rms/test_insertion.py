@@ -271,6 +271,73 @@ def test_bad_arguments(model, choice, layer, message):
         keras_rms.insert_before(model, choice, layer)
 
 
+def test_the_names_of_inputs_stay():
+    named = keras.Sequential([keras.Input((3,), name="features"), keras.layers.Dense(2)])
+    unnamed = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    inputs = keras.Input((3,))
+    for model in (named, unnamed, keras.Model(inputs, keras.layers.Dense(2)(inputs))):
+        new = keras_rms.insert_before(model, keras.layers.Dense, keras.layers.ReLU())
+        assert new.inputs[0].name and new.layers[0].name == model.inputs[0]._keras_history[0].name
+    assert new.layers[0].name == inputs._keras_history[0].name
+
+
+def test_a_compiled_model_comes_out_uncompiled():
+    model = small_network()
+    model.compile("sgd", "mse")
+    inner = keras.Sequential([keras.Input((8, 9, 3)), keras.layers.BatchNormalization()])
+    inner.compile("sgd", "mse")
+    inputs = keras.Input((8, 9, 3), name="x")
+    outer = keras.Model({"x": inputs}, {"y": inner(inputs)})
+    outer.compile("sgd", "mse")
+    layer = keras_rms.RandomMeanScaling()
+    for network in (model, inner, outer):
+        new = keras_rms.insert_before(network, keras.layers.BatchNormalization, layer)
+        assert not new.compiled and network.compiled
+        assert new.name == network.name
+    assert list(new.input) == ["x"] and list(new.output) == ["y"]
+
+
+@keras.saving.register_keras_serializable(package="test_insertion")
+class Block(keras.layers.Layer):
+    """A custom layer around another."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.bn = keras.layers.BatchNormalization()
+
+    def call(self, x):
+        return self.bn(x)
+
+
+def test_layers_that_are_not_entered_are_named():
+    inputs = keras.Input((8, 9, 3))
+    x = Block(name="block")(inputs)
+    choice, layer = keras.layers.BatchNormalization, keras_rms.RandomMeanScaling()
+    with pytest.raises(ValueError, match=r"inside of block are chosen too.*cannot be rebuilt"):
+        keras_rms.insert_before(keras.Model(inputs, x), choice, layer)
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="bn")(x))
+    with pytest.warns(UserWarning, match="inside of block .*Nothing was inserted there"):
+        new = keras_rms.insert_before(with_random_weights(model), choice, layer)
+    assert len(inserted(new)) == 1
+    np.testing.assert_array_equal(predictions(new), predictions(model))
+
+
+class Task(keras.Model):
+    """A functional model that carries more, as keras_hub's tasks do."""
+
+    def __init__(self, backbone):
+        super().__init__(backbone.input, backbone.output, name="task")
+        self.preprocessor = "resize"
+
+
+def test_what_a_class_of_models_adds_is_said_to_be_lost():
+    with pytest.warns(UserWarning, match=r"copy of 'task' .* without what Task adds"):
+        new = keras_rms.insert_before(
+            Task(small_network()), keras.layers.BatchNormalization, keras_rms.RandomMeanScaling()
+        )
+    assert not hasattr(new, "preprocessor") and len(inserted(new)) == 2
+
+
 def test_an_unbuilt_sequential_model_is_refused():
     model = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(ValueError, match=r"`model` must be a functional"):

@@ -16,7 +16,8 @@ FILES = sorted(
 _SYSTEM = {"pipelines.system"}
 _CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "system")}
 _MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
-_USE = _MODELS | {"keras_rms.inference"}
+_RUN = {"keras_rms.training.recipe", "keras_rms.training.networks"}
+_USE = _MODELS | _RUN | {"keras_rms.inference"}
 _BASE = {f"keras_rms.training.{room}" for room in ("errors", "optimization", "work_dir")}
 _STEPS = _BASE | {"keras_rms.training.batch_norm", "keras_rms.training.workers"}
 ROOMS = {
@@ -37,9 +38,11 @@ ROOMS = {
     "keras_rms.models.layers": {"keras_rms"},
     "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
     "keras_rms.checkpoints": _MODELS,
-    # The files of a finished run.
-    "keras_rms.inference": _MODELS | {"keras_rms.training.work_dir"},
+    # The files of a run, and how its network is built again.
+    "keras_rms.inference": _MODELS | _RUN | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
+    "keras_rms.training.recipe": {"keras_rms"},
+    "keras_rms.training.networks": _MODELS | {"keras_rms.training.recipe"},
     "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop"},
     "keras_rms.training.loop": _USE | _STEPS,
     "keras_rms.training.batch_norm": _USE | _BASE,

@@ -102,6 +102,17 @@ def test_a_dtype_policy_is_put_back():
     assert keras.config.dtype_policy() is before
 
 
+@pytest.mark.parametrize("policy", ["float64", "mixed_float16"])
+@pytest.mark.parametrize("name", ["i3d_50_nl", "s3d"])
+def test_networks_that_pool_over_time_compute_in_every_precision(name, policy):
+    # TensorFlow's own 3D max pooling knows neither float64 nor, on a CPU, float16.
+    with dtype_policy(policy):
+        network = build_network(name, 5, 4, rms=None, width=4)
+    logits = network(np.zeros((1, 4, 32, 40, 3), np.uint8), training=False)
+    assert logits.dtype == ("float64" if policy == "float64" else "float32")
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize("several_views", [False, True])
 def test_scores_of_clips_of_one_frame_are_those_of_images(several_views):
     model = image_network()

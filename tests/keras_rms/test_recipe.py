@@ -28,6 +28,7 @@ WRONG = [
     ({"seed": 2**32}, "Received: seed=4294967296"),
     ({"decay_epochs": (4.0,)}, "belong to schedule='steps'.*decay_epochs=\\(4.0,\\)"),
     ({"epochs": 3, "warmup_epochs": 4}, "no more than `epochs`.*warmup_epochs=4, epochs=3"),
+    ({"rms_stages": ()}, "must name a stage, or be None.*Received: rms_stages=\\(\\)"),
     ({"schedule": "steps"}, "ascending order. Received: decay_epochs=\\(\\)"),
     *[
         ({"schedule": "steps", "decay_epochs": epochs}, "`decay_epochs` must be epochs above 0")

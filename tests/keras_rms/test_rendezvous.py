@@ -94,3 +94,16 @@ def test_a_port_that_is_taken_is_named():
 def test_the_time_must_be_positive():
     with pytest.raises(ValueError, match="worker_timeout=0"):
         meet(["a:1", "b:1"], 0, 0)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_addresses_of_ipv6_in_brackets():
+    addresses = [f"[::1]:{address.rpartition(':')[2]}" for address in free_ports(2)]
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("the loopback of IPv6 is off")
+    assert meet_all([(addresses, 0, 20), (addresses, 1, 20)]) == [None, None]
+    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
+        with pytest.raises(ValueError, match=r"cannot listen at \[::1\]:"):
+            meet(addresses, 0, 5)

@@ -77,3 +77,8 @@ def test_a_finished_run_is_left_alone_and_other_recipes_are_refused(tmp_path):
     assert "holds a training with other settings: seed was 0 and is now 1." in output(each)
     written.pop(tmp_path / "output_0.txt")
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match=r"two classes or more.*Received: class_names=..only"):
+        dataclasses.replace(DATA, class_names=("only",))

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from run_logs import check_agreement
+from run_logs import board, check_agreement, table
 
 from keras_rms.training.work_dir.run_log import COLUMNS, RunLog
 
@@ -82,6 +82,43 @@ def test_what_a_kill_left_of_a_rewrite_is_not_read(tmp_path):
     events.with_name("unfinished." + events.name).write_bytes(events.read_bytes())
     RunLog(tmp_path, step=3).on_train_end()
     check_agreement(tmp_path, [(1, 1.0), (2, 2.0), (3, 3.0)], [])
+
+
+DAMAGED_LINES = b"""\xff\xfe no text
+[1]
+"kind"
+{"kind": "epoch"}
+{"kind": 1, "epoch": "2"}
+"""
+DAMAGED_ROWS = b"""\xff\xfe,no,text
+2,\0,,,,,,,,,1.5
+\xb2,8,,,,,,,,,1.5
+no number,1,1,1,1,1,1,1,1,1,1
+"""
+
+
+def test_damaged_logs_lose_what_is_damaged_and_go_on(tmp_path):
+    write_steps(RunLog(tmp_path), 1, 5)
+    for name, damaged in (("log.jsonl", DAMAGED_LINES), ("log.csv", DAMAGED_ROWS)):
+        content = (tmp_path / name).read_bytes().splitlines(keepends=True)
+        (tmp_path / name).write_bytes(b"".join([*content[:2], damaged, *content[2:]]))
+    [events] = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    lost = content.index(b"train/top1")
+    events.write_bytes(content[: lost - 2] + b"\xff" * 12 + content[lost + 10 :])
+    log = RunLog(tmp_path, step=5, epochs=1)
+    write_steps(log, 6, 8)
+    log.on_train_end()
+    check_agreement(tmp_path, [(i, float(i)) for i in range(1, 9)], [(1, 4, 4.0), (2, 8, 8.0)])
+    assert [step for step, _ in board(tmp_path, "train/top1")] == list(range(2, 9))
+
+
+def test_a_damaged_header_of_the_table_loses_no_row(tmp_path):
+    write_steps(RunLog(tmp_path), 1, 5)
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    RunLog(tmp_path, step=5, epochs=1).on_train_end()
+    assert table(tmp_path) == [(1, 4, 4.0)]
 
 
 def test_a_full_disk_names_the_log(tmp_path, monkeypatch):

@@ -31,6 +31,11 @@ def test_a_list_of_addresses_becomes_tf_config():
     assert json.loads(os.environ["TF_CONFIG"]) == json.loads(tf_config(ADDRESSES, 1))
 
 
+def test_addresses_of_ipv6_have_brackets():
+    addresses = ["[::1]:2222", "[fe80::1%eth0]:2222", "two.example-host_b:2222"]
+    assert strategies.describe_cluster(addresses, 1)["cluster"]["worker"] == addresses
+
+
 def test_tf_config_is_read(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config(ADDRESSES, 2))
     config = strategies.describe_cluster([], None)
@@ -85,9 +90,9 @@ def test_jobs_and_steps_that_share_a_node_have_their_own_ports(monkeypatch):
     clusters = []
     for variables in ({}, {"SLURM_JOB_ID": "42"}, {"SLURM_STEP_ID": "1"}):
         set_slurm(monkeypatch, "n1", "8", 8, **variables)
-        clusters.append(strategies.describe_cluster([], None)["cluster"]["worker"])
+        clusters += strategies.describe_cluster([], None)["cluster"]["worker"]
         monkeypatch.delenv("TF_CONFIG")
-    assert clusters[0] != clusters[1] and not set(clusters[0]) & set(clusters[2])
+    assert len(set(clusters)) == 3 * 8
 
 
 def test_the_script_of_sbatch_alone_is_one_machine(monkeypatch):
@@ -126,6 +131,7 @@ def test_slurm_s_variables_must_make_sense(monkeypatch, variables):
         (["one", "two:2"], 0, "Received: one"),
         (["one:65536", "two:2"], 0, "1 to 65535. Received: one:65536"),
         (["one:1", "one:1"], 0, "twice"),
+        (["::1:5", "two:2"], 0, r"brackets, as in \[::1\]:12345, .* Received: ::1:5"),
         (ADDRESSES, None, "0 to 2. Received: task=None"),
         (ADDRESSES, 3, "Received: task=3"),
         ([], 1, "no cluster was given"),

@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import time
+from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 from small_training import small_batches, small_model
 
 from keras_rms.training import errors
+from keras_rms.training.loop import training_loop
 from keras_rms.training.loop.position import Position
 from keras_rms.training.loop.train_step import TrainStep
 from keras_rms.training.loop.training_loop import TrainingLoop
@@ -21,12 +23,15 @@ from keras_rms.training.optimization.optimizer import MomentumSGD
 class Run:
     """A loop over small batches that records what it saves and tells."""
 
-    def __init__(self, epochs=3, steps_per_epoch=4, model=None, accuracies=None, **options):
+    def __init__(
+        self, epochs=3, steps_per_epoch=4, model=None, accuracies=None, on_call=None, **options
+    ):
         self.model = model or small_model(random_layers=False)
         self.saved, self.epochs = [], []
         optimizer = MomentumSGD(self.model.trainable_variables, lambda step: 0.1)
         callback = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: self.epochs.append((epoch, dict(logs)))
+            on_epoch_end=lambda epoch, logs: self.epochs.append((epoch, dict(logs))),
+            on_train_batch_end=on_call,
         )
         if accuracies is not None:
             given = iter(accuracies)
@@ -148,6 +153,65 @@ def test_a_request_to_stop_is_heard_in_a_validation():
     again = Run(epochs=1, accuracies=[0.5], model=run.model)
     again.loop.run(run.saved[-1][0])
     assert [(p.step, p.finished_epochs) for p, _ in again.saved] == [(4, 1)]
+
+
+def stop_at_step_4(step, logs):
+    """Which is the last of an epoch."""
+    if step == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_request_in_the_last_call_of_an_epoch_does_not_wait_for_the_validation():
+    validated = []
+    run = Run(validate=validated.append, on_call=stop_at_step_4)
+    with pytest.raises(errors.Preempted, match="after step 4, which is saved"):
+        run.loop.run(Position())
+    assert not validated and [(p.step, p.finished_epochs) for p, _ in run.saved] == [(4, 0)]
+
+
+class Slow(keras.layers.Layer):
+    """Takes a second to trace, and no time to run."""
+
+    def call(self, x):
+        time.sleep(1.0)
+        return x
+
+
+def of_two_workers(monkeypatch, **options):
+    """A `Run` that believes in another worker, and what `answered_within` is told."""
+    monkeypatch.setattr(training_loop, "worker_addresses", lambda strategy: ["a:1", "b:2"])
+    monkeypatch.setattr(training_loop, "PeerWatch", lambda addresses, index: nullcontext())
+    allowed = []
+
+    @contextmanager
+    def answered_within(seconds, workers, step):
+        begun = time.monotonic()
+        yield
+        allowed.append((seconds, time.monotonic() - begun))
+
+    monkeypatch.setattr(training_loop, "answered_within", answered_within)
+    return Run(**options), allowed
+
+
+def test_a_request_is_agreed_on_by_all_workers_before_a_validation(monkeypatch):
+    validated = []
+    run, _ = of_two_workers(monkeypatch, validate=validated.append, on_call=stop_at_step_4)
+    with pytest.raises(errors.Preempted, match="after step 4, which is saved"):
+        run.loop.run(Position())
+    assert not validated
+
+
+def test_tracing_is_no_silence_of_other_workers(monkeypatch):
+    inputs = keras.Input((4, 5, 6, 3), dtype="uint8")
+    x = keras.layers.GlobalAveragePooling3D()(Slow()(keras.layers.Rescaling(1.0)(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    run, allowed = of_two_workers(
+        monkeypatch, model=model, epochs=1, worker_timeout=5.0, steps_per_call=1
+    )
+    run.loop.run(Position())
+    assert all(took < 1.0 for _, took in allowed), allowed
+    # The others may be as much slower in it as this one took.
+    assert allowed[0][0] > 6.0 and {seconds for seconds, _ in allowed[1:]} == {5.0}
 
 
 @pytest.mark.parametrize(

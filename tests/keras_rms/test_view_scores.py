@@ -8,6 +8,7 @@ from replicas import mirrored_strategy
 
 from keras_rms.inference.scores import top_k_accuracy
 from keras_rms.inference.view_scores import ViewScorer
+from keras_rms.training.loop import validation
 
 CLASSES = 3
 
@@ -54,6 +55,15 @@ def test_scores_are_the_softmax_averaged_over_views_and_padding_is_left_out():
     assert seen == [2, 2, 1]
 
 
+def test_a_worker_without_videos_adds_nothing_to_a_validation():
+    (batch,) = padded_batches(videos(2), 2)
+    masked = tf.data.Dataset.from_tensors({**batch, "mask": tf.zeros_like(batch["mask"])})
+    scorer = ViewScorer(mean_colour_model())
+    assert validation._sums(scorer.scores(masked)).tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"has no video.*Received: 0 videos"):
+        validation.validate(scorer, masked, tf.distribute.get_strategy())
+
+
 @pytest.mark.any_backend
 def test_averages_probabilities_and_not_logits():
     clips = videos(1, views=2)
@@ -96,6 +106,12 @@ def test_two_replicas_give_the_same_scores():
 def test_an_empty_dataset_is_an_error():
     with pytest.raises(ValueError, match="no video"):
         ViewScorer(mean_colour_model()).scores(padded_batches(videos(2), 2).take(0))
+
+
+def test_a_split_that_is_damaged_throughout_has_no_score():
+    batches = padded_batches(videos(2), 2).map(lambda b: {**b, "mask": tf.zeros(2, tf.bool)})
+    with pytest.raises(ValueError, match=r"no video to evaluate.* all of it is damaged"):
+        ViewScorer(mean_colour_model()).scores(batches)
 
 
 def test_top_k():

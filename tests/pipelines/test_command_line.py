@@ -119,6 +119,27 @@ def test_a_file_of_flags_may_have_hyphens_too(tmp_path):
     assert run_main("return 7", f"--flagfile={tmp_path}/my-flags.txt").returncode == 7
 
 
+@pytest.mark.parametrize(("default", "refused"), [(None, True), (["a"], True), ([], False)])
+def test_an_empty_list_is_refused_where_it_is_not_the_default(
+    default, refused, monkeypatch, capsys
+):
+    values = flags.FlagValues()
+    flags.DEFINE_list("stages", default, "", flag_values=values)
+    flags.DEFINE_list("others", default, "", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    monkeypatch.setattr(command_line.command_help, "define_flags", lambda: None)
+    if refused:
+        with pytest.raises(SystemExit) as end:
+            command_line._parsed(["train", "--stages="])
+        assert end.value.code == command_line.FAILURE
+        expected = "error: --stages is empty. Name something in it, or leave it out. See --help.\n"
+        assert capsys.readouterr().err == expected
+    else:
+        assert command_line._parsed(["train", "--stages=", "x"]) == ["train", "x"]
+    assert command_line._parsed(["train", "--stages=b,c", "x"]) == ["train", "x"]
+    assert values["stages"].value == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     "words, error",
     [

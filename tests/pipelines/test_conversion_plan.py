@@ -1,10 +1,14 @@
 import concurrent.futures
+import contextlib
 import os
 import tracemalloc
 
 import pytest
 
+from pipelines.conversion import dry_run
 from pipelines.conversion.conversion_plan import Plan, Settings
+from pipelines.conversion.split_plans import SplitPlans
+from pipelines.frames.video_file import VideoError
 from pipelines.layouts.annotations import Clip
 from pipelines.system.text import stable_hash
 
@@ -124,12 +128,13 @@ def test_shared_clips_are_found_behind_links_and_other_names(tmp_path):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="This split has no video"):
+    with pytest.raises(ValueError, match="A plan must have at least one video"):
         plan([])
     with pytest.raises(ValueError, match=r"'k' is listed twice, as 'a' with label 0 and as 'b'"):
         plan([Clip("k", "a", 0), Clip("x", "c", 0), Clip("k", "b", 1)])
-    with pytest.raises(ValueError, match="Received: num_shards=100000"):
-        plan(clips(3), num_shards=100_000)
+    for number in (0, 100_000):
+        with pytest.raises(ValueError, match=f"Received: num_shards={number}$"):
+            plan(clips(3), num_shards=number)
     with pytest.raises(ValueError, match="Received: quality=0"):
         Settings(quality=0)
 
@@ -150,3 +155,19 @@ def test_planning_holds_numbers_and_no_clips():
         tracemalloc.stop()
     # Three numbers of 8 bytes a clip, and as many again while they are sorted; no clip itself.
     assert peaks[1] - peaks[0] < 18_000 * 100, peaks
+
+
+def test_a_dry_run_gives_its_videos_up_after_the_timeout_too(tmp_path, monkeypatch):
+    class Reader(contextlib.nullcontext):
+        def read_frames(self, path, **settings):
+            raise VideoError(path, f"given up after {self.enter_result} s")
+
+        def __enter__(self):
+            return self
+
+    monkeypatch.setattr(dry_run.isolated_reader, "IsolatedReader", Reader)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "0.mp4").write_bytes(b"x")
+    with plan(clips(1), tmp_path, timeout=7.5) as made:
+        report = dry_run.describe(SplitPlans({"train": made}, ["a"], str(tmp_path)), workers=1)
+    assert "given up after 7.5 s" in report

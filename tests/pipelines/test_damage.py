@@ -1,6 +1,7 @@
 """Damaged records and JPEGs stop the run, or are skipped, named and counted."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tensorflow as tf
 from coded_videos import coded_video, write_folder
 
 from pipelines.input import (
+    damage,
     evaluation_dataset,
     training_dataset,
     training_stream,
@@ -113,8 +115,9 @@ def test_data_that_is_damaged_throughout_stops_the_run(tmp_path):
     videos = [coded_video("a", 0, 3)]
     videos[0] = dataclasses.replace(videos[0], frames=[b"\xff\xd8 no more"] * 3)
     write_folder(tmp_path, videos, num_shards=1, class_names=CLASSES)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        list(training(str(tmp_path), on_damage="skip").take(1))
+    with pytest.raises(ValueError, match=r"the videos tried in its place are damaged as well"):
+        with damage.explained(str(tmp_path)):
+            list(training(str(tmp_path), on_damage="skip").take(1))
 
 
 def test_an_unknown_policy_is_refused(tmp_path):
@@ -123,3 +126,16 @@ def test_an_unknown_policy_is_refused(tmp_path):
         training(folder, on_damage="ignore")
     with pytest.raises(ValueError, match="Received: on_damage='ignore'"):
         evaluation_dataset(folder, "train", batch_size=1, on_damage="ignore")
+
+
+def test_a_shard_that_went_away_is_named(tmp_path):
+    folder = damaged_folder(tmp_path, None)
+    shard = split_index.load_index(folder, "train").shard_paths[0]
+    stream = training(folder)
+    os.remove(shard)
+    with pytest.raises(ValueError, match=rf"A file of {folder} cannot be read: .*{shard}; No such"):
+        with damage.explained(folder):
+            next(iter(stream))
+    with pytest.raises(tf.errors.NotFoundError, match="of the network"):
+        with damage.explained(folder):
+            raise tf.errors.NotFoundError(None, None, "of the network")

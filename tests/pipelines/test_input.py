@@ -1,6 +1,7 @@
 """Batches of clips and views, checked by what the pixels say of the frame and the place."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from coded_videos import (
     write_folder,
 )
 
-from pipelines.input import evaluation_dataset, training_stream, views_of_frames
+from pipelines.input import evaluation, evaluation_dataset, training_stream, views_of_frames
 from pipelines.shards import split_index
 
 
@@ -311,3 +312,28 @@ def test_bad_views_are_refused(folder, options, message):
 def test_a_video_without_frames_has_no_views():
     with pytest.raises(ValueError, match="at least one frame"):
         views_of_frames([])
+
+
+def test_an_evaluation_makes_few_batches_ahead(folder, monkeypatch):
+    """However many threads there are: the views of a video can be 200 MB."""
+    made = []
+
+    def count(number):
+        made.append(number)
+        return number
+
+    def views(video, *, num_clips, num_frames, crop_size, **_):
+        tf.numpy_function(count, [video.num_frames], tf.int64)
+        return tf.zeros((num_clips, num_frames, crop_size, crop_size, 3), tf.uint8)
+
+    monkeypatch.setattr(evaluation, "video_views", views)
+    monkeypatch.setattr(evaluation, "_BYTES_AHEAD", 1)
+    monkeypatch.setattr(evaluation, "_padded_share", lambda *_: np.arange(400, dtype=np.int32) % 7)
+    batches = iter(evaluation_dataset(folder, "train", batch_size=2, crop_size=24, data_workers=16))
+    next(batches)
+    before = -1
+    while before != len(made):
+        before = len(made)
+        time.sleep(0.3)
+    # In use, held ready, being put together, and the rows of one that are made.
+    assert 2 < len(made) <= 4 * 2

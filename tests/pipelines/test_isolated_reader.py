@@ -78,30 +78,48 @@ def test_files_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
         assert len(reader.read_frames(path).frames) == 3
 
 
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
-def test_a_video_that_crashes_the_decoder_costs_itself_only(tmp_path, name):
-    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
-    with IsolatedReader() as reader:
-        reader.read_frames(path)
-        process = reader.process_id
-        os.kill(process, signal.SIGSTOP)
-
-        def crash():
-            os.kill(process, getattr(signal, name))
-            os.kill(process, signal.SIGCONT)
-
-        threading.Timer(0.3, crash).start()
-        said = "$" if name == "SIGKILL" else r":\n.*Fatal Python error"
-        with pytest.raises(VideoError, match=rf"made the decoder crash \({name}\){said}"):
-            reader.read_frames(path)
-        assert len(reader.read_frames(path).frames) == 3
-
-
 def at_start(folder, monkeypatch, file, text):
     """Has each new process of Python run `text` when it imports `file`."""
     folder.mkdir()
     (folder / file).write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+HANGING_READER = """
+import sys, time
+sys.path.append({root!r})
+from pipelines.frames import any_file
+read = any_file.read_frames
+def read_frames(path, **settings):
+    if path == "hangs":
+        open({sign!r}, "w").close()
+        time.sleep(600)
+    return read(path, **settings)
+any_file.read_frames = read_frames
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
+def test_a_video_that_crashes_the_decoder_costs_itself_only(tmp_path, monkeypatch, name):
+    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
+    sign = tmp_path / "sign"
+    program = HANGING_READER.format(root=str(ROOT), sign=str(sign))
+    at_start(tmp_path / "site", monkeypatch, "sitecustomize.py", program)
+    with IsolatedReader() as reader:
+        reader.read_frames(path)
+
+        def crash():
+            while not sign.exists():
+                time.sleep(0.01)
+            os.kill(reader.process_id, getattr(signal, name))
+
+        thread = threading.Thread(target=crash)
+        thread.start()
+        said = "$" if name == "SIGKILL" else r":\n.*Fatal Python error"
+        with pytest.raises(VideoError, match=rf"made the decoder crash \({name}\){said}"):
+            reader.read_frames("hangs")
+        thread.join()
+        assert len(reader.read_frames(path).frames) == 3
 
 
 BAD_READER = """
@@ -160,6 +178,29 @@ def test_a_process_that_dies_between_videos_blames_none(tmp_path):
         assert wait_for_end(process)
         assert len(reader.read_frames(path).frames) == 3
         assert reader.process_id != process
+
+
+def test_a_process_that_dies_before_it_takes_a_video_blames_none(tmp_path):
+    path = video_files.write_numbered(tmp_path / "a.mp4", 3)
+    with IsolatedReader() as reader:
+        reader.read_frames(path)
+        process = reader.process_id
+        os.kill(process, signal.SIGSTOP)  # it is dying, and does not look dead yet
+        threading.Timer(0.3, os.kill, (process, signal.SIGKILL)).start()
+        assert len(reader.read_frames(path).frames) == 3
+        assert reader.process_id != process
+
+
+def test_a_process_that_never_takes_a_video_ends_all(tmp_path, monkeypatch):
+    program = (
+        f"import os, sys\nsys.path.append({str(ROOT)!r})\n"
+        "from pipelines.frames import reader_process\n"
+        "reader_process.json.loads = lambda text: os._exit(3)\n"
+    )
+    at_start(tmp_path / "site", monkeypatch, "sitecustomize.py", program)
+    with IsolatedReader() as reader:
+        with pytest.raises(ReaderError, match="died 3 times before it took one"):
+            reader.read_frames("a.mp4")
 
 
 def test_notes_come_along(tmp_path):

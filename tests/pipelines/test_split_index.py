@@ -1,10 +1,10 @@
 """Index, manifest and label map: written together, and refused when they do not belong together."""
 
 import hashlib
-import json
 
 import numpy as np
 import pytest
+from changed_files import change_json
 from coded_videos import CLASS_NAMES, coded_video, write_folder
 
 from pipelines.shards import records, split_index, verification
@@ -57,9 +57,7 @@ def test_a_foreign_manifest_is_refused(folder, content):
 
 
 def test_another_version_is_refused(folder):
-    manifest = json.loads((folder / "train.json").read_text())
-    manifest["version"] = 99
-    (folder / "train.json").write_text(json.dumps(manifest))
+    change_json(folder / "train.json", version=99)
     with pytest.raises(ValueError, match="version 99"):
         split_index.load_index(str(folder), "train")
 
@@ -93,9 +91,7 @@ def test_shards_need_not_be_there_for_those_who_report_them(folder):
 
 
 def test_a_manifest_of_another_index_is_refused(folder):
-    manifest = json.loads((folder / "train.json").read_text())
-    del manifest["index_sha256"]
-    (folder / "train.json").write_text(json.dumps(manifest))
+    change_json(folder / "train.json", without=["index_sha256"])
     with pytest.raises(ValueError, match="damaged or of another conversion"):
         split_index.load_index(str(folder), "train")
 
@@ -113,15 +109,13 @@ def test_another_label_map_than_the_split_s_own_is_refused(folder, names):
         split_index.load_index(str(folder), "train")
 
 
-def test_data_of_an_older_version_have_neither_digests_nor_the_label_map_s_hash(folder):
+def test_data_of_an_older_version_have_neither_digests_nor_hashes(folder):
     with np.load(folder / "train.index.npz") as arrays:
         kept = {name: arrays[name] for name in arrays if name != "digests"}
     np.savez(folder / "train.index.npz", **kept)
-    manifest = json.loads((folder / "train.json").read_text())
-    del manifest["class_names_sha256"]
-    index = (folder / "train.index.npz").read_bytes()
-    manifest["index_sha256"] = hashlib.sha256(index).hexdigest()
-    (folder / "train.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((folder / "train.index.npz").read_bytes()).hexdigest()
+    manifest = folder / "train.json"
+    change_json(manifest, without=["class_names_sha256"], index_sha256=digest, seal=False)
     loaded = split_index.load_index(str(folder), "train")
     assert loaded.digest(0) == "" and verification.check_split(loaded)[1] == []
     (folder / "labels.txt").write_text(CLASS_NAMES[0] + "\n")

@@ -1,6 +1,7 @@
 """What frames say of themselves: colours that are rare, sides that are cut off, which way is up."""
 
 import io
+import struct
 import tempfile
 
 import av
@@ -10,7 +11,7 @@ import video_files
 from PIL import Image
 from video_files import decode, numbers, write_numbered, write_video
 
-from pipelines.frames import matroska_crop
+from pipelines.frames import matroska_crop, mp4_crop
 from pipelines.frames.encoded_frames import VideoError
 from pipelines.frames.video_file import read_frames
 
@@ -171,6 +172,50 @@ def test_what_matroska_crops_is_cut_off(tmp_path):
     assert numbers(clip.frames) == [0, 1, 2]
     assert video_files.corner_names(decode(clip.frames[0])) == list(video_files.CORNERS)
     assert read_frames(path, short_side=32)[1:3] == (32, 48)
+
+
+def with_aperture(path, *aperture):
+    """Adds a clean aperture to the first sample entry of an MP4 file, whose tables are its end."""
+    content = bytearray(open(path, "rb").read())
+    box = struct.pack(">I4sIIIIiIiI", 40, b"clap", *aperture)
+    place = content.index(b"stsd") + 12  # after the kind of box, flags and the number of entries
+    place += int.from_bytes(content[place : place + 4], "big")
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"mp4v"):
+        begin = content.index(kind, 0 if kind == b"moov" else content.index(b"moov")) - 4
+        size = int.from_bytes(content[begin : begin + 4], "big") + len(box)
+        content[begin : begin + 4] = size.to_bytes(4, "big")
+    content[place:place] = box
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def test_what_is_outside_of_an_mp4_s_aperture_is_cut_off(tmp_path):
+    images = [np.pad(video_files.numbered_frame(n), [(4, 8), (6, 2), (0, 0)]) for n in range(3)]
+    path = write_video(tmp_path / "v.mp4", images, codec="mpeg4")
+    assert read_frames(path, short_side=None)[1:3] == (76, 104)
+    assert mp4_crop.crop_of(path, 0) == matroska_crop.NOTHING
+    # 96x64, its centre 2 to the right of the frame's and 2 above it, as 4 / 2.
+    with_aperture(path, 96, 1, 128, 2, 4, 2, -2, 1)
+    assert mp4_crop.crop_of(path, 0) == (6, 4, 2, 8)
+    assert mp4_crop.crop_of(path, 1) == matroska_crop.NOTHING
+    clip = read_frames(path, short_side=None)
+    assert (clip.height, clip.width) == (64, 96)
+    assert numbers(clip.frames) == [0, 1, 2]
+    assert video_files.corner_names(decode(clip.frames[0])) == list(video_files.CORNERS)
+
+
+@pytest.mark.parametrize(
+    "aperture",
+    [(96, 0, 64, 1, 0, 1, 0, 1), (120, 1, 64, 1, 0, 1, 0, 1), (0, 1, 64, 1, 0, 1, 0, 1)],
+)
+def test_an_aperture_that_makes_no_sense_crops_nothing(tmp_path, aperture):
+    path = write_numbered(tmp_path / "v.mp4", 1, codec="mpeg4")
+    with_aperture(path, *aperture)
+    assert mp4_crop.crop_of(path, 0) == matroska_crop.NOTHING
+    content = open(path, "rb").read()
+    for length in (0, 5, content.index(b"clap") + 9):
+        (tmp_path / "cut.mp4").write_bytes(content[:length])
+        assert mp4_crop.crop_of(str(tmp_path / "cut.mp4"), 0) == matroska_crop.NOTHING
 
 
 def test_a_crop_that_leaves_nothing_is_refused(tmp_path):

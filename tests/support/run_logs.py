@@ -38,7 +38,7 @@ def check_agreement(folder, steps, epochs):
 def board(folder, tag):
     """The (step, value) of a tag over all files of events, oldest file first."""
     found = []
-    for path in sorted((folder / "tensorboard").glob("*tfevents*")):
+    for path in sorted((folder / "tensorboard").glob("*tfevents*"), key=_age):
         for record in tf.data.TFRecordDataset(str(path)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             found += [
@@ -47,3 +47,9 @@ def board(folder, tag):
                 if value.tag == tag
             ]
     return found
+
+
+def _age(path):
+    """The second, and the number in its process, of `...tfevents.SECOND.HOST.PROCESS.NUMBER.v2`."""
+    parts = path.name.split(".")
+    return int(parts[3]), int(parts[-2])

@@ -11,9 +11,15 @@ from pipelines.shards.split_index import shard_path, write_split
 CLASSES = ("blue", "green", "red")
 
 
-def make_dataset(folder, videos=24, validation_videos=9, frames=12, height=36, width=44, seed=0):
-    """Writes splits "train" and "validation" of three classes and returns the folder."""
+def make_dataset(
+    folder, videos=24, validation_videos=9, frames=12, height=36, width=44, seed=0, **other
+):
+    """Writes splits "train" and "validation" of three classes and returns the folder.
+
+    `other` has settings of the conversion in which validation differs.
+    """
     random = np.random.default_rng(seed)
+    settings = {"fps": 25, "short_side": height, "quality": 4}
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", videos), ("validation", validation_videos)):
         path = shard_path(str(folder), split, 0, 1)
@@ -23,7 +29,7 @@ def make_dataset(folder, videos=24, validation_videos=9, frames=12, height=36, w
             split,
             [write_shard(path, made)],
             CLASSES,
-            {"settings": {"fps": 25, "short_side": height, "quality": 4}},
+            {"settings": settings | (other if split == "validation" else {})},
         )
     return folder
 

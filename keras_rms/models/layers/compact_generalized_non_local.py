@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.arguments import positive_integer, validate_positive
+from keras_rms.arguments import positive_integer, validate_positions, validate_positive
 from keras_rms.replica_seed import validate_seed
 
 PROJECTIONS = ("theta", "phi", "g", "out")
@@ -90,11 +90,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(
-                "The input must have a batch axis, one axis of positions or more, and channels. "
-                f"Received: {input_shape=}"
-            )
+        validate_positions(input_shape)
         channels = input_shape[-1]
         inner = self._inner(channels)
         if channels % self.groups or inner % self.groups:
@@ -124,6 +120,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             dtype="float32",
             name="gn",
         )
+        # It sees the positions as one axis, whose length may differ from call to call.
         self.gn.build((input_shape[0], None, channels))
         self.built = True
 
@@ -137,6 +134,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         attended = 0.0
         for power, coefficient in self._terms():
             affinity = ops.sum(phi**power * g, axis=(1, 3), keepdims=True)
+            # The terms of a sum over positions and the channels of a group.
             if self.scale:
                 terms = ops.cast(ops.shape(theta)[1] * theta.shape[3], "float32")
                 affinity = affinity / ops.sqrt(terms)
@@ -172,6 +170,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         return max(1, channels // 2) if self.filters is None else self.filters
 
     def _initializer(self, name: str) -> keras.initializers.Initializer:
+        # Equal seeds would give theta and phi equal weights.
         seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)
         return keras.initializers.RandomNormal(0.0, INITIALIZER_STDDEV, seed)
 

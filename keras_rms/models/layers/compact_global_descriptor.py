@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rms.arguments import validate_positions
 from keras_rms.replica_seed import validate_seed
 
 
@@ -51,13 +52,10 @@ class CompactGlobalDescriptor(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(
-                "The input must have a batch axis, one axis of positions or more, and channels. "
-                f"Received: {input_shape=}"
-            )
+        validate_positions(input_shape)
         channels = input_shape[-1]
         for index, name in enumerate(("average", "maximum", "cascade")):
+            # Equal seeds would give the three kernels equal weights.
             seed = None if self.seed is None else self.seed + index
             kernel = self.add_weight(
                 shape=(channels, 1),

@@ -126,6 +126,7 @@ def _fastest_implementation() -> str:
 
 
 def _is_on_cpu() -> bool:
+    # Keras's name of a device begins with its kind on every backend.
     return all("cpu" in device.lower() for device in keras.distribution.list_devices())
 
 
@@ -135,11 +136,13 @@ def _is_compiled_by_xla() -> bool:
 
 
 def _by_frames(x: Any, kernel: Any, kernel_size: tuple, strides: tuple) -> Any:
+    # With a stride "same" would pad unlike on both sides. Once here, for the frames of all taps.
     if strides[1] > 1:
         x = ops.pad(x, [(0, 0), (0, 0), *[(k // 2, k // 2) for k in kernel_size[1:]], (0, 0)])
     phases = _phases_of_time(x, strides[0])
     total = None
     for tap in range(kernel_size[0]):
+        # Output t needs input t * stride + tap - kernel // 2: frame t + step of this phase's video.
         step, phase = divmod(tap - kernel_size[0] // 2, strides[0])
         part = _convolve_frames(phases[phase], kernel[tap], strides[1])
         part = _shifted_in_time(part, step)

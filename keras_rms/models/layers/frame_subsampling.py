@@ -51,6 +51,8 @@ class FrameSubsampling(keras.layers.Layer):
         self.rule = rule
 
     def call(self, inputs: Any) -> Any:
+        # Keras asks for the shape only where it builds a graph; a tensor would lose frames.
+        self.compute_output_shape(inputs.shape)
         if self.rule == "stride" or self.alpha == 1:
             return inputs[:, :: self.alpha]
         # In integers: the truncation of a rounded quotient would depend on the backend.
@@ -70,6 +72,7 @@ class FrameSubsampling(keras.layers.Layer):
         return (input_shape[0], kept, *input_shape[2:])
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        # Keras would name the layer's own type, and frames may still be uint8.
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
 
     def get_config(self) -> dict:

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.arguments import positive_integer, validate_positive, validate_rate
+from keras_rms.arguments import (
+    positive_integer,
+    validate_positions,
+    validate_positive,
+    validate_rate,
+)
 from keras_rms.models.layers.framewise_pooling import framewise_max_pool
 from keras_rms.replica_seed import validate_seed
 
@@ -89,11 +94,7 @@ class NonLocal(keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(
-                "The input must have a batch axis, one axis of positions or more, and channels. "
-                f"Received: {input_shape=}"
-            )
+        validate_positions(input_shape)
         if self.pool_size is not None and len(self.pool_size) != len(input_shape) - 2:
             raise ValueError(
                 "`pool_size` must have one integer for each axis between batch and channels. "
@@ -128,6 +129,7 @@ class NonLocal(keras.layers.Layer):
         weights = self._weights(query, key)
         summed = ops.matmul(weights, value)
         shape = ops.shape(inputs)
+        # While Keras builds the graph, sizes that are open are None; at most one can be inferred.
         summed = ops.reshape(
             summed, (*(-1 if s is None else s for s in shape[:-1]), value.shape[-1])
         )
@@ -165,6 +167,7 @@ class NonLocal(keras.layers.Layer):
 
     def _projection(self, units: int, name: str) -> keras.layers.Layer:
         # A Dense on the last axis is the 1x1x1 convolution, whatever the number of axes.
+        # Equal seeds would give theta and phi equal weights.
         seed = None if self.seed is None else self.seed + PROJECTIONS.index(name)
         return keras.layers.Dense(
             units,

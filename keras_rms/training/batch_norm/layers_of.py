@@ -1,6 +1,9 @@
-"""The layers of batch normalisation in a network."""
+"""The layers of batch normalisation in a network, and what they remember of the clips."""
 
 import keras
+
+# The names of what a layer remembers of the clips.
+STATISTICS = ("moving_mean", "moving_variance")
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
@@ -8,3 +11,9 @@ def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     # Keras has no public way to the layers inside a layer.
     layers = model._flatten_layers()
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def statistics(model: keras.Model) -> list[keras.Variable]:
+    """The moving means and variances, which no gradient changes."""
+    # By name: the seeds of random layers are not trained either, and have to differ.
+    return [v for v in model.non_trainable_variables if v.name in STATISTICS]

@@ -96,6 +96,8 @@ class PreciseBatchNorm:
         for layer in self._layers:
             layer.momentum = 0.0
         try:
+            # Not inside `exchange`, for other workers do not answer before they have traced it.
+            self._moments_of_next.get_concrete_function(iterator)
             sums = [np.zeros(statistic.shape) for statistic in self._statistics()]
             for _ in range(count):
                 with exchange():

@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_rms.inference.inputs import as_inputs
+from keras_rms.training.batch_norm.layers_of import statistics
 from keras_rms.training.optimization.loss_scaling import LossScale
 from keras_rms.training.optimization.mixing import Mixing
 from keras_rms.training.optimization.optimizer import MomentumSGD
@@ -85,12 +86,7 @@ class TrainStep:
         self.seed = seed
         self.loss_scale = loss_scale
         self.average = average
-        # By name: the seeds of random layers are not trained either, and have to differ.
-        self._statistics = [
-            variable
-            for variable in model.non_trainable_variables
-            if variable.name in ("moving_mean", "moving_variance")
-        ]
+        self._statistics = statistics(model)
         self._gradients = self._gradients_of_part
         if jit_compile:
             self._gradients = tf.function(self._gradients_of_part, jit_compile=True)
@@ -112,13 +108,13 @@ class TrainStep:
         replica = tf.distribute.get_replica_context()
         clips, targets = self.prepare(clips, labels, step, replica.replica_id_in_sync_group)
         gradients, sums = self._accumulate(clips, targets)
-        statistics = [variable.value for variable in self._statistics]
+        moments = [variable.value for variable in self._statistics]
         # Copies lie on the replica's own device, so that all of them are added in one go.
-        own = tf.nest.map_structure(tf.identity, [gradients, sums, statistics])
-        gradients, sums, statistics = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
-        finite = self.update(gradients, sums, step)
-        self._average_statistics(statistics, replica.num_replicas_in_sync)
-        return sums, finite
+        own = tf.nest.map_structure(tf.identity, [gradients, sums, moments])
+        gradients, sums, moments = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
+        # Before the update, which takes the statistics into the averaged network.
+        self._share_statistics(moments, replica.num_replicas_in_sync)
+        return sums, self.update(gradients, sums, step)
 
     def prepare(
         self, clips: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, replica: tf.Tensor | int = 0
@@ -146,7 +142,7 @@ class TrainStep:
         return self.loss_scale.scale(mean) if self.loss_scale else mean, sums
 
     def update(self, gradients: Sequence[Tensor], sums: Tensor, step: Tensor) -> Tensor:
-        """Moves the weights; returns whether training can go on."""
+        """Moves the weights and their average; returns whether training can go on."""
         if self.loss_scale:
             gradients = self.loss_scale.unscale(gradients)
         healthy = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients]))
@@ -176,7 +172,7 @@ class TrainStep:
         variables = [variable.value for variable in self.optimizer.trained]
         return tape.gradient(loss, variables, unconnected_gradients="zero"), sums
 
-    def _average_statistics(self, sums: list[tf.Tensor], replicas: int) -> None:
+    def _share_statistics(self, sums: list[tf.Tensor], replicas: int) -> None:
         """Gives each replica the mean of all running statistics of batch normalisation.
 
         Left alone they would differ, and a checkpoint would hold those of one replica.
@@ -219,6 +215,14 @@ def make_several_steps(
     def now() -> tf.Tensor:
         return tf.timestamp() if measure_wait else tf.zeros((), tf.float64)
 
+    def step_after(
+        clock: tf.Tensor, clips: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        # A clock that is not read before would wait in the queue behind the step's operations.
+        with tf.control_dependencies([clock]):
+            clips, labels = tf.identity(clips), tf.identity(labels)
+        return train_step(clips, labels, step)
+
     # Without AutoGraph, which took seconds at each start and left files in /tmp after a kill.
     @tf.function(autograph=False)
     def several_steps(iterator, first_step, count, request):  # noqa: ANN001
@@ -240,8 +244,9 @@ def make_several_steps(
                 clips, labels = iterator.get_next()
             batch = strategy.experimental_local_results(labels)
             with tf.control_dependencies(batch):
-                wait += now() - asked
-            results = strategy.run(train_step, args=(clips, labels, first_step + taken))
+                arrived = now()
+            wait += arrived - asked
+            results = strategy.run(step_after, args=(arrived, clips, labels, first_step + taken))
             return sums + first_replica(results[0]), wait, taken + 1, first_replica(results[1])
 
         nothing = (tf.zeros(len(SUMS)), tf.zeros((), tf.float64), tf.constant(0, tf.int64))

@@ -17,6 +17,7 @@ also returns the mean of what the workers ask for, and all of them act on that n
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import keras
 import numpy as np
@@ -59,7 +60,8 @@ class TrainingLoop:
         measure_wait: Whether to log the share of time spent waiting for data; see
             `make_several_steps`.
         worker_timeout: Seconds for a call, with several workers, after which the process ends
-            because one of the others must be frozen.
+            because one of the others must be frozen. Tracing, before the first call, does not
+            count, and the first may take as much longer.
 
     Raises:
         ValueError: If a number is out of range.
@@ -99,7 +101,9 @@ class TrainingLoop:
             )
         self._strategy = strategy
         self._training_data = training_data
-        self._several_steps = train_step.make_several_steps(strategy, step_function, measure_wait)
+        self._several_steps: Any = train_step.make_several_steps(
+            strategy, step_function, measure_wait
+        )
         self._callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
         )
@@ -116,6 +120,8 @@ class TrainingLoop:
         self._workers = worker_addresses(strategy)
         self._several_workers = len(self._workers) > 1
         self._stop_requested = False
+        # Of this worker; while others may not have finished it.
+        self._tracing_seconds = 0.0
         self._speed = Speed()
         self._validation_seconds = 0.0
         self._saved: Position | None = None
@@ -145,6 +151,7 @@ class TrainingLoop:
 
     def _run_epochs(self, position: Position) -> None:
         iterator = iter(distribute(self._strategy, self._training_data(position.step)))
+        self._trace(iterator, position)
         saved_step = position.step
         while position.finished_epochs < self._epochs:
             end = (position.finished_epochs + 1) * self._steps_per_epoch
@@ -153,6 +160,8 @@ class TrainingLoop:
             # Validation can take long; what came before it must not be lost with it.
             if position.step != saved_step:
                 self._save(position, False)
+            if self._stop_is_agreed(position, iterator):
+                self._preempted(position)
             self._end_epoch(position)
             saved_step = position.step
 
@@ -160,6 +169,45 @@ class TrainingLoop:
         self._stop_requested = True
         if self._saved:
             self._preempted(self._saved)
+
+    def _trace(self, iterator: Iterator, position: Position) -> None:
+        """Traces the steps, which can take minutes and for which no other worker has to answer.
+
+        The others are at it too, and may need as much longer again.
+        """
+        if self._several_workers:
+            started = time.monotonic()
+            with self._watch():
+                self._several_steps.get_concrete_function(iterator, *self._numbers(position, 1))
+            self._tracing_seconds = time.monotonic() - started
+
+    def _stop_is_agreed(self, position: Position, iterator: Iterator) -> bool:
+        """Whether a request came in the last call of an epoch, before a validation that is long."""
+        if not self._several_workers:
+            return self._stop_requested
+        return self._take_steps(position, iterator, 0)["agreed"][0] > 0
+
+    def _take_steps(
+        self, position: Position, iterator: Iterator, count: int, seconds_per_step: float = 0.0
+    ) -> dict[str, np.ndarray]:
+        """The result of `make_several_steps`, for which the other workers have to answer."""
+        allowed = self._worker_timeout + self._tracing_seconds
+        with answered_within(allowed, len(self._workers), position.step):
+            numbers = self._numbers(position, count, seconds_per_step)
+            result = self._several_steps(iterator, *numbers)
+            result = {name: np.asarray(value) for name, value in result.items()}
+        self._tracing_seconds = 0.0
+        return result
+
+    def _numbers(
+        self, position: Position, count: int, seconds_per_step: float = 0.0
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `make_several_steps` takes after the iterator."""
+        return (
+            tf.constant(position.step, tf.int64),
+            tf.constant(count, tf.int64),
+            tf.constant([float(self._stop_requested), seconds_per_step]),
+        )
 
     def _train_until(self, end: int, position: Position, iterator: Iterator) -> None:
         """Trains to step `end`, saving on the way."""
@@ -186,14 +234,7 @@ class TrainingLoop:
         """Takes `count` steps; returns what the workers agreed on: (stop, seconds a step)."""
         self._callbacks.on_train_batch_begin(position.step)
         started = time.monotonic()
-        with answered_within(self._worker_timeout, len(self._workers), position.step):
-            result = self._several_steps(
-                iterator,
-                tf.constant(position.step, tf.int64),
-                tf.constant(count, tf.int64),
-                tf.constant([float(self._stop_requested), seconds_per_step]),
-            )
-            result = {name: np.asarray(value) for name, value in result.items()}
+        result = self._take_steps(position, iterator, count, seconds_per_step)
         seconds = time.monotonic() - started
         self._check_finite(result, position)
         sums, wait = result["sums"].tolist(), float(result["wait"])

@@ -10,12 +10,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_rms.training.batch_norm.layers_of import STATISTICS
 from keras_rms.training.work_dir.whole_files import saving, write_whole
 
 FILE = "step_{:010d}.npz"
 BEST = "best.npz"
 _NUMBER = re.compile(r"step_(\d{10})\.npz")
 _HOST = "host.json"
+# What the names of a model's variables, and of their averages, begin with.
+WEIGHT = "weight/"
+AVERAGE = "average/"
 
 
 def model_state(model: keras.Model) -> dict[str, keras.Variable]:
@@ -29,7 +33,7 @@ def model_state(model: keras.Model) -> dict[str, keras.Variable]:
     """
     named: dict[str, keras.Variable] = {}
     for variable in model.weights:
-        _add(named, f"weight/{variable.path}", variable)
+        _add(named, f"{WEIGHT}{variable.path}", variable)
     for layer in leaves(model):
         weights = {id(weight) for weight in layer.weights}
         states = [variable for variable in layer.variables if id(variable) not in weights]
@@ -43,6 +47,10 @@ def leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     if not isinstance(layer, keras.Model):
         return [layer]
     return [leaf for inner in layer.layers for leaf in leaves(inner)]
+
+
+def _is_statistic(name: str) -> bool:
+    return name.rpartition("/")[2] in STATISTICS
 
 
 def _add(named: dict, name: str, variable: keras.Variable) -> None:
@@ -123,15 +131,33 @@ class Checkpoints:
                     error,
                 )
                 continue
-            host = json.loads(arrays.pop(_HOST).tobytes())
-            self.assign(arrays, path)
-            return host
+            position = host_of(arrays)
+            del arrays[_HOST]
+            self.assign(self._with_averaged_statistics(arrays, path), path)
+            return position
         if files:
             raise ValueError(
                 f"All {len(files)} checkpoints in {self.folder} are damaged. Restore one from a "
                 "backup, or remove the folder to start again from the first step."
             )
         return None
+
+    def _with_averaged_statistics(
+        self, arrays: dict[str, np.ndarray], path: Path
+    ) -> dict[str, np.ndarray]:
+        """Older versions averaged the weights and not the statistics of batch normalisation."""
+        names = [name.removeprefix(AVERAGE) for name in self.state if name.startswith(AVERAGE)]
+        lacking = [name for name in names if f"{AVERAGE}{name}" not in arrays]
+        running = {name: arrays.get(f"{WEIGHT}{name}") for name in lacking if _is_statistic(name)}
+        begun = {f"{AVERAGE}{name}": v for name, v in running.items() if v is not None}
+        if begun:
+            logging.warning(
+                "The checkpoint %s was written by a version that averaged the weights only. The "
+                "averages of batch normalisation's statistics begin here: validations are too low "
+                "until some 1 / (1 - average_decay) steps are taken.",
+                path,
+            )
+        return arrays | begun
 
     def assign(self, arrays: Mapping[str, np.ndarray], path: Path) -> None:
         """Sets every variable; raises ValueError if `arrays` are those of another model."""
@@ -157,6 +183,20 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of a checkpoint; each one's checksum is verified while it is read."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def host_of(arrays: Mapping[str, np.ndarray]) -> dict:
+    """What `Checkpoints.save` was given as `host`, "step" added, of the arrays that `read` gave."""
+    return json.loads(arrays[_HOST].tobytes())
+
+
+def evaluated_weights(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights that are validated and kept, by their paths: the averaged where there are."""
+    return _below(WEIGHT, arrays) | _below(AVERAGE, arrays)
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def difference(wanted: Mapping[str, tuple], found: Mapping[str, tuple]) -> str:

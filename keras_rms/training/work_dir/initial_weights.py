@@ -1,20 +1,48 @@
-"""Starting from the weights of another training, with a new head where the classes differ."""
+"""Starting from the weights of another training, with a new head where the classes differ.
 
+The head is the last dense layer, which gives the logits. Its rows are of classes, so that it is of
+use for the same classes in the same order only: their number alone says nothing.
+"""
+
+import dataclasses
+import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_rms.models.weights import differing_settings
+from keras_rms import arguments
+from keras_rms.models.weights import check_archive, differing_settings
 from keras_rms.training.work_dir import checkpoints
+from keras_rms.training.work_dir.network_record import read_record
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
+HEADS = ("auto", "keep", "new")
 
-def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
-    """Copies weights by name; the classifier's keep their initial values if its shape differs.
+
+@dataclasses.dataclass(frozen=True)
+class Initialised:
+    """What became of the weights.
+
+    Attributes:
+        new: Names of the weights that were left as they are: those of a new head, or none.
+        why: What became of the head and why, a sentence or two.
+    """
+
+    new: list[str]
+    why: str
+
+
+def initialise_from(
+    model: keras.Model,
+    source: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+    head: str = "auto",
+) -> Initialised:
+    """Copies weights by name; those of the head keep their initial values for other classes.
 
     Where a `.keras` file says that its network computes something else with them, for instance with
     another epsilon in its batch normalisation, a warning names it: training adapts to that.
@@ -24,19 +52,29 @@ def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
         source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
             `model.keras` or else newest checkpoint is taken. Of a training with averaged weights
             it is these, as they are what is validated and what `model.keras` holds.
-
-    Returns:
-        The names of the weights that were left as they are: those of a new head, or none.
+        class_names: Those of the training to come; None if nobody knows.
+        head: "keep" takes the head, "new" leaves it, and "auto" takes it if its classes have the
+            same names in the same order, or if their names are not known and their number is the
+            same. Names are known of a `.keras` file that notes them, and in a work folder.
 
     Raises:
-        ValueError: If there is nothing to load, or the weights are of another architecture.
+        ValueError: If there is nothing to load, the weights are of another architecture, or a head
+            of another number of classes shall be kept.
     """
+    arguments.validate_choice("head", head, HEADS)
     path = _find(Path(source))
     found = _weights(path)
-    head = _head(model)
+    of_head = _head(model)
     shapes = {name: array.shape for name, array in found.items()}
     wanted = {weight.path: tuple(weight.shape) for weight in model.weights}
-    left = [name for name in wanted if name in head and shapes.get(name) != wanted[name]]
+    resized = any(shapes.get(name) != wanted[name] for name in of_head)
+    is_new, why = _decide(head, resized, class_names, _class_names(path))
+    if resized and not is_new:
+        raise ValueError(
+            f"The head of {path} is of another number of classes and cannot be kept. Give "
+            f"init_head=new, or leave it out. Received: init_head={head!r}"
+        )
+    left = [name for name in wanted if is_new and name in of_head]
     for name in left:
         shapes[name] = wanted[name]
     if shapes != wanted:
@@ -54,7 +92,43 @@ def initialise_from(model: keras.Model, source: str | os.PathLike) -> list[str]:
     for weight in model.weights:
         if weight.path not in left:
             weight.assign(found[weight.path])
-    return left
+    return Initialised(left, why)
+
+
+def _decide(
+    head: str, resized: bool, now: Sequence[str] | None, before: Sequence[str] | None
+) -> tuple[bool, str]:
+    """Whether the head is made anew, and why."""
+    if head != "auto":
+        return (
+            head == "new",
+            f"The head is {'new' if head == 'new' else 'kept'}, as init_head says.",
+        )
+    if resized:
+        return True, "The head is new: its classes are of another number."
+    if now is None or before is None:
+        return False, (
+            "The head is kept: the names of its classes are not known, but they are as many. If "
+            "they are others, or in another order, start again with init_head=new."
+        )
+    if list(now) == list(before):
+        return False, "The head is kept: its classes are the same."
+    return True, (
+        "The head is new: its classes are others, or in another order. init_head=keep would keep "
+        "it."
+    )
+
+
+def _class_names(path: Path) -> list[str] | None:
+    """Those that a `.keras` file notes, or of the training in whose work folder a file lies."""
+    if path.suffix == ".keras" and (noted := read_record(path).get("class_names")):
+        return noted
+    in_checkpoints = path.parent.name == WorkFolder(path.parent).checkpoints.name
+    settings = WorkFolder(path.parent.parent if in_checkpoints else path.parent).settings
+    try:
+        return json.loads(settings.read_text())["class_names"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _head(model: keras.Model) -> set[str]:
@@ -80,18 +154,14 @@ def _find(source: Path) -> Path:
     return paths[-1]
 
 
-def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
-
-
 def _weights(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix not in (".keras", ".npz"):
         raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
     try:
         if path.suffix == ".npz":
-            arrays = checkpoints.read(path)
-            return _below("weight/", arrays) | _below("average/", arrays)
+            return checkpoints.evaluated_weights(checkpoints.read(path))
         # A model of its own, which stays out of the strategy that trains.
+        check_archive(str(path))
         loaded = keras.saving.load_model(path, compile=False)
         return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}
     except Exception as error:

@@ -32,7 +32,8 @@ class RunLog(keras.callbacks.Callback):
     """Writes log.csv (a row an epoch), log.jsonl (also a line a call) and tensorboard/.
 
     A run that was killed after its last checkpoint takes some steps again, and perhaps the end of
-    an epoch: what these had written is removed first, from all three.
+    an epoch: what these had written is removed first, from all three. So is what is damaged there,
+    for no log must keep a run from going on.
 
     Args:
         work_dir: Where the files go.
@@ -89,9 +90,14 @@ class RunLog(keras.callbacks.Callback):
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        # A row cut off by a kill has no last column.
-        return [row for row in csv.DictReader(file) if row["seconds"] is not None]
+    text = path.read_bytes().decode(errors="replace").replace("\0", "")
+    return [row for row in csv.DictReader(io.StringIO(text, newline=""), COLUMNS) if _is_row(row)]
+
+
+def _is_row(row: dict[str, str]) -> bool:
+    """Not the header, nor cut off by a kill (which leaves no last column), nor damaged."""
+    counts = row["epoch"], row["step"]
+    return row["seconds"] is not None and all(c.isascii() and c.isdigit() for c in counts)
 
 
 def _csv(rows: list[dict]) -> str:
@@ -101,10 +107,12 @@ def _csv(rows: list[dict]) -> str:
 
 
 def _read_lines(path: Path) -> Iterator[dict]:
-    for line in path.read_text().splitlines() if path.exists() else ():
-        # The last one may have been cut off by a kill.
-        with contextlib.suppress(json.JSONDecodeError):
-            yield json.loads(line)
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        # The last one may have been cut off by a kill, and any be damaged.
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+            content = json.loads(line)
+            if content["kind"] and content["epoch"] > 0 and content["step"] > 0:
+                yield content
 
 
 def _was_before(line: dict, step: int, epochs: int) -> bool:
@@ -122,14 +130,21 @@ def _keep_events(folder: Path, step: int, epoch_step: int) -> None:
             length = int.from_bytes(content[position : position + 8], "little")
             record = content[position : position + length + 16]
             position += length + 16
-            if len(record) == length + 16:  # the last one may have been cut off by a kill
-                event = tf.compat.v1.Event.FromString(record[12:-4])
-                tags = [value.tag for value in event.summary.value]
-                of_epoch = any(tag.startswith("epoch/") for tag in tags)
-                if event.step <= (epoch_step if of_epoch else step):
-                    kept.append(record)
+            # The last one may have been cut off by a kill.
+            if len(record) == length + 16 and _event_was_before(record[12:-4], step, epoch_step):
+                kept.append(record)
         if sum(map(len, kept)) < len(content):
             _keep(path, b"".join(kept))
+
+
+def _event_was_before(content: bytes, step: int, epoch_step: int) -> bool:
+    try:
+        event = tf.compat.v1.Event.FromString(content)
+    except Exception:  # protobuf's own, which has no types
+        return False
+    tags = [value.tag for value in event.summary.value]
+    of_epoch = any(tag.startswith("epoch/") for tag in tags)
+    return event.step <= (epoch_step if of_epoch else step)
 
 
 def _keep(path: Path, content: str | bytes) -> None:

@@ -113,9 +113,14 @@ def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]
             f"{name} was {_short(before[name])} and is now {_short(settings.get(name))}"
             for name in different
         )
+        further = (
+            f" It is finished: to train its network further, start from it (init_from={work_dir})."
+            if WorkFolder(work_dir).finished
+            else ""
+        )
         raise ValueError(
             f"{work_dir} holds a training with other settings: {listed}. Run it with its own "
-            "settings to continue it, or choose another work_dir for this one."
+            f"settings to continue it, or choose another work_dir for this one.{further}"
         )
 
 

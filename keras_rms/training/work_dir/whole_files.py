@@ -1,12 +1,14 @@
 """Files that are there as a whole or not at all."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import keras
+
+from keras_rms.training.work_dir.network_record import add_record
 
 UNFINISHED = "unfinished."
 
@@ -43,14 +45,23 @@ def write_whole(path: str | os.PathLike, write: Callable[[BinaryIO], object]) ->
         write(file)
 
 
-def save_model(model: keras.Model, path: str | os.PathLike) -> None:
+def save_model(
+    model: keras.Model, path: str | os.PathLike, settings: Mapping[str, Any] | None = None
+) -> None:
     """Saves a `.keras` file as a `whole_file`.
+
+    Args:
+        model: The network.
+        path: Of the file.
+        settings: What the file is to say of the network's clips; see `add_record`.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written.
     """
     with saving(str(path)), whole_file(path) as unfinished:
         model.save(unfinished)
+        if settings is not None:
+            add_record(unfinished, settings)
 
 
 @contextmanager

@@ -50,6 +50,32 @@ class WorkFolder:
         """Whether there is something of a run: a checkpoint, or the finished network."""
         return self.finished or bool(checkpoints.paths(self.checkpoints))
 
+    def weights(self, which: str | None = None) -> Path:
+        """The file of a run's weights.
+
+        Args:
+            which: `"last"`, `"best"`, or None: see `open_run`.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        best = self.checkpoints / checkpoints.BEST
+        newest = checkpoints.paths(self.checkpoints)[-1:]
+        last = [self.model] if self.finished else newest
+        places = {"last": last, "best": [best], None: last if self.finished else [best, *newest]}
+        for path in places[which]:
+            if path.exists():
+                return path
+        if which == "best" and self.begun:
+            raise ValueError(
+                f"{self} has no {best.name}: its training has had no validation. Give "
+                "--weights=last, for those of its newest step."
+            )
+        raise ValueError(
+            f"{self} has no {self.model.name} and no checkpoint: its training has not come to its "
+            "first. Run the command that started it again."
+        )
+
     def not_finite(self, step: int, worker: int) -> Path:
         """Where the batch is saved whose loss was not finite."""
         return self.path / f"not_finite_step_{step}_worker_{worker}.npz"

@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+_PORTS_OF_A_JOB = 16  # on one node: a task for each GPU of the largest machines
+
 
 def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
     """Puts the cluster into TF_CONFIG, where TensorFlow looks for it.
@@ -24,6 +26,7 @@ def describe_cluster(cluster: Sequence[str], task: int | None) -> dict | None:
         ValueError: If `cluster` or `task` is wrong, or TF_CONFIG cannot be read.
     """
     if not os.environ.get("TF_CONFIG"):
+        # Empty is not unset for TensorFlow, which would try to read it.
         os.environ.pop("TF_CONFIG", None)
     config: dict | None
     if cluster:
@@ -70,11 +73,12 @@ def check_gpus_are_divided(config: dict, gpus: int) -> None:
 
 def _from_list(cluster: list[str], task: int | None) -> dict:
     for address in cluster:
-        port = re.fullmatch(r".+:(\d+)", str(address))
+        # Without brackets nobody can tell the last group of an IPv6 address from a port.
+        port = re.fullmatch(r"(?:[^:\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(\d+)", str(address))
         if not port or not 0 < int(port[1]) < 65536:
             raise ValueError(
-                "`cluster` must be host:port,host:port,... with a port for each, 1 to 65535. "
-                f"Received: {address}"
+                "`cluster` must be host:port,host:port,... with IPv6 addresses in brackets, as in "
+                f"[::1]:12345, and a port for each, 1 to 65535. Received: {address}"
             )
     if len(set(cluster)) != len(cluster):
         raise ValueError(f"cluster names an address twice. Received: cluster={','.join(cluster)}")
@@ -126,7 +130,9 @@ def _from_slurm(variables: Mapping[str, str]) -> dict | None:
             f"SLURM's variables do not describe the tasks that srun started ({error!r}). Give "
             f"`cluster` (host:port,...) and `task` instead. Received: {seen}"
         ) from error
-    first = 20000 + (job + 101 * step) % 20000
+    # A block for each, since neighbours in number often share a node; all of them are below the
+    # ports that Linux gives to others, from 32768 on.
+    first = 20000 + _PORTS_OF_A_JOB * (job + 101 * step) % 12000
     cluster = [f"{node}:{first + i}" for node, count in zip(nodes, tasks) for i in range(count)]
     return _from_list(cluster, task)
 

@@ -43,6 +43,7 @@ class Deadline:
 
     def __enter__(self) -> None:
         self._timer = threading.Timer(self._seconds, self._expire)
+        # A process that ends otherwise must not wait for it.
         self._timer.daemon = True
         self._timer.start()
 
@@ -100,6 +101,7 @@ class PeerWatch:
         interval: float = 5.0,
         end: Callable[[str, int], None] | None = None,
     ) -> None:
+        # Not each after each: sixty workers would open thousands of connections.
         self._watched = list(addresses[1:] if task == 0 else addresses[:1])
         self._interval = interval
         self._end = end or end_process
@@ -115,6 +117,7 @@ class PeerWatch:
         in_vain = 0
         while not self._over.wait(self._interval):
             gone = [address for address in self._watched if not self._listens(address)]
+            # One look in vain may be a busy moment of the network.
             in_vain = in_vain + 1 if gone else 0
             if in_vain == self._LOOKS:
                 self._end(
@@ -160,6 +163,7 @@ def with_exit_status(train: Callable[[], object], paragraph: Callable[[str], str
     else:
         return 0
     message = paragraph(str(stop))
+    # At once: TensorFlow's exit handlers would wait for the worker that is gone.
     if isinstance(stop, WorkerLost):
         end_process(message, stop.exit_code)
     print(message, file=sys.stderr)

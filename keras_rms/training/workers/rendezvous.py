@@ -42,14 +42,14 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
     arrived: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         try:
-            # Every interface, because a machine often knows itself by another name.
-            server = stack.enter_context(socket.create_server(("", port)))
+            server = stack.enter_context(_server(host, port))
         except OSError as error:
             raise ValueError(
-                f"Worker 0 cannot listen at {host}:{port} ({error.strerror}). Choose a free port, "
+                f"Worker 0 cannot listen at {addresses[0]} ({error.strerror}). Choose a free port, "
                 "or stop the process that has it."
             ) from error
         while len(arrived) < len(addresses) - 1:
+            # 0 would mean not to wait at all.
             server.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 connection, _ = server.accept()
@@ -60,6 +60,7 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
             hello = _read(connection)
             if hello is None:
                 continue
+            # Told before it raises, or the other one would wait out its whole time.
             if hello["addresses"] != addresses:
                 _write(connection, {"go": False, "addresses": addresses})
                 raise ValueError(
@@ -75,6 +76,15 @@ def _receive(addresses: list[str], end: float, seconds: float) -> None:
                 connection.recv(1)
 
 
+def _server(host: str, port: int) -> socket.socket:
+    """Listens on every interface, because a machine often knows itself by another name."""
+    if ":" not in host:
+        return socket.create_server(("", port))
+    return socket.create_server(
+        ("", port), family=socket.AF_INET6, dualstack_ipv6=socket.has_dualstack_ipv6()
+    )
+
+
 def _report(addresses: list[str], task: int, end: float, seconds: float) -> None:
     while (left := end - time.monotonic()) > 0:
         try:
@@ -82,6 +92,7 @@ def _report(addresses: list[str], task: int, end: float, seconds: float) -> None
                 _split(addresses[0]), min(left, _ANSWER_SECONDS)
             ) as chief:
                 _write(chief, {"task": task, "addresses": addresses})
+                # The answer comes when all are there, which may take as long as is left.
                 chief.settimeout(left)
                 answer = _read_line(chief)
         except OSError:
@@ -107,7 +118,7 @@ def _missing(who: str, seconds: float) -> WorkerLost:
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _write(connection: socket.socket, message: dict) -> None:

@@ -90,6 +90,7 @@ def _choose_devices(replicas: int) -> None:
         tf.config.set_visible_devices(gpus[: replicas or len(gpus)], "GPU")
     elif replicas > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
+        # Logical devices can be set once only: a second run in one process asks for the same.
         logical = [tf.config.LogicalDeviceConfiguration()] * replicas
         if tf.config.get_logical_device_configuration(cpu) != logical:
             tf.config.set_logical_device_configuration(cpu, logical)
@@ -137,6 +138,7 @@ def distribute(strategy: tf.distribute.Strategy, data: tf.data.Dataset) -> tf.da
     """
     local = strategy.num_replicas_in_sync // num_workers(strategy)
     if local > 1:
+        # The pipeline makes a worker's batch whole; here it is cut for the devices.
         data = data.rebatch(data.element_spec[1].shape[0] // local, drop_remainder=True)
     return strategy.distribute_datasets_from_function(lambda context: data)
 
@@ -152,6 +154,7 @@ def check_same_on_all_workers(strategy: tf.distribute.Strategy, name: str, value
 
     def mean() -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
+        # float64 holds a checksum of 32 bits exactly, and a mean of equal ones too.
         own = tf.identity(tf.constant(value, tf.float64))
         return replica.all_reduce(tf.distribute.ReduceOp.MEAN, own)
 

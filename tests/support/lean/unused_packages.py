@@ -1,33 +1,38 @@
-"""Packages that TensorFlow and Keras import where they are installed, and that nothing here needs.
+"""Packages that TensorFlow and Keras import where they are installed, for what nothing here uses.
 
-They take a third of an `import tensorflow`. Hidden, they are as absent as with most users.
+They take a third of an `import tensorflow`. To the two they are absent, as with most users; others
+can import them.
 """
 
-import contextlib
 import os
 import sys
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-_NAMES = {"jax", "sklearn", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
+_NAMES = {"jax", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
+
+
+class _Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        """Called for each module that is imported for the first time."""
+        if name in _NAMES and _importer().split(".")[0] in ("keras", "tensorflow"):
+            raise ModuleNotFoundError(f"{name} is hidden.", name=name)
+
+
+def _importer():
+    frame = sys._getframe(2)
+    while "importlib" in (name := frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return name
 
 
 def hide():
-    """Makes imports of them fail."""
-    for name in _NAMES:
-        sys.modules.setdefault(name, None)
-
-
-@contextlib.contextmanager
-def hidden():
-    """While active they are hidden; afterwards they can be imported, whatever was before."""
-    hide()
-    yield
-    for name in _NAMES:
-        if sys.modules[name] is None:
-            del sys.modules[name]
+    """In this process."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
 
 
 def hide_in_children():
-    """Hides them in the processes that this one starts: see `sitecustomize`."""
+    """In the processes that this one starts: see `sitecustomize`."""
     folders = [FOLDER, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(folders))

@@ -1,0 +1,61 @@
+"""Which network a command uses: that of a training, finished or not, or that of a file."""
+
+import sys
+from typing import Any
+
+from absl import flags
+
+from keras_rms.inference.trained_network import WEIGHTS, TrainedNetwork, open_file, open_run
+from pipelines.system import command_help, command_line
+
+command_help.section("Which network")
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Use the network of the training in this folder, finished or not."
+)
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "Use the network in this .keras file, as keras-rms import-weights writes it, in the place of "
+    "--work_dir.",
+)
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    WEIGHTS,
+    "Use the weights after the last step of --work_dir, or those with the best validation. By "
+    "default the last, which model.keras has, and of an unfinished training the best.",
+)
+
+
+def work_dir() -> str | None:
+    """The folder of the training, if the network is one's."""
+    return _WORK_DIR.value
+
+
+def model() -> str | None:
+    """The .keras file, if the network is one's.
+
+    Raises:
+        ValueError: If it is not clear which network is meant.
+    """
+    if (_WORK_DIR.value is None) == (_MODEL.value is None):
+        raise ValueError("Give either --work_dir, of a training, or --model, a .keras file.")
+    if _MODEL.value is not None and _WEIGHTS.value is not None:
+        raise ValueError("--weights are those of a --work_dir; a --model has its own only.")
+    return _MODEL.value
+
+
+def opened(**settings: Any) -> TrainedNetwork:
+    """The network. What is to be known about it is printed on standard error.
+
+    Args:
+        **settings: See `open_file`; a training has its own.
+
+    Raises:
+        ValueError: If there is none, or it is not clear which is meant.
+    """
+    path = model()
+    network = open_file(path, **settings) if path else open_run(_WORK_DIR.value, _WEIGHTS.value)
+    for note in network.notes:
+        print(command_line.paragraph(note), file=sys.stderr)
+    return network

@@ -1,0 +1,1 @@
+"""What `keras-rms predict` reads and writes."""
