@@ -4,17 +4,23 @@
     keras-rms evaluate --model=slow_only_50.keras --data=kinetics400 --output=evaluation
 
 The network is that of a training, finished or not, or one that keras-rms import-weights wrote.
-Prints top-1 and top-5 accuracy and writes into WORK_DIR/evaluation/ (or --output):
-    <split>_10x3.json  the accuracies and what they were measured on
-    <split>_10x3.csv   a line a video: key, label, the five best classes with their probabilities
-    <split>_10x3.npz   keys, labels and the probability of every class for every video
+Prints top-1, top-5 and mean class accuracy and writes into WORK_DIR/evaluation/ (or --output):
+    <split>_10x3.json             the accuracies, the most confused pairs of classes, and what it
+                                  was measured on
+    <split>_10x3.csv              a line a video: key, label, the five best classes and their
+                                  probabilities
+    <split>_10x3.npz              keys, labels and all probabilities, for keras-rms compare
+    <split>_10x3_classes.csv      a line a class: videos, accuracy, precision, F1
+    <split>_10x3_confusion.csv, .png
+    <split>_10x3_calibration.png  how often a network that says 80 % is right
+
+All GPUs of the machine share the videos. Several machines do by --part=1/3, 2/3 and 3/3, with the
+same other flags and one folder for the results: the one that ends last writes them.
 """
 
-import csv
-import io
-import json
 import re
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,16 +29,18 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 import keras
 import network_choice.clips
-import numpy as np
 from absl import flags
 
-from keras_rms.inference.scores import Scores
+from analysis import evaluation_parts
+from analysis.evaluation_results import write_results
+from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.work_dir.work_folder import WorkFolder
+from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
-from pipelines.system import command_help, command_line, filesystems, gpus
+from pipelines.system import command_help, command_line, gpus
 from pipelines.system.progress import Progress
 
 flags.adopt_module_key_flags(network_choice)
@@ -59,6 +67,15 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "Evaluate this many videos at a time. About six times their views are in memory: of 32 frames "
     "and 30 views, 1.2 GB a video.",
     lower_bound=1,
+)
+_REPLICAS = flags.DEFINE_integer(
+    "replicas",
+    0,
+    "Share each batch between this number of devices of the machine. 0 takes all GPUs.",
+    lower_bound=0,
+)
+_PART = flags.DEFINE_string(
+    "part", None, "Evaluate part K of N of the videos only, as in 1/3; see above."
 )
 _FORMAT = flags.DEFINE_enum(
     "format", None, sorted(FORMATS), "Read shards of this format. By default as in training."
@@ -89,7 +106,10 @@ def main(arguments: Sequence[str]) -> None:
     if keras.backend.backend() == "tensorflow":
         gpus.tell_if_missed()
     data, output = _places()
-    run = network_choice.clips.opened()
+    part = evaluation_parts.part_of(_PART.value)
+    strategy = make_strategy(_REPLICAS.value)
+    with strategy.scope():
+        run = network_choice.clips.opened()
     views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
     num_clips, num_crops = parse_views(views)
     data = data or run.settings["data"]
@@ -104,7 +124,9 @@ def main(arguments: Sequence[str]) -> None:
     batches = evaluation_dataset(
         data,
         _SPLIT.value,
-        batch_size=_BATCH_SIZE.value,
+        batch_size=_batch_size(strategy.num_replicas_in_sync) * part.count,
+        num_workers=part.count,
+        worker_index=part.number - 1,
         num_clips=num_clips,
         num_crops=num_crops,
         num_frames=run.settings["num_frames"],
@@ -115,32 +137,69 @@ def main(arguments: Sequence[str]) -> None:
         on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
     with (
-        Progress(len(index), "video", f"{num_clips}x{num_crops} views") as progress,
+        Progress(_share(len(index), part), "video", f"{num_clips}x{num_crops} views") as progress,
         damage.explained(data),
     ):
-        scores = ViewScorer(run.model).scores(batches, progress.update)
+        scorer = ViewScorer(run.model, strategy)
+        score = scorer.scores if part.count == 1 else scorer.scores_of_part
+        scores = score(batches, progress.update)
 
-    summary = {
+    keys = [index.keys[i] for i in scores.index]
+    saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
+    measured_on = {
         "model": run.settings["model"],
         "weights": run.source,
+        "weights_crc32": _checksum(run.source),
         "data": str(data),
         "split": _SPLIT.value,
-        "videos": len(scores.labels),
-        "damaged": len(index) - len(scores.labels),
         "views": views,
         "crop_size": crop_size,
-        "top1": scores.top_k(1),
-        "top5": scores.top_k(5),
     }
     stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
-    write_results(stem, summary, scores, [index.keys[i] for i in scores.index], run)
+    if part.count > 1:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        whole = evaluation_parts.joined(stem, part, saved, measured_on, index.keys)
+        if whole is None:
+            missing = ", ".join(evaluation_parts.missing(stem, part))
+            print(f"Part {_PART.value} is evaluated. The results come with --part={missing}.")
+            return
+        saved = whole
+    counts = {"videos": len(saved.keys), "damaged": len(index) - len(saved.keys)}
+    summary = write_results(stem, saved, {**measured_on, **counts})
     if summary["damaged"]:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
-    print(
-        f"top-1 {summary['top1']:.2%}   top-5 {summary['top5']:.2%}   "
-        f"({summary['videos']} videos of {_SPLIT.value}, {views} views of {crop_size} "
-        f"pixels)\nScores of each video: {stem}.csv"
+    print(_as_text(summary, len(run.class_names), stem))
+
+
+def _as_text(summary: dict, num_classes: int, stem: Path) -> str:
+    low, high = summary["top1_interval"]
+    # Of five classes or fewer all are among the best five.
+    top5 = f"   top-5 {summary['top5']:.2%}" if num_classes > 5 else ""
+    return (
+        f"top-1 {summary['top1']:.2%} (95 % interval of {summary['videos']} videos: {low:.1%} to "
+        f"{high:.1%}){top5}   mean class {summary['mean_class_accuracy']:.2%}\n"
+        f"{summary['views']} views of {summary['crop_size']} pixels. Scores of each video, tables "
+        f"and pictures: {stem}*"
     )
+
+
+def _batch_size(replicas: int) -> int:
+    """--batch_size, or a little more, so that each replica gets as many videos."""
+    return -(-_BATCH_SIZE.value // replicas) * replicas
+
+
+def _share(videos: int, part: evaluation_parts.Part) -> int:
+    """How many videos the part has; see `evaluation_dataset`."""
+    return len(range(part.number - 1, videos, part.count))
+
+
+def _checksum(path: str) -> int:
+    """Of a file's content: parts of two networks must not be joined."""
+    checksum = 0
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _places() -> tuple[str | None, Path | None]:
@@ -167,35 +226,6 @@ def parse_views(text: str) -> tuple[int, int]:
             f"Received: --views={text}"
         )
     return int(match[1]), int(match[2])
-
-
-def write_results(
-    stem: Path, summary: dict, scores: Scores, keys: list[str], run: TrainedNetwork
-) -> None:
-    """Writes the three files of the results, each whole or not at all."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    table, arrays = io.StringIO(), io.BytesIO()
-    rows = csv.writer(table)
-    best = np.argsort(-scores.scores, axis=1, kind="stable")[:, :5]
-    ranks = range(1, best.shape[1] + 1)
-    rows.writerow(["key", "label", *(f"{part}_{k}" for k in ranks for part in ("class", "score"))])
-    for key, label, row, classes in zip(keys, scores.labels, scores.scores, best):
-        ranked = [cell for c in classes for cell in (run.class_names[c], f"{row[c]:.6f}")]
-        rows.writerow([key, run.class_names[label], *ranked])
-    np.savez_compressed(
-        arrays,
-        keys=np.array(keys),
-        labels=scores.labels,
-        scores=scores.scores,
-        class_names=np.array(run.class_names),
-    )
-    contents = {
-        ".csv": table.getvalue().encode(),
-        ".npz": arrays.getvalue(),
-        ".json": json.dumps(summary, indent=1).encode(),
-    }
-    for ending, content in contents.items():
-        filesystems.write_file(str(stem.with_name(stem.name + ending)), content)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""One evaluation on several machines: each scores its part of the videos, the last one joins them.
+
+The parts meet in a folder that all machines share. A part is a file beside the results; it knows
+what it was measured on, so that parts of another network, of other views or of other data are not
+joined with it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_rms.inference.saved_scores import SavedScores, read_scores
+from pipelines.system import whole_files
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part `number` of `count`, the first being 1."""
+
+    number: int = 1
+    count: int = 1
+
+
+def part_of(text: str | None) -> Part:
+    """'2/3' -> Part(2, 3); the whole of None.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text or "1/1")
+    part = Part(int(match[1]), int(match[2])) if match else Part(0, 0)
+    if not 1 <= part.number <= part.count:
+        raise ValueError(f"--part must be K/N, from 1/N to N/N, as in 1/3. Received: --part={text}")
+    return part
+
+
+def joined(
+    stem: Path, part: Part, saved: SavedScores, measured_on: dict, order: Sequence[str]
+) -> SavedScores | None:
+    """Keeps this part's scores; gives those of all parts once all are there.
+
+    Two parts that end at once may both join them, to the same result.
+
+    Args:
+        stem: The path of the results, without what they end in.
+        part: Which part this is.
+        saved: Its scores.
+        measured_on: What the parts have to have in common, as JSON holds it.
+        order: The keys of all videos of the split; some may be missing as damaged.
+
+    Raises:
+        ValueError: If another part was measured on something else, or a video is in two parts.
+    """
+    common = json.loads(json.dumps(measured_on))
+    own = _path(stem, part.number, part.count)
+    whole_files.write(own, saved.packed())
+    whole_files.write(own.with_suffix(".json"), json.dumps(common).encode())
+    paths = [_path(stem, number, part.count) for number in range(1, part.count + 1)]
+    # The JSON file is written last: who finds it finds the scores.
+    if not all(path.with_suffix(".json").exists() for path in paths):
+        return None
+    for path in paths:
+        if json.loads(path.with_suffix(".json").read_text()) != common:
+            raise ValueError(
+                f"{path} is of another network, of other views or of other data. Remove it, and "
+                "evaluate that part again."
+            )
+    whole = _in_order([read_scores(path) for path in paths], order)
+    for path in paths:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+    return whole
+
+
+def missing(stem: Path, part: Part) -> list[str]:
+    """The parts that are not there yet, as --part names them."""
+    numbers = range(1, part.count + 1)
+    return [
+        f"{number}/{part.count}"
+        for number in numbers
+        if not _path(stem, number, part.count).with_suffix(".json").exists()
+    ]
+
+
+def _path(stem: Path, number: int, count: int) -> Path:
+    return stem.with_name(f"{stem.name}.part_{number}_of_{count}.npz")
+
+
+def _in_order(parts: Sequence[SavedScores], order: Sequence[str]) -> SavedScores:
+    keys = [key for part in parts for key in part.keys]
+    if len(set(keys)) < len(keys):
+        raise ValueError("A video is in two parts: they were not cut from the same split.")
+    place = {key: number for number, key in enumerate(order)}
+    rows = np.argsort([place[key] for key in keys], kind="stable")
+    return SavedScores(
+        [keys[row] for row in rows],
+        np.concatenate([part.labels for part in parts])[rows],
+        np.concatenate([part.scores for part in parts])[rows],
+        parts[0].class_names,
+    )
