@@ -1,4 +1,4 @@
-"""Compares regularisers on images or videos, with the same tuning effort for each.
+"""Compares regularisers on images or videos, with the same tuning effort.
 
     keras-rms compare-regularisers --output=DIR --seeds=3 \\
         --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=10 \\
