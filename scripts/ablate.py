@@ -122,10 +122,11 @@ def main(arguments: Sequence[str]) -> int:
         title = f"[{number}/{len(grid)}] {_network(row)} {shlex.join(_flags(row))} seed {seed}"
         folder = _folder(row, seed)
         started = time.monotonic()
-        was_done = _done(folder)
         try:
+            was_done = _done(folder)
             with _sole_grid(folder):
                 _train_and_evaluate(folder, row, seed, arguments[1:])
+            result = _result(folder)
         except InUseError as reason:
             if number not in elsewhere:
                 print(f"{title}: left for the end. {reason}", flush=True)
@@ -134,11 +135,10 @@ def main(arguments: Sequence[str]) -> int:
             if elsewhere >= {number for number, _ in jobs}:
                 time.sleep(_POLL_SECONDS)
             continue
-        except (RunError, OSError) as failure:
+        except (RunError, OSError, ValueError) as failure:  # the last of a damaged file of the run
             failures.append(f"{folder}: {failure}")
             print(f"{title}: FAILED. {failure}", flush=True)
             continue
-        result = _result(folder)
         spent = "done before" if was_done else f"{time.monotonic() - started:.0f} s"
         print(
             f"{title}: top-1 {result['top1']:.1%}, training {result['train_top1']:.1%} ({spent})",
@@ -369,7 +369,12 @@ def _result(folder: Path) -> dict[str, float]:
 
 def _results(row: paper_tables.Row) -> list[dict[str, float]]:
     folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
-    return [_result(folder) for folder in folders if _done(folder)]
+    results = []
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):  # it is named as a failure
+            if _done(folder):
+                results.append(_result(folder))
+    return results
 
 
 def _write_table(rows: Sequence[paper_tables.Row]) -> str:

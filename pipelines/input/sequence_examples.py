@@ -12,6 +12,7 @@ import dataclasses
 import os
 import re
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -74,11 +75,32 @@ def load_sequence_index(data_dir: str, split: str) -> SequenceIndex:
         return _load(data_dir, split)
 
 
+def _shards_of(split: str, present: Sequence[str]) -> list[str]:
+    """The files of a split, and of no other whose name begins as its does (`train_small`).
+
+    Raises:
+        ValueError: If that cannot be told.
+    """
+    # DMVR writes no ending.
+    numbered = re.compile(rf"{re.escape(split)}-\d+-of-\d+(\.\w+)?")
+    found = [name for name in present if numbered.fullmatch(name)]
+    if found:
+        return found
+    # Others write .tfrecord, behind what they like.
+    some = re.compile(rf"{re.escape(split)}.*\.tfrecords?")
+    found = [name for name in present if some.fullmatch(name)]
+    kinds = {re.sub(r"[-_.]?\d+|\.tfrecords?", "", name): name for name in found}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"Which files are of split {split!r} cannot be told: {' and '.join(kinds.values())} "
+            f"begin with its name. Rename its shards to {split}-00000-of-000NN."
+        )
+    return found
+
+
 def _load(data_dir: str, split: str) -> SequenceIndex:
     present = sorted(tf.io.gfile.listdir(data_dir)) if tf.io.gfile.isdir(data_dir) else []
-    # DMVR writes no ending; others .tfrecord, behind what they like.
-    pattern = re.compile(rf"{re.escape(split)}(-\d+-of-\d+(\.\w+)?|.*\.tfrecords?)")
-    paths = [os.path.join(data_dir, name) for name in present if pattern.fullmatch(name)]
+    paths = [os.path.join(data_dir, name) for name in _shards_of(split, present)]
     if not paths:
         raise ValueError(
             f"{data_dir} holds no SequenceExample shards of split {split!r}: no file is named "

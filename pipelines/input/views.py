@@ -133,15 +133,18 @@ def _needed_part(height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int)
 def _places(
     height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Tops and lefts of the crops in the part: 0, the centre and the end of the longer side."""
+    """Tops and lefts of the crops in the part: 0, the centre and the end of the longer side.
+
+    Of a square that is the width, as in PySlowFast.
+    """
     if num_crops == 1:
         return [0], [0]
 
-    def spread(side: tf.Tensor, other: tf.Tensor) -> list[tf.Tensor]:
+    def spread(side: tf.Tensor, is_longer: tf.Tensor) -> list[tf.Tensor]:
         centre = (side - size) // 2
-        return [tf.where(side > other, place, centre) for place in (0, centre, side - size)]
+        return [tf.where(is_longer, place, centre) for place in (0, centre, side - size)]
 
-    return spread(height, width), spread(width, height)
+    return spread(height, height > width), spread(width, width >= height)
 
 
 def _decode_scaled(

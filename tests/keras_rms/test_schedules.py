@@ -56,6 +56,7 @@ def test_a_schedule_survives_serialisation(schedule):
         (lambda: WarmupCosine(0.0, 10), "`base_rate` must be above 0. Received: base_rate=0.0"),
         (lambda: WarmupCosine(0.1, 10, -1), "warmup_steps=-1"),
         (lambda: WarmupCosine(0.1, 10, 11), "total_steps=10, warmup_steps=11"),
+        (lambda: WarmupCosine(0.1, 10, 8), "warmup_steps=8 of total_steps=10"),
         (lambda: WarmupCosine(0.1, 0), "total_steps=0"),
         (lambda: WarmupCosine(0.1, 10, 1, 2.0), "warmup_start=2.0"),
         (lambda: WarmupSteps(0.1, []), "boundaries"),

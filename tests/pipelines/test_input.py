@@ -174,6 +174,16 @@ def test_flips_are_off_on_or_change_the_class(folder):
     assert mirrored_labels[2] == mirrored_labels[5] == {False, True}
 
 
+def test_three_crops_of_a_square_lie_along_its_width():
+    frame = np.zeros((40, 40, 3), np.uint8)
+    frame[..., 0] = np.arange(40) * 6
+    encoded = tf.io.encode_jpeg(frame, quality=100).numpy()
+    views = views_of_frames(
+        [encoded], num_clips=1, num_crops=3, num_frames=1, span=1, crop_size=32, short_side=40
+    ).numpy()
+    np.testing.assert_allclose(views[:, 0, 16, 0, 0], [0, 24, 48], atol=6)
+
+
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(3, 1), (10, 3), (1, 3)])
 def test_views_are_exact(folder, num_clips, num_crops):
     dataset = evaluation_dataset(

@@ -91,6 +91,15 @@ def test_other_names_of_shards_are_found(folder):
     assert len(sequence_examples.load_sequence_index(str(folder), "train")) == 5
 
 
+def test_a_split_whose_name_begins_as_another_s_is_no_part_of_it(folder):
+    (folder / "train_small-00000-of-00001.tfrecord").write_bytes((folder / NAMES[0]).read_bytes())
+    assert len(sequence_examples.load_sequence_index(str(folder), "train")) == 5
+    (folder / NAMES[0]).rename(folder / "train.tfrecord")
+    (folder / NAMES[1]).rename(folder / "train-2.tfrecords")
+    with pytest.raises(ValueError, match=r"cannot be told: .*train_small-00000-of-00001"):
+        sequence_examples.load_sequence_index(str(folder), "train")
+
+
 def test_missing_shards_and_labels_are_explained(folder, tmp_path):
     with pytest.raises(ValueError, match="no SequenceExample shards of split 'test'"):
         sequence_examples.load_sequence_index(str(folder), "test")

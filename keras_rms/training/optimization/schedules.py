@@ -90,6 +90,13 @@ class WarmupCosine(WarmupSchedule):
                 f"Received: total_steps={total_steps}, warmup_steps={warmup_steps}"
             )
         self.total_steps = total_steps
+        end = 0.5 * base_rate * (1 + math.cos(math.pi * warmup_steps / total_steps))
+        if warmup_steps and end < warmup_start * base_rate:
+            raise ValueError(
+                "`warmup_steps` must end while the cosine is above the warm-up's first rate, "
+                f"{warmup_start:g} of the highest: the rate would fall in it. Received: "
+                f"warmup_steps={warmup_steps} of total_steps={total_steps}"
+            )
 
     def curve(self, step: keras.KerasTensor) -> keras.KerasTensor:
         done = ops.minimum(step / self.total_steps, 1.0)
