@@ -328,7 +328,7 @@ def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
 
 def test_the_choice_waits_for_runs_of_another_process(tmp_path):
     write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
-    write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
+    write_result(tmp_path / "runs", "plain-0.2-seed_0", 0.1, 0.3)
     with open(tmp_path / "runs" / "plain-0.05-seed_0.log", "w") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         command = command_runner.start(
