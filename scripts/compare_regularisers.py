@@ -1,15 +1,21 @@
-"""Compares regularisers on CIFAR-100, with the same tuning effort for each.
+"""Compares regularisers on images or videos, with the same tuning effort.
 
     keras-rms compare-regularisers --output=DIR --seeds=3 \\
-        --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=20 \\
-        --images_per_class=50 --holdout_per_class=100 --depth=20 --batch_size=32 \\
-        --learning_rate=0.05 --epochs=50
+        --methods=plain,rms,rms_gaussian -- --data=cifar100.npz --num_classes=10 \\
+        --images_per_class=50 --holdout_per_class=100 --depth=20 --batch_size=64 \\
+        --learning_rate=0.05 --epochs=100
 
 Each method has three settings to try. All are trained with seed 0; the one that is best on the
-held-out training images is then trained with the other seeds. What follows after -- goes to
-scripts/examples/image_classification.py. DIR gets a JSON file a run and table.md. The same command
+held-out training images is then trained with the other seeds. --settings=1 tries nothing: it takes
+the paper's setting, and the learning rate given. What follows after -- goes to the script of
+scripts/examples that --example names. DIR gets a JSON file a run and table.md. The same command
 again continues: a run whose file is there is not repeated, and processes may share the folder.
 --table_only trains nothing and prints the table of the runs that are there.
+
+Videos have folds in place of held-out clips; seed 0 is tested on the first fold, and so on:
+
+    keras-rms compare-regularisers --output=DIR --example=video_classification --folds=3 \\
+        --settings=1 --seeds=6 --methods=plain,rms -- --data=folds.csv --width=8
 """
 
 import fcntl
@@ -22,12 +28,15 @@ from typing import NamedTuple
 
 from absl import flags
 
-from ablation.result_tables import summary
+from ablation.result_tables import beside_first, summary
 from pipelines.system import command_help, command_line
 
 
 class Method(NamedTuple):
-    """Its name in tables, its flags, with the setting in braces, and the settings to try."""
+    """Its name in tables, its flags, with the setting in braces, and the settings to try.
+
+    The plain network's settings are factors of the learning rate.
+    """
 
     title: str
     flags: str
@@ -36,11 +45,9 @@ class Method(NamedTuple):
 
 SPREADS = (0.5, 0.3, 0.1)
 SURVIVALS = (0.5, 0.7, 0.9)
-# So many for each method, so that none is tuned more than another.
-SETTINGS = 3
 METHODS = {
     # Plain training has no strength to tune: it tries as many learning rates.
-    "plain": Method("plain", "--rms=none --learning_rate={}", (0.05, 0.1, 0.025)),
+    "plain": Method("plain", "--rms=none --learning_rate={}", (1.0, 2.0, 0.5)),
     "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
     "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
     "rs_input": Method("RS on x", "--component=input --spread={}", SPREADS),
@@ -69,12 +76,30 @@ _METHODS = flags.DEFINE_list("methods", list(METHODS), "Compare these methods on
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Run each method this number of times, with seeds 0, 1, ...", lower_bound=1
 )
+_SETTINGS = flags.DEFINE_integer(
+    "settings",
+    3,
+    "Try this number of settings of each method; of 1 the first is taken.",
+    lower_bound=1,
+    upper_bound=3,
+)
+_EXAMPLE = flags.DEFINE_enum(
+    "example",
+    "image_classification",
+    ["image_classification", "video_classification"],
+    "Train with this script of scripts/examples.",
+)
+_FOLDS = flags.DEFINE_integer(
+    "folds", 0, "Test in turn on this number of folds, a seed on each. 0 is none.", lower_bound=0
+)
 
 command_help.section("What to write")
 _OUTPUT = flags.DEFINE_string("output", None, "Write all runs into this folder.", required=True)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
-TRAINING = Path(__file__).parent / "examples" / "image_classification.py"
+DEFAULT_RATE = 0.1  # of the examples
+FLAGS_FILE = "flags.json"
+EXAMPLES = Path(__file__).parent / "examples"
 NOTE = (
     "Per cent; ± is the 95 % interval of the mean over the seeds (Student's t). `Beside plain`: "
     "differences of runs with the same seed. `Tried`: accuracy with seed 0 on the training images "
@@ -90,8 +115,15 @@ def main(arguments: Sequence[str]) -> None:
             f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
+        _claim([*more, *([f"--folds={_FOLDS.value}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
-        run_all([(m, METHODS[m].settings[n], 0) for n in range(SETTINGS) for m in methods], more)
+        numbers = range(_SETTINGS.value)
+        run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
+        if None in map(best, methods):
+            raise ValueError(
+                "Settings are chosen on held-out examples, and the trainings had none. Give "
+                "--holdout_per_class=50 after --, or --settings=1 to choose none."
+            )
         # Only now: the choice is among all settings, those that another process tried too.
         run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
     print(write_table())
@@ -106,7 +138,7 @@ def run_all(runs: Sequence[tuple[str, float, int]], more: Sequence[str]) -> None
     """Trains each method with each setting and seed; waits for those another process is at.
 
     Raises:
-        ValueError: If a training fails, or the folder holds results of other flags.
+        ValueError: If a training fails.
     """
     elsewhere = [each for each in runs if not run(*each, more, wait=False)]
     for method, setting, seed in elsewhere:
@@ -118,8 +150,6 @@ def run_all(runs: Sequence[tuple[str, float, int]], more: Sequence[str]) -> None
 def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool) -> bool:
     """Trains unless that is done; returns whether it is, for another process may be at it."""
     result = path_of(method, setting, seed)
-    result.parent.mkdir(parents=True, exist_ok=True)
-    _claim(result.parent / "flags.json", list(more))
     with open(result.with_suffix(".log"), "a") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -129,8 +159,10 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         if result.exists():
             return True
         own = METHODS[method].flags.format(setting).split()
-        command = [sys.executable, str(TRAINING), *more, *own]
+        command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py"), *more, *own]
         command += [f"--seed={seed}", f"--output={result}"]
+        if _FOLDS.value:
+            command.append(f"--fold={seed % _FOLDS.value + 1}")
         command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if status:
@@ -139,22 +171,49 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
     return True
 
 
-def _claim(path: Path, own_flags: list[str]) -> None:
+def _claim(own_flags: Sequence[str]) -> None:
+    """Notes the flags in the folder.
+
+    Raises:
+        ValueError: If the folder holds results of other flags.
+    """
+    path = Path(_OUTPUT.value) / FLAGS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        path.write_text(json.dumps(own_flags))
-    elif json.loads(path.read_text()) != own_flags:
+        path.write_text(json.dumps(list(own_flags)))
+    elif json.loads(path.read_text()) != list(own_flags):
         raise ValueError(f"{path.parent} holds runs with other flags, see {path}. Give another.")
 
 
+def settings_of(method: str) -> list[float]:
+    """Those that are tried."""
+    settings = METHODS[method].settings[: _SETTINGS.value]
+    rate = _learning_rate() if method == "plain" else 1
+    return [rate * setting for setting in settings]
+
+
+def _learning_rate() -> float:
+    """Of the runs in the folder."""
+    path = Path(_OUTPUT.value) / FLAGS_FILE
+    words = json.loads(path.read_text()) if path.exists() else []
+    given = [word.partition("=")[2] for word in words if word.startswith("--learning_rate=")]
+    return float(given[-1]) if given else DEFAULT_RATE
+
+
 def accuracy(method: str, setting: float, seed: int, on: str) -> float | None:
-    """Of a run at its end, as a share of 1; None if the run is not done."""
+    """Of a run at its end, as a share of 1; None if the run is not done, or had no such images."""
     path = path_of(method, setting, seed)
-    return json.loads(path.read_text())[on]["accuracy"] if path.exists() else None
+    if not path.exists():
+        return None
+    return json.loads(path.read_text()).get(on, {}).get("accuracy")
 
 
 def best(method: str) -> float | None:
     """The setting with the highest accuracy on the held-out images, of those that are done."""
-    tried = {s: accuracy(method, s, 0, "holdout") for s in METHODS[method].settings}
+    settings = settings_of(method)
+    if len(settings) == 1:
+        return settings[0]
+    tried = {setting: accuracy(method, setting, 0, "holdout") for setting in settings}
     done = {setting: value for setting, value in tried.items() if value is not None}
     return max(done, key=done.get) if done else None
 
@@ -164,25 +223,40 @@ def write_table() -> str:
     head = ["Method", "Setting", "Tried", "Runs", "Test", "Beside plain", "Training, last epoch"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     plain = _tests("plain")
-    for method, (title, _, settings) in METHODS.items():
+    for method, (title, *_) in METHODS.items():
         tests = _tests(method)
         if not tests:
             continue
         beside = [tests[seed] - plain[seed] for seed in tests if seed in plain]
-        tried = [(s, accuracy(method, s, 0, "holdout")) for s in settings]
+        tried = [(s, accuracy(method, s, 0, "holdout")) for s in settings_of(method)]
         cells = [
             title,
             f"{best(method):g}",
-            ", ".join(f"{s:g}: {100 * v:.1f}" for s, v in tried if v is not None),
+            ", ".join(f"{s:g}: {100 * v:.1f}" for s, v in tried if v is not None) or "-",
             str(len(tests)),
             _cell(list(tests.values())),
             "-" if method == "plain" else _cell(beside, "+"),
             _cell([_last_training(method, seed) for seed in tests]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    text = "\n".join([*lines, "", NOTE])
+    text = "\n".join([*lines, "", NOTE, *_with_one_scatter()])
     (Path(_OUTPUT.value) / "table.md").write_text(text + "\n")
     return text
+
+
+def _with_one_scatter() -> list[str]:
+    """The differences from plain with an interval from all methods together, if it is known."""
+    tests = {method: _tests(method) for method in METHODS}
+    tests = {method: values for method, values in tests.items() if len(values) > 1}
+    seeds = sorted(set.intersection(*map(set, tests.values()))) if tests else []
+    if len(tests) < 3 or len(seeds) < 2 or "plain" not in tests:
+        return []
+    means, interval = beside_first([[values[seed] for seed in seeds] for values in tests.values()])
+    listed = [f"{METHODS[m].title} {100 * d:+.1f}" for m, d in zip(tests, means) if m != "plain"]
+    return [
+        f"Over the {len(seeds)} seeds that all of these have, with one scatter for all methods: "
+        f"{', '.join(listed)}, each ± {100 * interval:.1f} beside plain."
+    ]
 
 
 def _tests(method: str) -> dict[int, float]:

@@ -50,10 +50,41 @@ def summary(values: Sequence[float]) -> dict[str, float | None]:
     if len(values) == 1:
         return {"mean": mean, "deviation": None, "interval": None}
     deviation = statistics.stdev(values)
-    degrees = len(values) - 1
-    quantile = _T_QUANTILES[degrees - 1] if degrees <= len(_T_QUANTILES) else _NORMAL_QUANTILE
-    interval = quantile * deviation / math.sqrt(len(values))
+    interval = _quantile(len(values) - 1) * deviation / math.sqrt(len(values))
     return {"mean": mean, "deviation": deviation, "interval": interval}
+
+
+def beside_first(methods: Sequence[Sequence[float]]) -> tuple[list[float], float]:
+    """Each method's mean minus the first one's, and half the 95 % interval of such a difference.
+
+    The scatter is taken from all methods together, without what a method or a seed adds to all its
+    runs: few seeds tell it better so than pair by pair, if it is the same for all methods (analysis
+    of variance, two-way layout without interaction).
+
+    Example:
+
+    >>> beside_first([[1.0, 3.0], [2.0, 4.0]])
+    ([0.0, 1.0], 0.0)
+
+    Args:
+        methods: Of each of two or more methods one value a seed, of the same two or more seeds.
+    """
+    seeds = list(zip(*methods, strict=True))
+    middles = [statistics.fmean(values) for values in methods]
+    levels = [statistics.fmean(values) for values in seeds]
+    grand = statistics.fmean(middles)
+    squares = sum(
+        (value - middle - level + grand) ** 2
+        for values, middle in zip(methods, middles)
+        for value, level in zip(values, levels)
+    )
+    degrees = (len(methods) - 1) * (len(seeds) - 1)
+    interval = _quantile(degrees) * math.sqrt(squares / degrees * 2 / len(seeds))
+    return [middle - middles[0] for middle in middles], interval
+
+
+def _quantile(degrees: int) -> float:
+    return _T_QUANTILES[degrees - 1] if degrees <= len(_T_QUANTILES) else _NORMAL_QUANTILE
 
 
 def line(

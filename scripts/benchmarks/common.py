@@ -7,11 +7,10 @@ import math
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import keras
 
 from pipelines.system import onednn
 
@@ -103,9 +102,15 @@ def machine_line() -> str:
     return f"{_processor()}, {cores} cores, {platform.system()}; {device}; {', '.join(versions)}"
 
 
+def _backend() -> str:
+    """Keras's; without Keras, which not all benchmarks need, TensorFlow."""
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if keras else "tensorflow"
+
+
 def _device() -> str:
     """What the backend computes on; of TensorFlow on a CPU whether oneDNN is on."""
-    backend = keras.backend.backend()
+    backend = _backend()
     if backend == "jax":
         import jax
 
@@ -120,7 +125,7 @@ def _device() -> str:
 
 def peak_memory() -> float | None:
     """GiB of the accelerator's memory in use at the highest, since the process began."""
-    backend = keras.backend.backend()
+    backend = _backend()
     if backend == "jax":
         import jax
 

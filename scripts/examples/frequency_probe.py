@@ -6,13 +6,17 @@
 In each network one part of the features is scaled before all BNs of the last two stages, where RMS
 acts in training: the local mean (low) or the residual (high); the other part stays. --data,
 --num_classes, the numbers of images and --seed are those of the training; the networks come from
---save_model of image_classification.py. Prints a Markdown table of accuracies on the test images.
+--save_model of image_classification.py. Prints a Markdown table of accuracies on the test images;
+--picture draws it, and needs Matplotlib.
 
---renew_statistics measures the means and variances of the BNs anew, on the training images without
-RMS. In training RMS adds to the variances that the BNs remember; if a network does better with the
-renewed ones, it suffers from that.
+A scaled feature has another mean and variance than the BN behind it remembers, and the low part
+holds the whole mean. --renew_statistics tells that apart. It measures the BNs' means and variances
+anew, on the training images, without RMS: `before` the scaling (in training RMS adds to the
+variances; a network that does better with renewed ones suffers from that), or `after` it, so that
+each BN knows the features it gets.
 """
 
+import math
 import re
 
 import image_classification
@@ -31,14 +35,18 @@ _MODELS = flags.DEFINE_multi_string(
 _SCALES = flags.DEFINE_list(
     "scales", ["0", "0.5", "1.5", "2"], "Scale the one part by each of these factors."
 )
-_RENEW = flags.DEFINE_bool(
-    "renew_statistics", False, "Measure the statistics of batch normalisation anew."
+_RENEW = flags.DEFINE_enum(
+    "renew_statistics",
+    "never",
+    ["never", "before", "after"],
+    "Measure the statistics of batch normalisation anew, before or after the scaling.",
 )
 _PLACES = flags.DEFINE_string(
     "places",
     r"res[34]_block\d+_bn\d",
     "Scale before the layers whose names match this regular expression.",
 )
+_PICTURE = flags.DEFINE_string("picture", None, "Draw the accuracies into this file, .png or .svg.")
 flags.adopt_module_key_flags(image_classification)
 
 BATCH_SIZE = 250
@@ -46,29 +54,49 @@ BATCH_SIZE = 250
 
 def main() -> None:
     rng = training_options.begin()
-    scales = [float(scale) for scale in _SCALES.value]
     train, test, num_classes = image_classification.keep_classes(
         *image_classification.load(flags.FLAGS.data), rng
     )
     training, _ = image_classification.split(train[1], rng)
-    targets = one_hot(test[1], num_classes)
-    head = ["Network", "Part", *(f"x {scale:g}" for scale in (1, *scales))]
+    known, targets = train[0][training], one_hot(test[1], num_classes)
+    scales = sorted({1.0, *map(float, _SCALES.value)})
+    head = ["Network", "Part", *(f"x {scale:g}" for scale in scales)]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    lines = {}
     for path in _MODELS.value:
         model = keras.models.load_model(path)
-        if _RENEW.value:
-            renew_statistics(model, train[0][training])
-        whole = accuracy(model, test[0], targets)
+        if _RENEW.value == "before":
+            renew_statistics(model, known)
+        whole = measured(model, "low", 1.0, known, test[0], targets)
         for part in ("low", "high"):
-            values = [whole] + [
-                accuracy(scaled(model, part, scale), test[0], targets) for scale in scales
+            values = [
+                whole if scale == 1 else measured(model, part, scale, known, test[0], targets)
+                for scale in scales
             ]
+            lines[path, part] = values
             cells = [path, part, *(f"{100 * value:.1f}" for value in values)]
             print(f"| {' | '.join(cells)} |", flush=True)
+    if _PICTURE.value:
+        draw(lines, scales, _PICTURE.value)
+
+
+def measured(
+    model: keras.Model,
+    part: str,
+    scale: float,
+    known: np.ndarray,
+    images: np.ndarray,
+    targets: np.ndarray,
+) -> float:
+    """The accuracy on images with one part scaled; `known` renews the statistics, if wanted."""
+    changed = scaled(model, part, scale)
+    if _RENEW.value == "after":
+        renew_statistics(changed, known)
+    return accuracy(changed, images, targets)
 
 
 def scaled(model: keras.Model, part: str, scale: float) -> keras.Model:
-    """The network with one part of its features scaled in the chosen places."""
+    """A copy of the network with one part of its features scaled in the chosen places."""
     return keras_rms.insert_before(
         model,
         lambda layer: re.fullmatch(_PLACES.value, layer.name) is not None,
@@ -99,12 +127,33 @@ def renew_statistics(model: keras.Model, images: np.ndarray) -> None:
     )
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
-    for number in range(len(images) // BATCH_SIZE):
+    parts = np.array_split(images, math.ceil(len(images) / BATCH_SIZE))
+    for number, part in enumerate(parts):
         for norm in norms:
             norm.momentum = number / (number + 1)
-        measuring(images[number * BATCH_SIZE :][:BATCH_SIZE])
+        measuring(part)
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
+
+
+def draw(lines: dict[tuple[str, str], list[float]], scales: list[float], path: str) -> None:
+    """One colour a network; a circle is the low part, a triangle the high one, as in the paper."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="scale of the part", ylabel="test accuracy, %")
+    names = list(dict.fromkeys(name for name, _ in lines))
+    for (name, part), values in lines.items():
+        axes.plot(
+            scales,
+            [100 * value for value in values],
+            {"low": "o-", "high": "^--"}[part],
+            color=f"C{names.index(name)}",
+            label=f"{name.rpartition('/')[-1].removesuffix('.keras')}, {part}",
+        )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

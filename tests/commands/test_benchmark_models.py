@@ -80,6 +80,22 @@ def test_measures_the_networks_asked_for(tmp_path):
     assert f"TensorFlow's oneDNN {state}; Python" in json.loads(path.read_text())["machine"]
 
 
+@pytest.mark.slow
+def test_the_layer_is_measured_on_jax(tmp_path):
+    pytest.importorskip("jax")
+    path = tmp_path / "layer.json"
+    few = ["--clips=1", "--seconds=0", "--filter=mean", "--way=none"]
+    variables = {"KERAS_BACKEND": "jax"}  # without it the tests hide JAX
+    benchmark("layer", "--table=layer", *few, f"--json={path}", cold=True, variables=variables)
+    table = rows(path)
+    assert {(row["mode"], row["pass"]) for row in table} == {
+        ("xla", "forward"),
+        ("xla", "forward + backward"),
+    }
+    assert len(table) == 8 and min(row["RMS"] for row in table) > 0
+    assert "JAX on cpu" in json.loads(path.read_text())["machine"]
+
+
 def test_an_unknown_network_is_named():
     printed = benchmark("models", "--networks=slow_only_51", status=1).stderr
     assert "slow_only_51" in printed and "slow_only_50" in printed and "Traceback" not in printed

@@ -166,12 +166,36 @@ def test_images_train_on(backend, tmp_path):
     words = [f"--data={data}", f"--model={tmp_path / 'model.keras'}", "--scales=0"]
     if backend == "tensorflow":
         # What is pooled without its low frequencies is nothing, and tells no class.
-        words += ["--places=head_pool", "--renew_statistics"]
+        words += ["--places=head_pool", "--renew_statistics=after"]
+        words.append(f"--picture={tmp_path / 'probe.svg'}")
         printed = run(backend, "frequency_probe", *words)
         lines = [line for line in printed.splitlines() if line.startswith("|")]
         rows = [line.strip("| ").split(" | ")[1:] for line in lines]
-        assert rows[0] == ["Part", "x 1", "x 0"]
-        assert rows[2:] == [["low", "100.0", "50.0"], ["high", "100.0", "100.0"]]
+        assert rows[0] == ["Part", "x 0", "x 1"]
+        assert rows[2:] == [["low", "50.0", "100.0"], ["high", "100.0", "100.0"]]
+        assert (tmp_path / "probe.svg").read_text().count("<path") > 4
+
+
+# The example's flags are absl's: they need a process of their own.
+RENEWAL = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import frequency_probe, keras, numpy as np
+frequency_probe.BATCH_SIZE = 3
+images = np.random.default_rng(0).normal(5, 2, (6, 4, 7, 2)).astype("float32")
+norm = keras.layers.BatchNormalization(momentum=0.7)
+inputs = keras.Input((4, 7, 2))
+model = keras.Model(inputs, norm(keras.layers.Dropout(0.9)(inputs)))
+frequency_probe.renew_statistics(model, images)
+means, variances = images.mean((0, 1, 2)), images.reshape(2, 3, 4, 7, 2).var((1, 2, 3)).mean(0)
+np.testing.assert_allclose(norm.moving_mean, means, rtol=1e-5)
+np.testing.assert_allclose(norm.moving_variance, variances, rtol=1e-4)
+assert norm.momentum == 0.7
+"""
+
+
+def test_renewed_statistics_are_the_averages_of_all_batches():
+    command_runner.run("-c", RENEWAL)
 
 
 @pytest.mark.slow
@@ -195,12 +219,37 @@ def test_a_list_of_videos_is_split_by_fold(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(lines))
     words = [f"--data={tmp_path / 'list.csv'}", "--num_frames=2", "--crop_size=32"]
     words += ["--short_side=32", "--width=4", "--epochs=1", "--batch_size=2"]
-    words += [f"--output={tmp_path / 'result.json'}"]
-    run("tensorflow", "video_classification", *words, "--fold=1")
-    result = json.loads((tmp_path / "result.json").read_text())
+    comparison = ["--example=video_classification", "--folds=3", "--settings=1", "--seeds=1"]
+    command, status = compare(tmp_path, *comparison, "--methods=plain", "--", *words)
+    assert status == 0, command.stderr
+    result = json.loads((tmp_path / "runs" / "plain-0.1-seed_0.json").read_text())
     assert result["training_examples"] == 4 and result["test"]["examples"] == 2
+    assert result["settings"]["rms"] == "none" and result["settings"]["fold"] == "1"
+    assert "| plain | 0.1 | - | 1 |" in command.stdout
     printed = run("tensorflow", "video_classification", *words, "--fold=4", status=1)
     assert "error: " in printed and "with the fold 4 and another" in printed
+
+
+def test_curves_show_training_validation_and_test(tmp_path):
+    history = {"accuracy": [0.1, 0.2, 0.3, 0.4], "val_accuracy": [0.15, 0.25]}
+    result = {"history": history, "settings": {"validate_every": 2}, "test": {"accuracy": 0.3}}
+    (tmp_path / "both.json").write_text(json.dumps(result))
+    del history["val_accuracy"]
+    (tmp_path / "training.json").write_text(json.dumps(result))
+    words = [f"--result={tmp_path / name}.json" for name in ("both", "training")]
+    command_runner.run(
+        str(EXAMPLES / "training_curves.py"), *words, f"--picture={tmp_path / 'curves.svg'}"
+    )
+    drawn = (tmp_path / "curves.svg").read_text()
+    solid = {
+        colour: sum(
+            f"stroke: {colour}" in line and "stroke-linecap: square" in line
+            for line in drawn.splitlines()
+        )
+        for colour in ("#1f77b4", "#ff7f0e")  # Matplotlib's first two
+    }
+    assert solid == {"#1f77b4": 1, "#ff7f0e": 0}  # of the second nothing was validated
+    assert drawn.count("stroke-dasharray") == 4  # two lines of training and their legend
 
 
 def write_result(folder, run_name, holdout, test, training=0.75):
@@ -236,7 +285,7 @@ def test_a_table_takes_the_setting_that_is_best_on_the_held_out_images(tmp_path)
     assert rows[2] == [
         "plain",
         "0.05",
-        "0.05: 42.0, 0.1: 41.0",
+        "0.1: 41.0, 0.05: 42.0",
         "2",
         "42.0 ± 25.4",
         "-",
@@ -245,6 +294,21 @@ def test_a_table_takes_the_setting_that_is_best_on_the_held_out_images(tmp_path)
     assert rows[3][:5] == ["RMS", "0.3", "0.3: 50.0", "3", "46.0 ± 7.5"]
     assert rows[3][5] == "+4.0 ± 12.7" and len(rows) == 4
     assert (tmp_path / "runs" / "table.md").read_text() in command.stdout + "\n"
+
+
+def test_a_table_without_tuning_takes_the_first_setting_and_one_scatter_for_all(tmp_path):
+    tests = {"plain-0.1": (0.4, 0.5), "rms-0.5": (0.5, 0.7), "rms_gaussian-0.5": (0.5, 0.5)}
+    for name, values in tests.items():
+        for seed, value in enumerate(values):
+            write_result(tmp_path / "runs", f"{name}-seed_{seed}", 0.1, value)
+    write_result(tmp_path / "runs", "rms-0.3-seed_0", 0.9, 0.9)
+    command, status = compare(tmp_path, "--table_only", "--settings=1")
+    assert status == 0, command.stderr
+    # Without means of methods and seeds the rest is 0, 0; -0.05, 0.05; 0.05, -0.05: s = 0.0707;
+    # half of the interval is 4.303 * s * sqrt(2 / 2).
+    assert "| RMS | 0.5 | 0.5: 10.0 | 2 |" in command.stdout
+    assert "2 seeds that all of these have" in command.stdout
+    assert "RMS +15.0, RMS-GF +5.0, each ± 30.4 beside plain" in command.stdout
 
 
 @pytest.mark.slow
@@ -264,7 +328,7 @@ def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
 
 def test_the_choice_waits_for_runs_of_another_process(tmp_path):
     write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
-    write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
+    write_result(tmp_path / "runs", "plain-0.2-seed_0", 0.1, 0.3)
     with open(tmp_path / "runs" / "plain-0.05-seed_0.log", "w") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         command = command_runner.start(
@@ -279,6 +343,15 @@ def test_the_choice_waits_for_runs_of_another_process(tmp_path):
         write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.3)
     assert command.status() == 0, command.stderr
     assert "| plain | 0.05 |" in command.stdout
+
+
+def test_settings_cannot_be_chosen_without_held_out_examples(tmp_path):
+    (tmp_path / "runs").mkdir()
+    result = json.dumps({"test": {"accuracy": 0.2}, "history": {"accuracy": [1.0]}})
+    for rate in (0.05, 0.1, 0.2):
+        (tmp_path / "runs" / f"plain-{rate}-seed_0.json").write_text(result)
+    command, status = compare(tmp_path, "--methods=plain", "--", "--data=folds.csv")
+    assert status == 1 and "had none. Give --holdout_per_class=50" in command.error
 
 
 def test_an_unknown_method_is_named(tmp_path):

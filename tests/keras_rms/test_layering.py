@@ -18,7 +18,9 @@ _CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "
 _MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
 _RUN = {"keras_rms.training.recipe", "keras_rms.training.networks"}
 _USE = _MODELS | _RUN | {"keras_rms.inference"}
-_BASE = {f"keras_rms.training.{room}" for room in ("errors", "optimization", "work_dir")}
+_BASE = {
+    f"keras_rms.training.{room}" for room in ("errors", "optimization", "weight_names", "work_dir")
+}
 _STEPS = _BASE | {"keras_rms.training.batch_norm", "keras_rms.training.workers"}
 ROOMS = {
     # The commands.
@@ -47,9 +49,11 @@ ROOMS = {
     "keras_rms.training.loop": _USE | _STEPS,
     "keras_rms.training.batch_norm": _USE | _BASE,
     "keras_rms.training.workers": _BASE,
-    "keras_rms.training.optimization": {"keras_rms"},
-    "keras_rms.training.work_dir": _MODELS | {"keras_rms.training.errors"},
+    "keras_rms.training.optimization": {"keras_rms", "keras_rms.training.weight_names"},
+    "keras_rms.training.work_dir": _MODELS
+    | {"keras_rms.training.errors", "keras_rms.training.weight_names"},
     "keras_rms.training.errors": set(),
+    "keras_rms.training.weight_names": set(),
 }
 
 

@@ -12,7 +12,7 @@ _RUN = sorted(
     if re.search(r'^if __name__ == "__main__":\n(    .*\n)*    .*\brun\(', path.read_text(), re.M)
 )
 # These do without `pipelines`, and so have the help of absl alone.
-EXAMPLES = [words for words in _RUN if "training_options" in (ROOT / words[0]).read_text()]
+EXAMPLES = [words for words in _RUN if "from pipelines" not in (ROOT / words[0]).read_text()]
 COMMANDS = [words for words in _RUN if words not in EXAMPLES]
 COMMANDS += [("scripts/analyze.py", name) for name in ("curves", "frequency", "alpha", "spectrum")]
 COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS if part != "common"]

@@ -2,8 +2,7 @@
 
 import keras
 
-# The names of what a layer remembers of the clips.
-STATISTICS = ("moving_mean", "moving_variance")
+from keras_rms.training.weight_names import STATISTICS
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import keras
 from keras import ops
 
-from keras_rms.training.work_dir.checkpoints import AVERAGE
+from keras_rms.training.weight_names import AVERAGE
 
 
 class WeightAverage:

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_rms.training.batch_norm.layers_of import STATISTICS
+from keras_rms.training.weight_names import AVERAGE, STATISTICS
 from keras_rms.training.work_dir.whole_files import saving, write_whole
 
 FILE = "step_{:010d}.npz"
@@ -19,7 +19,6 @@ _NUMBER = re.compile(r"step_(\d{10})\.npz")
 _HOST = "host.json"
 # What the names of a model's variables, and of their averages, begin with.
 WEIGHT = "weight/"
-AVERAGE = "average/"
 
 
 def model_state(model: keras.Model) -> dict[str, keras.Variable]:

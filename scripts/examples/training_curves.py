@@ -1,0 +1,44 @@
+"""Draws accuracies in training, as the paper's figure 3 does; it needs Matplotlib.
+
+    python scripts/examples/training_curves.py --result=plain.json --result=rms.json \\
+        --picture=curves.svg
+
+The results come from --output of the trainings. One colour a result: dashed on the training
+examples, with augmentation and noise on; solid on the held-out ones, as often as they were
+validated; a cross on the test examples at the end.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from matplotlib.figure import Figure
+
+_RESULTS = flags.DEFINE_multi_string(
+    "result", None, "Draw the training whose result is in this JSON file.", required=True
+)
+_PICTURE = flags.DEFINE_string("picture", None, "Draw into this file, .png or .svg.", required=True)
+
+
+def main(words: Sequence[str]) -> None:
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="accuracy, %")
+    for number, path in enumerate(map(Path, _RESULTS.value)):
+        result, colour = json.loads(path.read_text()), f"C{number}"
+        training, validated = (
+            [100 * value for value in result["history"].get(name, [])]
+            for name in ("accuracy", "val_accuracy")
+        )
+        epochs, every = len(training), result["settings"]["validate_every"]
+        axes.plot(range(1, epochs + 1), training, "--", color=colour, linewidth=1, label=path.stem)
+        if validated:
+            axes.plot(range(every, epochs + 1, every), validated, "-", color=colour)
+        axes.plot(epochs, 100 * result["test"]["accuracy"], "x", color=colour)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(_PICTURE.value)
+
+
+if __name__ == "__main__":
+    app.run(main)
