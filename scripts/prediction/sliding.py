@@ -130,7 +130,7 @@ def watch(name: str, looked: Windows, lines: JsonLines) -> list[str]:
     print("Watching until it ends, or Ctrl-C.", file=sys.stderr)
     with IsolatedReader(timeout=_SILENCE) as reader:
         cut = looked.cut(reader.stream_frames(name, live=True, **looked.conversion))
-        cut = without_late_ones(cut) if keeps_pace(name) else cut
+        cut = without_late_ones(cut, _tell_of_late_ones) if keeps_pace(name) else cut
         along = _Along(without_password(name), "live", looked, lines)
         try:
             failures = along.write(cut, _print_window)
@@ -154,6 +154,10 @@ def predict(videos: Sequence[str], looked: Windows, lines: JsonLines) -> list[st
             if along.timeline:
                 progress.write(as_text(video, looked.told(along.timeline.mean)))
     return failures
+
+
+def _tell_of_late_ones() -> None:
+    print("The camera is faster than this machine: some windows are left out.", file=sys.stderr)
 
 
 def _print_window(window: Window, classes: list[dict]) -> None:

@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -63,14 +63,21 @@ def windows(
         yield window()
 
 
-def without_late_ones(found: Iterable[Window]) -> Iterator[Window]:
+def without_late_ones(found: Iterable[Window], on_first: Callable[[], None]) -> Iterator[Window]:
     """Leaves out windows of a camera that is ahead of what is done with them.
 
     Its frames wait for nobody: seen late, they would be seen later and later.
+
+    Args:
+        found: The windows as they come.
+        on_first: Called when one is left out for the first time.
     """
-    clock_at_zero = None
+    clock_at_zero, is_told = None, False
     for window in found:
         now = time.monotonic()
         clock_at_zero = now - window.end if clock_at_zero is None else clock_at_zero
         if now - window.end - clock_at_zero <= _BEHIND:
             yield window
+        elif not is_told:
+            is_told = True
+            on_first()
