@@ -74,9 +74,14 @@ class Allowance:
 
     def read_entry(self, archive: zipfile.ZipFile, name: str) -> bytes:
         """The content of an entry of a zip file; `KeyError` if there is none of that name."""
-        # What is read ends at the size that the entry declares.
-        self.take(archive.getinfo(name).file_size)
+        self.take_entry(archive.getinfo(name))
         return archive.read(name)
+
+    def take_entry(self, entry: zipfile.ZipInfo) -> None:
+        """Counts what reading an entry of a zip file will use."""
+        # What is read ends at the size that the entry declares; but a buffer of the packed size is
+        # made before, whatever the file holds.
+        self.take(max(entry.file_size, entry.compress_size))
 
 
 class Kind(NamedTuple):

@@ -127,7 +127,7 @@ def check_archive(path: str) -> None:
         allowance = Allowance(path)
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
-                allowance.take(entry.file_size)
+                allowance.take_entry(entry)
         with contextlib.closing(_opened(path)) as file:
             check_arrays(_all_datasets(file), path)
     except (OSError, zipfile.BadZipFile, TooLargeError) as error:

@@ -5,6 +5,7 @@ import json
 import cifar_files
 import numpy as np
 import pytest
+import small_dataset
 from command_runner import run as command
 from PIL import Image
 
@@ -60,7 +61,9 @@ def test_evaluation_takes_one_view_and_prediction_on_files_agrees(job):
     output = job["folder"] / "predicted.json"
     command("scripts/predict.py", f"--work_dir={job['run']}", f"--json={output}", image)
     expected = scores[keys.index("test/00005")]
-    for row in json.loads(output.read_text())[str(image)]:
+    (predicted,) = small_dataset.read_lines(output)
+    assert predicted["video"] == str(image)
+    for row in predicted["classes"]:
         number = cifar_files.CLASS_NAMES.index(row["class"])
         assert row["probability"] == pytest.approx(expected[number], abs=1e-5)
 

@@ -79,7 +79,8 @@ def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     names = {}
     for path in DOCUMENTS:
         for block in blocks(path, "python"):
-            if "tensorflow_datasets" in block:  # neither it nor its data sets are here
+            # Data sets that are not here; a file of ONNX, which test_export has.
+            if "tensorflow_datasets" in block or "rms.onnx" in block:
                 compile(block, str(path), "exec")
             else:
                 exec(compile(block, str(path), "exec"), names)

@@ -21,7 +21,7 @@ BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.
 # What a network needs is there: Keras, NumPy and one backend.
 WITHOUT_COMMANDS = """
 import sys
-for absent in ("tensorflow", "torch", "av", "PIL", "tqdm", "tensorboard"):
+for absent in ("tensorflow", "torch", "av", "PIL", "tqdm", "tensorboard", "sklearn"):
     sys.modules[absent] = None  # an import of it fails
 import keras, keras_rms, numpy as np
 network = keras_rms.models.build(

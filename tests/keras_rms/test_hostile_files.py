@@ -309,6 +309,19 @@ def samples(tmp_path_factory):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def test_a_packed_size_beyond_the_file_takes_no_buffer(tmp_path, samples):
+    """The fuzzing below found it: zipfile makes a buffer of what an entry claims to take packed."""
+    content = bytearray(samples["zip.pth"])
+    entry = content.rindex(
+        b"PK\x01\x02", 0, content.index(b"data.pkl", content.rindex(b"data.pkl") - 60)
+    )
+    content[entry + 20 : entry + 24] = (1 << 30).to_bytes(4, "little")
+    path = tmp_path / "zip.pth"
+    path.write_bytes(content)
+    with bounded(path), pytest.raises(ValueError, match="unfolds to more than 10 times"):
+        read_tensors(path)
+
+
 @pytest.mark.slow
 def test_mutated_files(tmp_path, samples):
     """Damaged files are read or refused by a ValueError, within the bounds.

@@ -59,8 +59,8 @@ def test_a_worker_without_videos_adds_nothing_to_a_validation():
     (batch,) = padded_batches(videos(2), 2)
     masked = tf.data.Dataset.from_tensors({**batch, "mask": tf.zeros_like(batch["mask"])})
     scorer = ViewScorer(mean_colour_model())
-    assert validation._sums(scorer.scores(masked)).tolist() == [0, 0, 0, 0]
-    with pytest.raises(ValueError, match=r"has no video.*Received: 0 videos"):
+    assert validation._sums(scorer.scores_of_part(masked)).tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match="no video to validate on"):
         validation.validate(scorer, masked, tf.distribute.get_strategy())
 
 
