@@ -110,6 +110,8 @@ def main(arguments: Sequence[str]) -> None:
     strategy = make_strategy(_REPLICAS.value)
     with strategy.scope():
         run = network_choice.clips.opened()
+    # Now: a training that goes on replaces or removes the file before the videos are scored.
+    checksum = _checksum(run.source)
     views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
     num_clips, num_crops = parse_views(views)
     data = data or run.settings["data"]
@@ -149,11 +151,16 @@ def main(arguments: Sequence[str]) -> None:
     measured_on = {
         "model": run.settings["model"],
         "weights": run.source,
-        "weights_crc32": _checksum(run.source),
+        "weights_crc32": checksum,
         "data": str(data),
+        "format": data_format,
         "split": _SPLIT.value,
+        "keys_crc32": zlib.crc32("\n".join(index.keys).encode("utf-8", "surrogateescape")),
         "views": views,
+        "num_frames": run.settings["num_frames"],
+        "span": run.settings["span"],
         "crop_size": crop_size,
+        "short_side": run.settings.get("evaluation_short_side"),
     }
     stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     if part.count > 1:
@@ -166,6 +173,8 @@ def main(arguments: Sequence[str]) -> None:
         saved = whole
     counts = {"videos": len(saved.keys), "damaged": len(index) - len(saved.keys)}
     summary = write_results(stem, saved, {**measured_on, **counts})
+    if part.count > 1:
+        evaluation_parts.remove(stem, part)
     if summary["damaged"]:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
     print(_as_text(summary, len(run.class_names), stem))
