@@ -43,7 +43,7 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
     """A row for each clip and layer.
 
     Raises:
-        ValueError: If the network has no such layer.
+        ValueError: If the network has no such layer, or there is no video.
     """
     layers = [x for x in finished.model.layers if isinstance(x, RandomMeanScaling)]
     if not layers:
@@ -68,7 +68,7 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
             shown.update(len(clips))
             if done >= _DRAWS.value:
                 return rows
-    return rows
+    raise ValueError("There is no video to draw for: all of them are damaged.")
 
 
 def alphas(layer: RandomMeanScaling, x: Any, y: Any) -> list[float]:

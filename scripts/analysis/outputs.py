@@ -39,7 +39,7 @@ def run_names() -> list[str]:
     """A name a run.
 
     Raises:
-        ValueError: If there are not as many names as runs.
+        ValueError: If there are not as many names as runs, or two are the same.
     """
     if not _NAMES.value:
         return distinct_names(folders())
@@ -48,6 +48,8 @@ def run_names() -> list[str]:
             f"--names must have a name for each of the {len(folders())} runs of --work_dir. "
             f"Received: {len(_NAMES.value)} names"
         )
+    if len(set(_NAMES.value)) < len(_NAMES.value):
+        raise ValueError(f"--names must differ. Received: --names={','.join(_NAMES.value)}")
     return _NAMES.value
 
 
@@ -69,7 +71,7 @@ def write(
     writer = csv.DictWriter(table, columns)
     writer.writeheader()
     writer.writerows(rows)
-    whole_files.write(folder / f"{name}.csv", table.getvalue().encode())
+    whole_files.write(folder / f"{name}.csv", table.getvalue().encode("utf-8", "surrogateescape"))
     save(figure, folder / f"{name}.png")
     if text:
         print(text)

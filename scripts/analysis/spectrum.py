@@ -18,6 +18,7 @@ from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms.inference.inputs import as_inputs
 from keras_rms.inference.trained_network import TrainedNetwork, open_run
+from keras_rms.models.slow_fast import PATHWAYS
 
 COLUMNS = ("run", "stage", "frequency", "energy_share")
 
@@ -54,8 +55,9 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
 
 
 def stage_of(place: str) -> str:
-    """res4 of res4_block1_bn2."""
-    return place.partition("_")[0]
+    """res4 of res4_block1_bn2, and slow_res4 of slow_res4_block1_bn2: pathways differ in size."""
+    pathway, _, rest = place.partition("_")
+    return f"{pathway}_{rest.partition('_')[0]}" if pathway in PATHWAYS else pathway
 
 
 def energies(features: Any) -> dict[float, float]:
