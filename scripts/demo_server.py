@@ -18,7 +18,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 from absl import flags
 
-from keras_rms.inference.trained_network import open_run
+from analysis import runs
 from pipelines.system import command_help, command_line, gpus
 from server_page.viewer import Viewer
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
             "The page needs Gradio, which is not installed: pip install 'keras_rms[server]'."
         ) from None
     gpus.tell_if_missed()
-    with Viewer(open_run(_WORK_DIR.value)) as viewer:
+    with Viewer(runs.opened(_WORK_DIR.value)) as viewer:
         page(viewer).launch(
             server_name=_ADDRESS.value,
             server_port=_PORT.value,

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import outputs, videos
+from analysis import outputs, runs, videos
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms.inference.inputs import as_inputs
-from keras_rms.inference.trained_network import TrainedNetwork, open_run
+from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.models.slow_fast import PATHWAYS
 
 COLUMNS = ("run", "stage", "frequency", "energy_share")
@@ -26,7 +26,7 @@ COLUMNS = ("run", "stage", "frequency", "energy_share")
 def run() -> None:
     rows: list[dict] = []
     for name, folder in zip(outputs.run_names(), outputs.folders()):
-        rows += read(name, open_run(folder))
+        rows += read(name, runs.opened(folder))
     outputs.write("spectrum", COLUMNS, rows, picture(rows))
 
 

@@ -35,10 +35,12 @@ class Seen:
     Attributes:
         clips: uint8 (clips, time, height, width, 3).
         starts: float (clips,), where each begins, in seconds.
+        fps: Frames a second of the video as it was read.
     """
 
     clips: np.ndarray
     starts: np.ndarray
+    fps: float
 
 
 class Viewer:
@@ -77,9 +79,11 @@ class Viewer:
             VideoError: If it cannot be read.
         """
         settings = self.run.settings
-        conversion = settings["conversion"]
+        # SequenceExample shards do not say how they were converted.
+        conversion = settings.get("conversion") or {}
         with self._turn:
-            frames = self._reader.read_frames(path, **conversion, end=_LONGEST).frames
+            encoded = self._reader.read_frames(path, **conversion, end=_LONGEST)
+        frames = encoded.frames
         span = settings["span"]
         count = min(_MOST_CLIPS, -(-len(frames) // span))
         clips = views_of_frames(
@@ -91,8 +95,8 @@ class Viewer:
             crop_size=settings["evaluation_crop_size"],
             short_side=settings.get("evaluation_short_side"),
         )
-        last = max(0, len(frames) - span) / conversion["fps"]
-        return Seen(clips.numpy(), np.linspace(0, last, count))
+        last = max(0, len(frames) - span) / encoded.fps
+        return Seen(clips.numpy(), np.linspace(0, last, count), encoded.fps)
 
     def probabilities(self, seen: Seen, low: float = 1, high: float = 1) -> np.ndarray:
         """(clips, classes), with the two parts of the features scaled."""
@@ -115,7 +119,7 @@ class Viewer:
     def timeline(self, seen: Seen, probabilities: np.ndarray) -> Figure:
         """The best classes along the video."""
         figure, (axes,) = new_figure(6.4, 2.8)
-        length = self.run.settings["span"] / self.run.settings["conversion"]["fps"]
+        length = self.run.settings["span"] / seen.fps
         names = list(self.best(probabilities))[:3]
         for name, colour in zip(names, colours(len(names))):
             values = probabilities[:, self.run.class_names.index(name)]
@@ -129,7 +133,7 @@ class Viewer:
         """An .mp4 file: frames beside where the best class was read from."""
         chosen = int(probabilities.mean(axis=0).argmax())
         settings = self.run.settings
-        rate = settings["conversion"]["fps"] * settings["num_frames"] / settings["span"]
+        rate = seen.fps * settings["num_frames"] / settings["span"]
         path = Path(self._folder.name) / f"where_{next(self._numbers)}.mp4"
         with self._turn:
             maps = [self._cam.maps(clip[None], [chosen]) for clip in seen.clips]
