@@ -35,6 +35,9 @@ _PORT = flags.DEFINE_integer(
     "port", 7860, "Listen on the port of this number.", lower_bound=1, upper_bound=65535
 )
 
+_LARGEST_UPLOAD = "1gb"
+_MOST_VISITORS = 50
+
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str]) -> None:
             server_name=_ADDRESS.value,
             server_port=_PORT.value,
             share=False,
+            max_file_size=_LARGEST_UPLOAD,
+            # A visitor's clips are in memory.
+            state_session_capacity=_MOST_VISITORS,
             # What an error of ours says is for the reader; a traceback is for the log.
             show_error=True,
             quiet=False,

@@ -25,6 +25,7 @@ from pipelines.input import views_of_frames
 _MOST_CLIPS = 12
 _SECONDS = 60  # of decoding, then a video is given up
 _SMALLEST = 224  # pixels of the films' height
+_FILMS = 10  # that are kept
 _LONGEST = 600  # seconds of a video that are looked at
 
 
@@ -134,7 +135,11 @@ class Viewer:
         chosen = int(probabilities.mean(axis=0).argmax())
         settings = self.run.settings
         rate = seen.fps * settings["num_frames"] / settings["span"]
-        path = Path(self._folder.name) / f"where_{next(self._numbers)}.mp4"
+        number = next(self._numbers)
+        folder = Path(self._folder.name)
+        # The page has its own copy of each; old ones would fill the disk.
+        (folder / f"where_{number - _FILMS}.mp4").unlink(missing_ok=True)
+        path = folder / f"where_{number}.mp4"
         with self._turn:
             maps = [self._cam.maps(clip[None], [chosen]) for clip in seen.clips]
         write_mp4(path, _film(seen, maps), max(1.0, rate))
