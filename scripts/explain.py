@@ -14,7 +14,6 @@ covers 32x32 pixels in most networks. It shows what the class was read from, rig
 """
 
 import io
-import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from analysis import overlays, pictures, runs
+from analysis.video_names import stems
 from keras_rms.inference.grad_cam import GradCam, enlarged
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import compiled, view_outputs
@@ -112,17 +112,6 @@ def _wanted_class(run: TrainedNetwork) -> int | None:
             f"{', '.join(run.class_names[:5])}. Received: --class={name}"
         )
     return run.class_names.index(name)
-
-
-def stems(videos: Sequence[str]) -> list[str]:
-    """A name for each video's files: that of its file, and a number where two are the same."""
-    names: list[str] = []
-    for video in videos:
-        stem = Path(video).stem
-        # Another file may have the name that a number makes.
-        numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
-    return names
 
 
 def explain(

@@ -3,8 +3,11 @@
     keras-rms predict --work_dir=runs/rms VIDEO...
     keras-rms predict --work_dir=runs/rms --features=features.npz FOLDER
     keras-rms predict --model=slow_only_50.keras --labels=kinetics400.txt VIDEO...
+    keras-rms predict --work_dir=runs/rms --timeline=found --annotated FILM...
+    keras-rms predict --work_dir=runs/rms rtsp://camera/1
 
-VIDEO is a file, a folder (all videos and images below it) or a pattern such as 'videos/*.mp4'. The
+VIDEO is a file, a folder (all videos and images below it) or a pattern such as 'videos/*.mp4'; or,
+alone, a camera (/dev/video0) or a stream (http://, rtsp://), which is watched until Ctrl-C. The
 network is that of a training, finished or not, or one that keras-rms import-weights wrote.
 
 Each file is resampled, scaled and compressed as the training videos were, and its views are those
@@ -13,8 +16,9 @@ of keras-rms evaluate: the scores of a file equal those of its record in a conve
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
@@ -23,8 +27,6 @@ import keras
 import network_choice.clips
 import numpy as np
 from absl import flags
-from prediction import files
-from prediction.results import FeatureFile, json_lines
 
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import compiled, view_outputs
@@ -32,10 +34,13 @@ from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.input import views_of_frames
 from pipelines.system import command_help, command_line, gpus, progress
-from pipelines.system.text import printable
+from prediction import files, sliding
+from prediction.classes import as_text, best_classes, mean_scores
+from prediction.results import FeatureFile, json_lines
 
 flags.adopt_module_key_flags(network_choice)
 flags.adopt_module_key_flags(network_choice.clips)
+flags.adopt_module_key_flags(sliding)
 
 command_help.section("How to predict")
 _CLIPS = flags.DEFINE_integer(
@@ -48,7 +53,8 @@ _CROPS = flags.DEFINE_enum(
     "crops",
     None,
     ["1", "3"],
-    "Take this many crops along the longer side of a clip. By default 3, and 1 of images.",
+    "Take this many crops along the longer side of a clip. By default 3, and 1 of images and of "
+    "windows along a video.",
 )
 _START = flags.DEFINE_float(
     "start", None, "Look at each video from this time on, in seconds.", lower_bound=0
@@ -66,7 +72,7 @@ _TOP = flags.DEFINE_integer("top", 5, "Print this many classes, the best first."
 _JSON = flags.DEFINE_string(
     "json",
     None,
-    "Also write the predictions into this file as they come, as JSON, one line a video.",
+    "Also write the predictions into this file as they come, as JSON, one line a video or window.",
 )
 _FEATURES = flags.DEFINE_string(
     "features", None, "Write the features before the classifier into this .npz file instead."
@@ -80,8 +86,10 @@ _FEATURES_OF = flags.DEFINE_enum(
 
 
 def main(arguments: Sequence[str]) -> int:
-    _check_outputs()
-    videos = files.listed(arguments[1:])
+    live = files.live(arguments[1:])
+    in_windows = sliding.is_wanted(live=live is not None)
+    _check_outputs(in_windows)
+    videos = [live] if live else files.listed(arguments[1:])
     if not videos:
         raise ValueError("Name a video, or a folder of videos: predict.py --work_dir=DIR VIDEO...")
     if keras.backend.backend() == "tensorflow":
@@ -89,13 +97,22 @@ def main(arguments: Sequence[str]) -> int:
     run = network_choice.clips.opened()
     # As a job's scheduler stops it: what was found by then stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    failures = (_save_features if _FEATURES.value else _predict)(run, videos)
+    if in_windows:
+        failures = _predict_windows(run, videos, live)
+    else:
+        failures = (_save_features if _FEATURES.value else _predict)(run, videos)
     for failure in failures:
         print(command_line.paragraph(f"error: {failure}"), file=sys.stderr)
     return command_line.FAILURE if failures else 0
 
 
-def _check_outputs() -> None:
+def _check_outputs(in_windows: bool) -> None:
+    for flag in (_FEATURES, _CLIPS) if in_windows else ():
+        if flag.value is not None:
+            raise ValueError(
+                f"--{flag.name} is for videos as a whole, not for windows along them: leave it "
+                "out, or --timeline."
+            )
     if _FEATURES.value and _JSON.value:
         raise ValueError("--features are written in the place of the predictions of --json.")
     if _FEATURES.value and not _FEATURES.value.endswith(".npz"):
@@ -118,10 +135,26 @@ def _predict(run: TrainedNetwork, videos: Sequence[str]) -> list[str]:
                 failures.append(str(outputs))
                 lines.add(video=path, error=outputs.cause)
                 continue
-            classes = best_classes(outputs, run.class_names)
+            classes = best_classes(mean_scores(outputs), run.class_names, _TOP.value)
             lines.add(video=path, classes=classes)
             progress.write(as_text(path, classes))
     return failures
+
+
+def _predict_windows(run: TrainedNetwork, videos: Sequence[str], live: str | None) -> list[str]:
+    """Tells what is seen along videos, or by a camera; gives what went wrong."""
+    looked = sliding.Windows(
+        run,
+        _outputs_of(run.model),
+        _conversion(run),
+        num_crops=int(_CROPS.value or 1),
+        top=_TOP.value,
+    )
+    looked.check()
+    with json_lines(_JSON.value) as lines:
+        if live is not None:
+            return sliding.watch(live, looked, lines)
+        return sliding.predict(videos, looked, lines)
 
 
 def _save_features(run: TrainedNetwork, videos: Sequence[str]) -> list[str]:
@@ -144,9 +177,7 @@ def _outputs(
 ) -> Iterator[tuple[str, np.ndarray | VideoError]]:
     """Each video with the network's outputs (views, outputs), or with what is wrong with it."""
     settings = run.settings
-    conversion = {**(settings.get("conversion") or {}), **_part()}
-    # Compiled once: videos of all lengths and sizes give views of one shape.
-    outputs_of = compiled(lambda views: view_outputs(network, views))
+    conversion, outputs_of = _conversion(run), _outputs_of(network)
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
     with IsolatedReader() as reader:
         for path in progress.over(videos, "video") if len(videos) > 1 else videos:
@@ -167,28 +198,22 @@ def _outputs(
             yield path, np.asarray(outputs_of(views[None]))[0]
 
 
-def _part() -> dict[str, float]:
-    """The part of each video that is looked at, and the rate, where flags say them."""
+def _outputs_of(network: keras.Model) -> Callable:
+    # Compiled once: videos of all lengths and sizes give views of one shape.
+    return compiled(lambda views: view_outputs(network, views))
+
+
+def _conversion(run: TrainedNetwork) -> dict[str, Any]:
+    """How videos are read: as in training, and the part and the rate where flags say them."""
     values = {"start": _START.value, "end": _END.value, "fps": _FPS.value}
-    return {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {**(run.settings.get("conversion") or {}), **given}
 
 
 def feature_network(model: keras.Model) -> keras.Model:
     """The network up to the input of its classifier."""
     classifier = next(x for x in reversed(model.layers) if isinstance(x, keras.layers.Dense))
     return keras.Model(model.input, classifier.input)
-
-
-def best_classes(logits: np.ndarray, class_names: list[str]) -> list[dict]:
-    """Logits (views, classes) -> the best classes with their probability averaged over views."""
-    scores = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).mean(axis=0)
-    best = np.argsort(-scores, kind="stable")[: _TOP.value]
-    return [{"class": class_names[i], "probability": float(scores[i])} for i in best]
-
-
-def as_text(path: str, classes: list[dict]) -> str:
-    lines = [f"{row['probability']:8.2%}  {row['class']}" for row in classes]
-    return "\n".join([printable(path), *lines])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.frames import image_stream, video_file
@@ -29,18 +30,34 @@ def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
         VideoError: The file cannot be converted.
         ValueError: An argument is out of its range.
     """
-    beginning = _beginning(path)
-    if _is_image(path, beginning):
+    kind = _kind(path, settings)
+    if kind == "image":
         from pipelines.frames import image_file  # not needed for videos, and slow to import
 
         settings = {name: settings[name] for name in settings if name not in ("start", "end")}
         return image_file.read_frames(path, **settings)
-    if _CIFAR.match(beginning) and settings.get("start") is not None:
+    if kind == "images":
         from pipelines.frames import cifar_file
 
         settings = {name: settings[name] for name in settings if name != "end"}
         return cifar_file.read_frames(path, int(settings.pop("start")), **settings)
     return video_file.read_frames(path, **settings)
+
+
+def stream_frames(path: str, **settings: Any) -> Iterator[tuple[bytes, int]]:
+    """`video_file.stream_frames` of a file of any kind, with the arguments of `read_frames`."""
+    if _kind(path, settings) == "video":
+        yield from video_file.stream_frames(path, **settings)
+    else:
+        yield from ((image, 1) for image in read_frames(path, **settings).frames)
+
+
+def _kind(path: str, settings: dict[str, Any]) -> str:
+    beginning = _beginning(path)
+    if _is_image(path, beginning):
+        return "image"
+    is_numbered = settings.get("start") is not None
+    return "images" if _CIFAR.match(beginning) and is_numbered else "video"
 
 
 def _is_image(path: str, beginning: bytes) -> bool:

@@ -39,12 +39,12 @@ class Heard:
     """What libav says while it reads one file.
 
     Args:
-        logs: Libav's messages so far: level, name of who says it, text. It grows.
+        logs: Libav's messages: level, name of who says it, text. It grows, and what was looked at
+            is taken out: a stream may have no end.
     """
 
     def __init__(self, logs: list[tuple[int, str, str]]):
         self._logs = logs
-        self._next = 0
         self._hole: str | None = None
         self._broken: str | None = None
         self._without_end = 0
@@ -87,6 +87,10 @@ class Heard:
                 source.path, f"damaged: libav says {self._broken!r} before {seconds:.2f} s"
             )
 
+    def pass_over(self) -> None:
+        """Lets go of what was said: of a stream that goes on, whatever it lacks."""
+        self._logs.clear()
+
     def check_jpeg(self) -> None:
         """Raises ValueError if the decoder of one JPEG image missed pixels.
 
@@ -106,10 +110,11 @@ class Heard:
         return notes + said
 
     def _listen(self, source: VideoSource) -> None:
-        if self._next == len(self._logs):
+        if not self._logs:
             return
         codec = source.stream.codec_context.codec
-        for level, name, text in self._logs[self._next :]:
+        while self._logs:
+            level, name, text = self._logs.pop(0)
             message = f"{name}: {text.strip()}"
             if name == codec.name and _NO_END in text:
                 self._without_end += 1
@@ -122,7 +127,6 @@ class Heard:
                 self._broken = self._broken or message
             else:
                 self._others[message] += 1
-        self._next = len(self._logs)
 
 
 @contextlib.contextmanager

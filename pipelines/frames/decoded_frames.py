@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Protocol
 
 import av
 
@@ -10,6 +11,24 @@ from pipelines.frames import announced_length, damage, frame_clock
 from pipelines.frames.encoded_frames import VideoError
 from pipelines.frames.frame_clock import TimedFrame
 from pipelines.frames.video_source import VideoSource
+
+
+class Reader(Protocol):
+    """Decodes the packets of a source.
+
+    Attributes:
+        repeated_until: Until when the last frame is shown by the empty packets after it.
+    """
+
+    repeated_until: int | None
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """The frames in order of display."""
+        ...
+
+    def check(self, number: int, ticks: int, frame: av.VideoFrame | None = None) -> None:
+        """Raises VideoError if something is wrong by the frame of this number and time."""
+        ...
 
 
 def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> Iterator[TimedFrame]:
@@ -25,7 +44,7 @@ def decoded(source: VideoSource, start: float | None, heard: damage.Heard) -> It
         VideoError: Frames are damaged, or the file is cut short.
     """
     length = None if start else announced_length.AnnouncedLength(source)
-    frames = _timed(source, _packets(source, length), heard, length)
+    frames = timed(source, _FileReader(source, _packets(source, length), heard, length))
     first = next(frames, None)
     if first is None:
         return
@@ -55,7 +74,7 @@ def _from_before(
     early = zero + wanted - int(1 / source.time_base)
     packets = _since_key_frame(source, early) if early > zero else None
     if packets is not None:
-        frames = _timed(source, packets, heard)
+        frames = timed(source, _FileReader(source, packets, heard))
         landed = next(frames, None)
         if landed is not None and zero <= landed.begin <= zero + wanted:
             yield landed
@@ -63,7 +82,7 @@ def _from_before(
             return
     # The index is missing or wrong, or the decoder cannot begin there.
     source.reopen()
-    yield from _timed(source, _packets(source), heard)
+    yield from timed(source, _FileReader(source, _packets(source), heard))
 
 
 def _since_key_frame(source: VideoSource, time: int) -> Iterator[av.Packet] | None:
@@ -89,14 +108,8 @@ def _after_skipping(packets: Iterator[av.Packet], time: int) -> Iterator[av.Pack
     yield from packets
 
 
-def _timed(
-    source: VideoSource,
-    packets: Iterator[av.Packet],
-    heard: damage.Heard,
-    length: announced_length.AnnouncedLength | None = None,
-) -> Iterator[TimedFrame]:
+def timed(source: VideoSource, reader: Reader) -> Iterator[TimedFrame]:
     """Adds the times of display, in ticks of the stream's time base."""
-    reader = _Reader(source, packets, heard, length)
     timestamps = frame_clock.Timestamps(source.format)
     usual = source.usual_ticks
     held: TimedFrame | None = None
@@ -105,32 +118,25 @@ def _timed(
         timestamp = timestamps.of(frame)
         begin = (held.finish if held else 0) if timestamp is None else timestamp
         zero = begin if zero is None else zero
-        heard.check_frames(source, number, begin - zero)
-        if frame.is_corrupt:
-            seconds = float((begin - zero) * source.time_base)
-            raise VideoError(source.path, f"damaged: a frame at {seconds:.2f} s misses data")
+        reader.check(number, begin - zero, frame)
         if held is not None:
             yield held
         length_of_frame = timestamps.step or frame.duration or usual
         held = TimedFrame(frame, begin, begin + length_of_frame)
     if held is not None:
-        heard.check_frames(source, number + 1, begin - (zero or 0))
+        reader.check(number + 1, begin - (zero or 0))
         yield held._replace(finish=max(held.finish, reader.repeated_until or held.finish))
 
 
-class _Reader:
-    """Decodes packets, and notices what libav lets pass.
-
-    Attributes:
-        repeated_until: Until when the last frame is shown by the empty packets after it.
-    """
+class _FileReader:
+    """Decodes packets, and notices what libav lets pass."""
 
     def __init__(
         self,
         source: VideoSource,
         packets: Iterator[av.Packet],
         heard: damage.Heard,
-        length: announced_length.AnnouncedLength | None,
+        length: announced_length.AnnouncedLength | None = None,
     ):
         self.repeated_until: int | None = None
         self._source = source
@@ -159,3 +165,9 @@ class _Reader:
             elif time is not None and not packet.size:
                 self.repeated_until = time + (packet.duration or self._source.usual_ticks)
         yield from stream.codec_context.decode(None)
+
+    def check(self, number: int, ticks: int, frame: av.VideoFrame | None = None) -> None:
+        self._heard.check_frames(self._source, number, ticks)
+        if frame is not None and frame.is_corrupt:
+            seconds = float(ticks * self._source.time_base)
+            raise VideoError(self._source.path, f"damaged: a frame at {seconds:.2f} s misses data")

@@ -5,6 +5,7 @@ when it dies. Answers come back as JSON and raw bytes, never as pickled objects,
 process that sends them has just read a file from anywhere.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from pipelines.frames import reader_process, video_file
@@ -50,7 +52,7 @@ class IsolatedReader:
     ```
 
     Args:
-        timeout: Seconds after which a video is given up.
+        timeout: Seconds after which a video is given up, and of a stream those without a frame.
     """
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT):
@@ -59,6 +61,7 @@ class IsolatedReader:
         self._timeout = timeout
         self._child: _Child | None = None
         self._is_ready = False
+        self._is_streaming = False
 
     def __enter__(self):
         return self
@@ -79,9 +82,55 @@ class IsolatedReader:
                 made the process crash; then with the last lines that the process printed.
             ReaderError: The process died before it could take the video.
         """
+        child, deadline = self._request(path, settings, stream=False)
+        with self._explained(child, path, "decoding took more than"):
+            answer = _checked(json.loads(_receive(child.answers, deadline)), path)
+            images = [_receive(child.answers, deadline) for _ in range(answer["images"])]
+        frames = [images[number] for number in answer["order"]]
+        size = answer["height"], answer["width"]
+        return video_file.EncodedFrames(frames, *size, answer["fps"], tuple(answer["notes"]))
+
+    def stream_frames(self, path: str, **settings: Any) -> Iterator[tuple[bytes, int]]:
+        """`any_file.stream_frames` in the other process, one stream at a time.
+
+        It decodes a few frames ahead at most. A stream that is not taken to its end costs the
+        process; close the generator then.
+
+        Raises:
+            video_file.VideoError: As for `read_frames`, but the timeout is one of each frame.
+            ReaderError: The process died before it could take the video.
+        """
+        child, _ = self._request(path, settings, stream=True)
+        self._is_streaming = True
+        try:
+            with self._explained(child, path, "no frame came for"):
+                while True:
+                    message = _receive(child.answers, time.monotonic() + self._timeout)
+                    (copies,) = reader_process.LENGTH.unpack_from(message)
+                    content = message[reader_process.LENGTH.size :]
+                    if not copies:
+                        break
+                    yield content, copies
+            self._is_streaming = False
+            _checked(json.loads(content), path)
+        finally:
+            if self._is_streaming:
+                self.close()
+
+    def _request(self, path: str, settings: dict[str, Any], stream: bool) -> tuple[_Child, float]:
+        """The process, once it has taken a video, and when its time is over."""
+        if self._is_streaming:
+            raise RuntimeError("The stream of another video has not been taken to its end.")
         for _ in range(_ATTEMPTS):
+            deadline = time.monotonic() + self._timeout
+            request = {
+                "path": path,
+                "settings": settings,
+                "timeout": self._timeout,
+                "stream": stream,
+            }
             try:
-                return self._read_frames(path, settings)
+                return self._sent(path, json.dumps(request).encode(), deadline), deadline
             except _UntakenError:
                 continue  # where memory runs out, an idle process is what Linux ends first
         raise ReaderError(
@@ -89,35 +138,34 @@ class IsolatedReader:
             "may lack memory: run fewer at a time, then the same command again."
         )
 
-    def _read_frames(self, path: str, settings: dict[str, Any]) -> video_file.EncodedFrames:
+    def _sent(self, path: str, request: bytes, deadline: float) -> _Child:
         child = self._child or self._start()
-        taken = False
-        deadline = time.monotonic() + self._timeout
-        request = {"path": path, "settings": settings, "timeout": self._timeout}
-        try:
+        with self._explained(child, path, "decoding took more than", taken=False):
             if self._is_ready:
                 # The process writes at the same position: what it said of earlier videos goes.
                 child.messages.seek(0)
                 child.messages.truncate()
-            reader_process.send(child.requests, json.dumps(request).encode())
+            reader_process.send(child.requests, request)
             if not self._is_ready:
                 _receive(child.answers, deadline)
                 self._is_ready = True
-            taken = _receive(child.answers, deadline) == reader_process.TAKEN
-            answer = json.loads(_receive(child.answers, deadline))
-            if "cause" in answer:
-                raise video_file.VideoError(path, answer["cause"], answer["lasting"])
-            images = [_receive(child.answers, deadline) for _ in range(answer["images"])]
+            _receive(child.answers, deadline)
+        return child
+
+    @contextlib.contextmanager
+    def _explained(
+        self, child: _Child, path: str, slowness: str, taken: bool = True
+    ) -> Iterator[None]:
+        """Turns a silence and a death of the process into errors that name the video."""
+        try:
+            yield
         except TimeoutError as error:
             self.close()
             raise video_file.VideoError(
-                path, f"given up: decoding took more than {self._timeout:g} s", lasting=False
+                path, f"given up: {slowness} {self._timeout:g} s", lasting=False
             ) from error
         except (EOFError, BrokenPipeError) as error:
             raise self._error_of_death(child, path, taken) from error
-        frames = [images[number] for number in answer["order"]]
-        size = answer["height"], answer["width"]
-        return video_file.EncodedFrames(frames, *size, answer["fps"], tuple(answer["notes"]))
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -126,6 +174,7 @@ class IsolatedReader:
             self._child.process.communicate()
             self._child.messages.close()
             self._child = None
+        self._is_streaming = False
 
     def _start(self) -> _Child:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -176,6 +225,12 @@ def _last_words(messages: IO[bytes]) -> str:
     messages.seek(max(0, size - (1 << 16)))
     lines = messages.read().decode(errors="replace").rstrip().splitlines()[-_LAST_LINES:]
     return "".join([":", *(f"\n  {line[:_LINE]}" for line in lines)]) if lines else ""
+
+
+def _checked(answer: dict[str, Any], path: str) -> dict[str, Any]:
+    if "cause" in answer:
+        raise video_file.VideoError(path, answer["cause"], answer["lasting"])
+    return answer
 
 
 def _receive(pipe: IO[bytes], deadline: float) -> bytes:

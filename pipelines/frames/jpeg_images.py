@@ -9,13 +9,12 @@ from pipelines.frames import matroska_crop, video_filters
 from pipelines.frames.encoded_frames import VideoError, scaled_size
 from pipelines.system import limits
 
-_MAX_BYTES = 1 << 30  # of JPEG for one clip: more than an hour of 340x256 at 25 fps
 _MAX_JPEG_SIDE = 65_500  # libjpeg's limit, by which TensorFlow reads the frames
 _TIME_BASE = Fraction(1, 25)  # any would do: JPEG images carry no time
 
 
 class JpegImages:
-    """Brings frames to one size, upright, and collects them as JPEG images.
+    """Brings frames to one size, upright, and encodes them as JPEG images.
 
     Args:
         path: The video's, for messages.
@@ -23,7 +22,6 @@ class JpegImages:
         crop: Pixels that are cut off before anything else.
 
     Attributes:
-        frames: The images.
         height, width: Pixels of each.
         notes: How colours were guessed or changed.
     """
@@ -36,7 +34,6 @@ class JpegImages:
         quality: int,
         crop: matroska_crop.Crop = matroska_crop.NOTHING,
     ):
-        self.frames: list[bytes] = []
         self.width = self.height = 0
         self.notes: list[str] = []
         self._path = path
@@ -44,15 +41,15 @@ class JpegImages:
         self._upscale = upscale
         self._quality = quality
         self._crop = crop
-        self._size = 0
+        self._count = 0
         self._codec: av.VideoCodecContext | None = None
         self._graphs: dict[tuple, av.filter.Graph] = {}
 
-    def add(self, frame: av.VideoFrame, copies: int) -> None:
-        """Adds a frame, which is shown a number of times.
+    def encoded(self, frame: av.VideoFrame) -> bytes:
+        """The next frame as a JPEG image.
 
         Raises:
-            VideoError: The frames are too large or too many.
+            VideoError: The frames are too large.
         """
         codec = self._codec or self._begin(frame)
         self._note(video_filters.prepare_colours(frame))
@@ -60,15 +57,10 @@ class JpegImages:
         graph.vpush(frame)
         frame = graph.vpull()
         # The encoder refuses times that do not grow.
-        frame.pts, frame.time_base = len(self.frames), _TIME_BASE
+        frame.pts, frame.time_base = self._count, _TIME_BASE
+        self._count += 1
         (packet,) = codec.encode(frame)
-        image = bytes(packet)
-        self._size += len(image) * copies
-        if self._size > _MAX_BYTES:
-            raise VideoError(
-                self._path, "gives more than 1 GiB of JPEG; cut it with start and end times"
-            )
-        self.frames.extend([image] * copies)
+        return bytes(packet)
 
     def _note(self, note: str | None) -> None:
         if note and note not in self.notes:

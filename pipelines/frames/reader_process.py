@@ -3,6 +3,9 @@
 Messages are a length and so many bytes. A request is JSON. The answer begins with a message that
 the request was taken. Then follows JSON, which says why the file cannot be read or how many images
 follow, each a message of its own.
+
+Of a stream each image is a message with the number of its frames before it. With 0 comes JSON that
+ends it. Who reads them slowly makes this process wait, and nothing piles up.
 """
 
 import contextlib
@@ -34,13 +37,17 @@ def serve() -> None:
     answers.flush()
     while header := requests.read(LENGTH.size):
         request = json.loads(requests.read(*LENGTH.unpack(header)))
-        # The parent ends a process that hangs; this does if the parent is gone by then.
-        faulthandler.dump_traceback_later(request["timeout"] + 5, exit=True)
         send(answers, TAKEN)  # if this process dies from here on, it may be for the file
         answers.flush()
-        _answer(answers, request["path"], request["settings"])
+        answer = _stream if request["stream"] else _answer
+        answer(answers, request["timeout"], request["path"], request["settings"])
         answers.flush()
         faulthandler.cancel_dump_traceback_later()
+
+
+def _end_if_silent(seconds: float) -> None:
+    """The parent ends a process that hangs; this does if the parent is gone by then."""
+    faulthandler.dump_traceback_later(seconds + 5, exit=True)
 
 
 def _limit_memory() -> None:
@@ -60,15 +67,12 @@ def _offer_to_die_first() -> None:
         file.write("1000")
 
 
-def _answer(pipe: IO[bytes], path: str, settings: dict[str, Any]) -> None:
+def _answer(pipe: IO[bytes], timeout: float, path: str, settings: dict[str, Any]) -> None:
+    _end_if_silent(timeout)
     try:
         clip = any_file.read_frames(path, **settings)
-    except video_file.VideoError as error:
-        send(pipe, json.dumps({"cause": error.cause, "lasting": error.lasting}).encode())
-        return
-    except MemoryError:
-        cause = f"needs more than {_MEMORY_LIMIT >> 30} GiB"
-        send(pipe, json.dumps({"cause": cause, "lasting": False}).encode())
+    except (video_file.VideoError, MemoryError) as error:
+        send(pipe, _failure(error))
         return
     # Repeated frames are one object: they go through the pipe once.
     places: dict[int, int] = {}
@@ -85,3 +89,24 @@ def _answer(pipe: IO[bytes], path: str, settings: dict[str, Any]) -> None:
     send(pipe, json.dumps(header).encode())
     for place in places:
         send(pipe, images[place])
+
+
+def _stream(pipe: IO[bytes], timeout: float, path: str, settings: dict[str, Any]) -> None:
+    end = b"{}"
+    _end_if_silent(timeout)
+    try:
+        for image, copies in any_file.stream_frames(path, **settings):
+            # The pipe may be full for as long as the parent works on what it has.
+            faulthandler.cancel_dump_traceback_later()
+            send(pipe, LENGTH.pack(copies) + image)
+            pipe.flush()
+            _end_if_silent(timeout)
+    except (video_file.VideoError, MemoryError) as error:
+        end = _failure(error)
+    send(pipe, LENGTH.pack(0) + end)
+
+
+def _failure(error: video_file.VideoError | MemoryError) -> bytes:
+    if isinstance(error, MemoryError):
+        error = video_file.VideoError("", f"needs more than {_MEMORY_LIMIT >> 30} GiB", False)
+    return json.dumps({"cause": error.cause, "lasting": error.lasting}).encode()

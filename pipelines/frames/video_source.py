@@ -15,12 +15,12 @@ from pipelines.system import limits
 
 # Containers that hold their own frames. Play lists (HLS, DASH, ffconcat, SDP) are left out on
 # purpose: such a text, named like a video, would make libav open any other file or address.
-_CONTAINERS = (
+CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,h264,hevc,av1,obu,ivf,m4v,ogg,rm,mxf,"
     "dv,gif,yuv4mpegpipe,nut,swf,wtv,vob,3gp,mjpeg,png_pipe"
 )
 # Metadata may be in any encoding: PyAV 19 escapes what is no UTF-8, those before raise unless told.
-_TEXT_OPTIONS: dict[str, Any] = (
+TEXT_OPTIONS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 
@@ -149,11 +149,13 @@ class VideoSource:
     def _flags(self) -> av.format.Flags:
         return av.format.Flags(self.container.format.flags)
 
-    def _open(self) -> None:
+    def _container(self) -> Any:  # PyAV's types tell less than an InputContainer has
         # "file:" keeps a name such as "concat:a|b" or "http:..." from being taken for a protocol.
-        options: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-        name = "file:" + os.path.abspath(self.path)
-        self.container = av.open(name, options=options, **_TEXT_OPTIONS)
+        options: dict[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+        return av.open("file:" + os.path.abspath(self.path), options=options, **TEXT_OPTIONS)
+
+    def _open(self) -> None:
+        self.container = self._container()
         self.stream = self._video_stream()
         self.clock = self._new_clock()
 

@@ -21,7 +21,7 @@ def write_mp4(
         output: A path or an open file.
         frames: uint8 RGB (height, width, 3), all of the same even height and width.
         fps: Frames a second.
-        quality: x264's constant rate factor, from 0 (largest) to 51 (smallest files).
+        quality: Constant rate factor of x264, from 0 (largest) to 51 (smallest files).
 
     Raises:
         OSError: If the file cannot be written.

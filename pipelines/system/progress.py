@@ -55,7 +55,7 @@ class Progress:
         # The last count that was shown: the end repeats it only where it has changed.
         self._printed: int | None = None
         texts: dict[str, Any] = {"unit": unit, "initial": done}
-        self._line = {**texts, "prefix": title and f"{title}: ", "ncols": 0}
+        self._line = {**texts, "prefix": title, "ncols": 0}
         self._bar = None
         if self._file.isatty():
             self._bar = tqdm.tqdm(total=total, desc=title or None, file=self._file, **texts)

@@ -1,7 +1,5 @@
 """The files of an evaluation, written together."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 
 from analysis.evaluation_pictures import confusion_picture, reliability_picture
 from analysis.pictures import png
+from analysis.tables import csv_file
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores
 from pipelines.system import whole_files
@@ -36,10 +35,10 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
     }
     title = f"{measured_on['model']}, {measured_on['split']}"
     contents = {
-        ".csv": _table(*_video_rows(saved)),
+        ".csv": csv_file(*_video_rows(saved)),
         ".npz": saved.packed(),
-        "_classes.csv": _table(list(classes[0]), (line.values() for line in classes)),
-        "_confusion.csv": _table(
+        "_classes.csv": csv_file(list(classes[0]), (line.values() for line in classes)),
+        "_confusion.csv": csv_file(
             ["label", *saved.class_names],
             ([name, *row] for name, row in zip(saved.class_names, counts)),
         ),
@@ -65,11 +64,3 @@ def _video_rows(saved: SavedScores) -> tuple[list[str], Iterable[Sequence]]:
         return [key, names[label], *ranked]
 
     return head, map(row, saved.keys, saved.labels, saved.scores, best)
-
-
-def _table(head: Sequence[str], rows: Iterable[Iterable]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")

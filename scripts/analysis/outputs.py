@@ -1,7 +1,5 @@
 """The runs that an analysis looks at, and its picture and numbers as files."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.pictures import save
 from analysis.run_names import distinct_names
+from analysis.tables import csv_file
 from pipelines.system import command_help, whole_files
 
 command_help.section("What to look at, and what to write")
@@ -67,11 +66,8 @@ def write(
     """
     folder = Path(_OUTPUT.value)
     folder.mkdir(parents=True, exist_ok=True)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    whole_files.write(folder / f"{name}.csv", table.getvalue().encode("utf-8", "surrogateescape"))
+    table = csv_file(columns, ([row.get(column) for column in columns] for row in rows))
+    whole_files.write(folder / f"{name}.csv", table)
     save(figure, folder / f"{name}.png")
     if text:
         print(text)

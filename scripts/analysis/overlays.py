@@ -11,6 +11,7 @@ from analysis.pictures import new_figure
 
 _STRENGTH = 0.55  # of the hottest place; cold ones keep the frame
 _CAPTION = 20  # pixels
+_SMALLEST = 224  # pixels of the height of a frame whose caption can be read
 
 
 def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -29,6 +30,16 @@ def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     share = _STRENGTH * heat[..., None]
     mixed = grey[..., None] * (1 - share) + colours * share
     return mixed.clip(0, 255).astype(np.uint8)
+
+
+def magnified(frames: np.ndarray) -> np.ndarray:
+    """Frames a whole number of times as large, so that a caption beside them can be read.
+
+    Args:
+        frames: uint8 (time, height, width, 3).
+    """
+    times = -(-_SMALLEST // frames.shape[1])
+    return frames.repeat(times, axis=1).repeat(times, axis=2)
 
 
 def captioned(frame: np.ndarray, text: str) -> np.ndarray:

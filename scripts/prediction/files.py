@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from pipelines.frames.live_source import is_live, without_password
 from pipelines.layouts.annotations import VIDEO_SUFFIXES, ends_in
 from pipelines.layouts.image_folder import IMAGE_SUFFIXES
 from pipelines.system import filesystems
@@ -27,6 +28,21 @@ def listed(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(file for word in words for file in _files(word)))
 
 
+def live(words: Sequence[str]) -> str | None:
+    """The camera or the stream, if the words name one.
+
+    Raises:
+        ValueError: If they name something beside it.
+    """
+    found = [word for word in words if is_live(word)]
+    if found and len(words) > 1:
+        name = printable(without_password(found[0]))
+        raise ValueError(
+            f"{name} is a camera or a stream, which is watched until it ends. Name it alone."
+        )
+    return found[0] if found else None
+
+
 def _files(word: str) -> Iterator[str]:
     if os.path.isdir(word):
         yield from _below(word)
@@ -34,8 +50,9 @@ def _files(word: str) -> Iterator[str]:
         yield word
     elif not filesystems.is_local(word):
         raise ValueError(
-            f"{printable(word)} is an address, and predict reads files of this machine. Download "
-            "it first, by curl or yt-dlp for example, and name the file."
+            f"{printable(word)} is an address that predict does not read: it takes files of this "
+            "machine and streams of http, rtsp, rtmp, rtp, udp and tcp. Download it first, and "
+            "name the file."
         )
     elif glob.has_magic(word):
         found = sorted(glob.glob(word, recursive=True))

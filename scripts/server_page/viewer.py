@@ -11,8 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import overlays
-from analysis.pictures import colours, new_figure
+from analysis import overlays, timelines
 from analysis.places import layers_after_rms
 from keras_rms import FrequencyScaling, insert_before
 from keras_rms.inference.grad_cam import GradCam, enlarged
@@ -24,7 +23,6 @@ from pipelines.input import views_of_frames
 
 _MOST_CLIPS = 12
 _SECONDS = 60  # of decoding, then a video is given up
-_SMALLEST = 224  # pixels of the films' height
 _FILMS = 10  # that are kept
 _LONGEST = 600  # seconds of a video that are looked at
 
@@ -119,16 +117,11 @@ class Viewer:
 
     def timeline(self, seen: Seen, probabilities: np.ndarray) -> Figure:
         """The best classes along the video."""
-        figure, (axes,) = new_figure(6.4, 2.8)
         length = self.run.settings["span"] / seen.fps
-        names = list(self.best(probabilities))[:3]
-        for name, colour in zip(names, colours(len(names))):
-            values = probabilities[:, self.run.class_names.index(name)]
-            axes.plot(seen.starts + length / 2, values, marker="o", color=colour, label=name)
-        axes.set(xlabel="seconds, middle of the clip", ylabel="probability", ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend()
-        return figure
+        chosen = np.argsort(-probabilities.mean(axis=0), kind="stable")[:3].tolist()
+        return timelines.timeline(
+            seen.starts + length / 2, probabilities, chosen, self.run.class_names
+        )
 
     def where(self, seen: Seen, probabilities: np.ndarray) -> str:
         """An .mp4 file: frames beside where the best class was read from."""
@@ -148,9 +141,7 @@ class Viewer:
 
 def _film(seen: Seen, maps: list[dict[str, np.ndarray]]) -> Iterator[np.ndarray]:
     for clip, by_pathway in zip(seen.clips, maps):
-        # As large as a page shows it, for a caption that can be read.
-        times = -(-_SMALLEST // clip.shape[1])
-        clip = clip.repeat(times, axis=1).repeat(times, axis=2)
+        clip = overlays.magnified(clip)
         laid = [
             overlays.overlaid(clip, enlarged(heat[0], clip.shape[:3]))
             for heat in by_pathway.values()

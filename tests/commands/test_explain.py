@@ -4,17 +4,18 @@ import json
 
 import av
 import command_runner
-import explain
 import finished_runs
 import pytest
 import video_files
 from PIL import Image
 
+from analysis.video_names import stems
+
 
 def test_every_file_has_a_name_of_its_own():
-    assert explain.stems(["x/a.mp4", "y/a.mp4", "a-2.mp4"]) == ["a", "a-2", "a-2-2"]
-    assert explain.stems(["a-2.mp4", "a.mp4", "a.avi"]) == ["a-2", "a", "a-3"]
-    assert explain.stems(["a-b.mp4", "a.mp4"]) == ["a-b", "a"]
+    assert stems(["x/a.mp4", "y/a.mp4", "a-2.mp4"]) == ["a", "a-2", "a-2-2"]
+    assert stems(["a-2.mp4", "a.mp4", "a.avi"]) == ["a-2", "a", "a-3"]
+    assert stems(["a-b.mp4", "a.mp4"]) == ["a-b", "a"]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from prediction import files, results
 
 
@@ -34,8 +35,7 @@ def test_files_folders_and_patterns(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("https://host/a.mp4", "is an address, .* Download it first"),
-        ("rtsp://camera", "is an address"),
+        ("gs://bucket/a.mp4", "is an address that predict does not read: .* Download it first"),
         ("{folder}/*.mp4", r"No file fits .*/\*\.mp4"),
         ("{folder}", "holds no video and no image: their names end in one of .avi|.3gp"),
     ],
@@ -43,6 +43,13 @@ def test_files_folders_and_patterns(tmp_path, capsys):
 def test_what_means_no_file(tmp_path, word, message):
     with pytest.raises(ValueError, match=message):
         files.listed([word.format(folder=tmp_path)])
+
+
+def test_what_is_live_is_named_alone(tmp_path):
+    assert files.live(["rtsp://camera/1"]) == "rtsp://camera/1"
+    assert files.live([str(tmp_path), "b.mp4"]) is None
+    with pytest.raises(ValueError, match=r"^rtsp://me@a is a camera or a stream.* it alone"):
+        files.live(["b.mp4", "rtsp://me:secret@a"])
 
 
 NAMES = ["file", "/videos/a b.mp4", "odd\udcff.mp4", "self", "arr_0"]
