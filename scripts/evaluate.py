@@ -32,7 +32,7 @@ import network_choice.clips
 from absl import flags
 
 from analysis import evaluation_parts
-from analysis.evaluation_results import write_results
+from analysis.evaluation_results import replaced, write_results
 from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
@@ -138,16 +138,6 @@ def main(arguments: Sequence[str]) -> None:
         format=data_format,
         on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
-    with (
-        Progress(_share(len(index), part), "video", f"{num_clips}x{num_crops} views") as progress,
-        damage.explained(data),
-    ):
-        scorer = ViewScorer(run.model, strategy)
-        score = scorer.scores if part.count == 1 else scorer.scores_of_part
-        scores = score(batches, progress.update)
-
-    keys = [index.keys[i] for i in scores.index]
-    saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
     measured_on = {
         "model": run.settings["model"],
         "weights": run.source,
@@ -163,6 +153,20 @@ def main(arguments: Sequence[str]) -> None:
         "short_side": run.settings.get("evaluation_short_side"),
     }
     stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
+    # Before hours of work: they can be told apart by --output.
+    if differing := replaced(stem, measured_on):
+        words = f"The results in {stem.parent} of {stem.name} will be replaced: {differing}."
+        print(command_line.paragraph(words), file=sys.stderr)
+    with (
+        Progress(_share(len(index), part), "video", f"{num_clips}x{num_crops} views") as progress,
+        damage.explained(data),
+    ):
+        scorer = ViewScorer(run.model, strategy)
+        score = scorer.scores if part.count == 1 else scorer.scores_of_part
+        scores = score(batches, progress.update)
+
+    keys = [index.keys[i] for i in scores.index]
+    saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
     if part.count > 1:
         stem.parent.mkdir(parents=True, exist_ok=True)
         whole = evaluation_parts.joined(stem, part, saved, measured_on, index.keys)

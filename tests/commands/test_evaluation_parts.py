@@ -1,9 +1,11 @@
 """Parts of an evaluation: what is joined, and what a cut at any moment leaves."""
 
+import json
+
 import numpy as np
 import pytest
 
-from analysis import evaluation_parts
+from analysis import evaluation_parts, evaluation_results
 from analysis.evaluation_parts import Part
 from keras_rms.inference.saved_scores import SavedScores
 
@@ -55,3 +57,14 @@ def test_what_cannot_be_joined(tmp_path):
     join(tmp_path / "damaged", 1, "")
     with pytest.raises(ValueError, match="no video"):
         join(tmp_path / "damaged", 2, "")
+
+
+def test_results_of_another_measurement_are_told_of(tmp_path):
+    names = ("data", "keys_crc32", "num_frames", "span", "short_side")
+    new = {name: 8 for name in names} | {"crop_size": 224}
+    stem = tmp_path / "validation_1x1"
+    assert evaluation_results.replaced(stem, new) == ""
+    (tmp_path / "validation_1x1.json").write_text(json.dumps(new))
+    assert evaluation_results.replaced(stem, new) == ""
+    found = evaluation_results.replaced(stem, {**new, "crop_size": 256})
+    assert found == "crop_size was 224, is 256"
