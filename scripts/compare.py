@@ -18,6 +18,7 @@ They say nothing of other seeds; a fair comparison of methods needs several trai
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,10 +31,11 @@ from absl import flags
 from analysis import film_strips, pictures
 from analysis.run_names import distinct_names
 from analysis.score_files import score_file, summary_of
+from analysis.stored_frames import StoredFrames
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores, mean_of, read_scores
-from pipelines.shards import split_index
 from pipelines.system import command_help, command_line, whole_files
+from pipelines.system.text import printable
 
 command_help.section("What to compare")
 _SPLIT = flags.DEFINE_string("split", "validation", "In a run's folder, compare on this split.")
@@ -49,7 +51,7 @@ _DATA = flags.DEFINE_string(
     "Take the pictures' frames from this converted dataset. By default from the one evaluated on.",
 )
 _PICTURES = flags.DEFINE_integer(
-    "pictures", 12, "Show frames of at most this many videos.", lower_bound=0
+    "pictures", 12, "Show frames of at most this many videos.", lower_bound=0, upper_bound=200
 )
 
 
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     files = [score_file(place, _SPLIT.value, _VIEWS.value) for place in places]
     first, *others = [read_scores(file) for file in files]
     names = distinct_names(places)
+    tell_if_unequal(names, [summary_of(file) for file in files])
     # Differing videos and classes are an error here, before anything is written.
     others = [each.ordered_as(first) for each in others]
     text = table(names, [first, *others])
@@ -71,12 +74,22 @@ def main(arguments: Sequence[str]) -> None:
         return
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
-    whole_files.write(output / "table.md", text.encode())
+    whole_files.write(output / "table.md", text.encode("utf-8", "surrogateescape"))
     for name, each in zip(names[1:], others):
         rows = changed_videos(first, each)
         whole_files.write(output / f"changed_{name}.csv", as_csv(rows))
         draw_changed(output / f"changed_{name}.png", rows, summary_of(files[0]))
     print(f"\nWrote {output}.")
+
+
+def tell_if_unequal(names: Sequence[str], summaries: Sequence[dict]) -> None:
+    """Says in what the evaluations differ that is none of the networks' doing."""
+    for setting in ("split", "views", "crop_size", "short_side"):
+        values = {name: each[setting] for name, each in zip(names, summaries) if setting in each}
+        if len(set(values.values())) > 1:
+            listed = ", ".join(f"{value} for {name}" for name, value in values.items())
+            words = f"These were not evaluated alike: {setting} is {listed}."
+            print(command_line.paragraph(words), file=sys.stderr)
 
 
 def table(names: Sequence[str], all_scores: Sequence[SavedScores]) -> str:
@@ -144,15 +157,22 @@ def draw_changed(path: Path, rows: Sequence[dict], evaluated: dict) -> None:
     data, split = _DATA.value or evaluated.get("data"), evaluated.get("split", _SPLIT.value)
     if not rows or not _PICTURES.value or data is None:
         return
-    index = split_index.load_index(data, split)
-    place = {key: number for number, key in enumerate(index.keys)}
+    try:
+        stored = StoredFrames(data, split, evaluated.get("format", "records"))
+    except (ValueError, OSError) as error:  # the data may have moved; the tables do not need it
+        print(command_line.paragraph(f"{path} is not drawn: {error}"), file=sys.stderr)
+        return
     chosen = np.linspace(0, len(rows) - 1, min(_PICTURES.value, len(rows))).round().astype(int)
     strips = []
     for row in (rows[number] for number in chosen):
-        frames = split_index.read_video(index, place[row["key"]]).frames
+        frames = stored.read(row["key"])
+        if frames is None:
+            print(f"{printable(row['key'])} is not in {data} any more.", file=sys.stderr)
+            continue
         answers = f"{row['label']}: {row['first']} → {row['second']}"
         strips.append((f"{row['change']}  {answers}  ({row['key']})", frames))
-    pictures.save(film_strips.film_strips(strips), path)
+    if strips:
+        pictures.save(film_strips.film_strips(strips), path)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 # isort: split
 from absl import flags
 
-from keras_rms.inference.trained_network import open_run
+from analysis import runs
 from pipelines.system import command_help, command_line, gpus
 from server_page.viewer import Viewer
 
@@ -35,6 +35,9 @@ _PORT = flags.DEFINE_integer(
     "port", 7860, "Listen on the port of this number.", lower_bound=1, upper_bound=65535
 )
 
+_LARGEST_UPLOAD = "1gb"
+_MOST_VISITORS = 50
+
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
@@ -48,11 +51,14 @@ def main(arguments: Sequence[str]) -> None:
             "The page needs Gradio, which is not installed: pip install 'keras_rms[server]'."
         ) from None
     gpus.tell_if_missed()
-    with Viewer(open_run(_WORK_DIR.value)) as viewer:
+    with Viewer(runs.opened(_WORK_DIR.value)) as viewer:
         page(viewer).launch(
             server_name=_ADDRESS.value,
             server_port=_PORT.value,
             share=False,
+            max_file_size=_LARGEST_UPLOAD,
+            # A visitor's clips are in memory.
+            state_session_capacity=_MOST_VISITORS,
             # What an error of ours says is for the reader; a traceback is for the log.
             show_error=True,
             quiet=False,

@@ -32,7 +32,7 @@ import network_choice.clips
 from absl import flags
 
 from analysis import evaluation_parts
-from analysis.evaluation_results import write_results
+from analysis.evaluation_results import replaced, write_results
 from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
@@ -110,6 +110,8 @@ def main(arguments: Sequence[str]) -> None:
     strategy = make_strategy(_REPLICAS.value)
     with strategy.scope():
         run = network_choice.clips.opened()
+    # Now: a training that goes on replaces or removes the file before the videos are scored.
+    checksum = _checksum(run.source)
     views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
     num_clips, num_crops = parse_views(views)
     data = data or run.settings["data"]
@@ -136,6 +138,25 @@ def main(arguments: Sequence[str]) -> None:
         format=data_format,
         on_damage=_ON_DAMAGE.value or run.settings.get("on_damage", "stop"),
     )
+    measured_on = {
+        "model": run.settings["model"],
+        "weights": run.source,
+        "weights_crc32": checksum,
+        "data": str(data),
+        "format": data_format,
+        "split": _SPLIT.value,
+        "keys_crc32": zlib.crc32("\n".join(index.keys).encode("utf-8", "surrogateescape")),
+        "views": views,
+        "num_frames": run.settings["num_frames"],
+        "span": run.settings["span"],
+        "crop_size": crop_size,
+        "short_side": run.settings.get("evaluation_short_side"),
+    }
+    stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
+    # Before hours of work: they can be told apart by --output.
+    if differing := replaced(stem, measured_on):
+        words = f"The results in {stem.parent} of {stem.name} will be replaced: {differing}."
+        print(command_line.paragraph(words), file=sys.stderr)
     with (
         Progress(_share(len(index), part), "video", f"{num_clips}x{num_crops} views") as progress,
         damage.explained(data),
@@ -146,16 +167,6 @@ def main(arguments: Sequence[str]) -> None:
 
     keys = [index.keys[i] for i in scores.index]
     saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
-    measured_on = {
-        "model": run.settings["model"],
-        "weights": run.source,
-        "weights_crc32": _checksum(run.source),
-        "data": str(data),
-        "split": _SPLIT.value,
-        "views": views,
-        "crop_size": crop_size,
-    }
-    stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     if part.count > 1:
         stem.parent.mkdir(parents=True, exist_ok=True)
         whole = evaluation_parts.joined(stem, part, saved, measured_on, index.keys)
@@ -166,6 +177,8 @@ def main(arguments: Sequence[str]) -> None:
         saved = whole
     counts = {"videos": len(saved.keys), "damaged": len(index) - len(saved.keys)}
     summary = write_results(stem, saved, {**measured_on, **counts})
+    if part.count > 1:
+        evaluation_parts.remove(stem, part)
     if summary["damaged"]:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
     print(_as_text(summary, len(run.class_names), stem))

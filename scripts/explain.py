@@ -13,6 +13,7 @@ A SlowFast network has two maps, of its slow and of its fast pathway. A map is c
 covers 32x32 pixels in most networks. It shows what the class was read from, right or wrong.
 """
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,11 +25,12 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 import numpy as np
 from absl import flags
 
-from analysis import overlays, pictures
+from analysis import overlays, pictures, runs
 from analysis.video_names import stems
 from keras_rms.inference.grad_cam import GradCam, enlarged
-from keras_rms.inference.trained_network import TrainedNetwork, open_run
+from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import compiled, view_outputs
+from pipelines.frames.encoded_frames import EncodedFrames
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.frames.video_writer import write_mp4
@@ -59,12 +61,14 @@ class Explained(NamedTuple):
         probabilities: float (clips,), of the class.
         clips: uint8 (clips, time, height, width, 3).
         heat: Pathway -> float (clips, time, height, width) from 0 to 1.
+        rate: Frames of a clip in a second.
     """
 
     class_name: str
     probabilities: np.ndarray
     clips: np.ndarray
     heat: dict[str, np.ndarray]
+    rate: float
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,22 +76,24 @@ def main(arguments: Sequence[str]) -> int:
     if not videos:
         raise ValueError("Name at least one video file: explain.py --work_dir=DIR VIDEO...")
     gpus.tell_if_missed()
-    run = open_run(_WORK_DIR.value)
+    run = runs.opened(_WORK_DIR.value)
     wanted = _wanted_class(run)
     cam = GradCam(run.model)
     outputs_of = compiled(lambda views: view_outputs(run.model, views))
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
+    # SequenceExample shards do not say how they were converted.
+    conversion = run.settings.get("conversion") or {}
     failures = []
     with IsolatedReader() as reader:
         for video, stem in progress.over(list(zip(videos, stems(videos))), "video"):
             try:
-                frames = reader.read_frames(video, **run.settings["conversion"]).frames
+                encoded = reader.read_frames(video, **conversion)
             except VideoError as error:
                 failures.append(str(error))
                 continue
-            found = explain(run, cam, outputs_of, frames, wanted)
-            write(output / f"{stem}_where", found, run)
+            found = explain(run, cam, outputs_of, encoded, wanted)
+            write(output / f"{stem}_where", found)
             best = found.probabilities.max()
             progress.write(f"{printable(video)}: {found.class_name}, {best:.1%} in the best clip")
     print(f"Wrote {output}.")
@@ -112,7 +118,7 @@ def explain(
     run: TrainedNetwork,
     cam: GradCam,
     outputs_of: Callable,
-    frames: Sequence[bytes],
+    encoded: EncodedFrames,
     wanted: int | None,
 ) -> Explained:
     """The maps of a video's clips.
@@ -121,10 +127,10 @@ def explain(
         run: The network and its settings.
         cam: Of the network.
         outputs_of: (1, views, time, height, width, 3) -> logits (1, views, classes).
-        frames: All frames of the video, JPEG.
+        encoded: The whole video.
         wanted: The class; None for the network's answer.
     """
-    span = run.settings["span"]
+    span, frames = run.settings["span"], encoded.frames
     views = views_of_frames(
         frames,
         num_clips=min(_CLIPS.value, -(-len(frames) // span)),
@@ -145,17 +151,16 @@ def explain(
         pathway: np.stack([enlarged(each[pathway][0], clips.shape[1:4]) for each in maps])
         for pathway in cam.pathways
     }
-    return Explained(run.class_names[chosen], probabilities[:, chosen], clips, heat)
+    rate = encoded.fps * run.settings["num_frames"] / span
+    return Explained(run.class_names[chosen], probabilities[:, chosen], clips, heat, rate)
 
 
-def write(stem: Path, found: Explained, run: TrainedNetwork) -> None:
+def write(stem: Path, found: Explained) -> None:
     """The video and the picture."""
-    settings = run.settings
-    stride = settings["span"] // settings["num_frames"]
     video = stem.with_name(stem.name + ".mp4")
-    temporary = whole_files.temporary_name(str(video))
-    write_mp4(temporary, _film(found), max(1.0, settings["conversion"]["fps"] / stride))
-    whole_files.publish(temporary, str(video))
+    content = io.BytesIO()
+    write_mp4(content, _film(found), max(1.0, found.rate))
+    whole_files.write(video, content.getvalue())
     best = int(found.probabilities.argmax())
     rows = [("frames", found.clips[best])]
     for pathway, heat in found.heat.items():

@@ -19,8 +19,8 @@ import numpy as np
 from absl import flags
 
 from analysis import evaluation_pictures, training_curves
+from analysis.stored_frames import StoredFrames
 from keras_rms.inference import metrics
-from pipelines.shards import split_index
 from pipelines.system import command_help, command_line, whole_files
 from report_page import clips, html
 from report_page.runs import Evaluated, ReportedRun, differing, read_runs
@@ -100,7 +100,8 @@ def _results(runs: list[ReportedRun]) -> str:
                     len(each.saved.keys),
                     f"{each.found['top1']:.1%}",
                     f"{low:.1%} to {high:.1%}",
-                    f"{each.found['top5']:.1%}",
+                    # Of five classes or fewer all are among the best five.
+                    f"{each.found['top5']:.1%}" if len(each.saved.class_names) > 5 else "-",
                     f"{each.found['mean_class_accuracy']:.1%}",
                     f"{each.found['calibration_error']:.1%}",
                 ]
@@ -155,12 +156,16 @@ def _environment(runs: list[ReportedRun]) -> str:
 
 
 def main_evaluation(run: ReportedRun) -> Evaluated:
-    """The one that is shown in pictures: of the validation split, with the most views."""
+    """The one that is shown in pictures: of the validation split, with the most views.
 
-    def rank(each: Evaluated) -> tuple[bool, int]:
+    One of the finished network comes before those of its checkpoints.
+    """
+
+    def rank(each: Evaluated) -> tuple[bool, bool, int]:
         clips_, _, crops = str(each.measured_on.get("views", "1x1")).partition("x")
         split = each.measured_on.get("split")
-        return split == run.settings.get("validation_split"), int(clips_) * int(crops or 1)
+        wanted = split == run.settings.get("validation_split")
+        return wanted, "/" not in each.name, int(clips_) * int(crops or 1)
 
     return max(run.evaluations.values(), key=rank)
 
@@ -194,7 +199,8 @@ def _pairs(each: Evaluated) -> str:
 
 
 def _classes(each: Evaluated) -> str:
-    lines = metrics.by_class(each.saved)[:_MOST_CLASSES]
+    lines = metrics.by_class(each.saved)
+    cut = f", the first {_MOST_CLASSES} of {len(lines)}" if len(lines) > _MOST_CLASSES else ""
     rows = [
         [
             line["class"],
@@ -205,10 +211,10 @@ def _classes(each: Evaluated) -> str:
             ),
             f"{line['most_taken_for']} ({line['times']})" if line["times"] else "-",
         ]
-        for line in lines
+        for line in lines[:_MOST_CLASSES]
     ]
     head = ["Class", "Videos", "Accuracy", "Precision", "F1", "Most taken for"]
-    return html.folded("By class", html.table(head, rows))
+    return html.folded(f"By class{cut}", html.table(head, rows))
 
 
 def _animations(run: ReportedRun, each: Evaluated) -> Iterator[str]:
@@ -216,25 +222,30 @@ def _animations(run: ReportedRun, each: Evaluated) -> Iterator[str]:
     if not _CLIPS.value:
         return
     data, split = each.measured_on.get("data"), each.measured_on.get("split")
+    data_format = each.measured_on.get("format") or run.settings.get("format", "records")
     try:
-        index = split_index.load_index(str(data), str(split))
+        stored = StoredFrames(str(data), str(split), data_format)
     except (ValueError, OSError) as error:
         yield html.paragraph(f"No clips are shown: the data cannot be read. {error}")
         return
     saved = each.saved
     of_label = saved.scores[np.arange(len(saved.keys)), saved.labels]
     order = np.argsort(-of_label, kind="stable")
-    place = {key: number for number, key in enumerate(index.keys)}
+    gone = 0
     for title, chosen in (
         ("Surest of the label", order[: _CLIPS.value]),
         ("Least sure of the label", order[::-1][: _CLIPS.value]),
     ):
         shown = []
         for number in chosen:
-            if saved.keys[number] in place:
-                video = split_index.read_video(index, place[saved.keys[number]])
-                shown.append(html.animation(clips.animated(video.frames), _says(each, number)))
+            frames = stored.read(saved.keys[number])
+            if frames is None:
+                gone += 1
+                continue
+            shown.append(html.animation(clips.animated(frames), _says(each, number)))
         yield html.paragraph(title) + f'<div class="clips">{"".join(shown)}</div>'
+    if gone:
+        yield html.paragraph(f"{gone} videos are not shown: the data does not hold them any more.")
 
 
 def _says(each: Evaluated, number: int) -> str:

@@ -8,7 +8,6 @@ Words:
 Formulas are scikit-learn's and SciPy's where they have them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +42,12 @@ def accuracies(saved: SavedScores) -> dict:
     """Top-1 with its 95 % interval, top-5, mean class accuracy and calibration error, as shares.
 
     The interval is Wilson's; it is of other videos of the same kind, not of other trainings.
+
+    Raises:
+        ValueError: If there is no video.
     """
+    if not len(saved.labels):
+        raise ValueError("`saved` must hold at least one video. Received: 0 videos")
     hits = round(top_k_accuracy(saved.scores, saved.labels, 1) * len(saved.labels))
     interval = stats.binomtest(hits, len(saved.labels)).proportion_ci(method="wilson")
     present = np.unique(saved.labels)
@@ -152,7 +156,8 @@ class Difference:
 
     Attributes:
         difference: Top-1 of the second minus that of the first, as a share.
-        interval: Its 95 % interval over videos (Student's t on the differences by video).
+        interval: Its 95 % interval over videos (Bonett and Price, "Adjusted Wald Confidence
+            Interval for a Difference of Binomial Proportions Based on Paired Data", 2012).
         only_first, only_second: Videos that only the one, only the other gets right.
         p_value: McNemar's test, exact: of as uneven a division of these, if both were equal.
     """
@@ -176,13 +181,14 @@ def difference(first: SavedScores, second: SavedScores) -> Difference:
     only_first, only_second = int((gains < 0).sum()), int((gains > 0).sum())
     changed = only_first + only_second
     p_value = stats.binomtest(only_second, changed).pvalue if changed else 1.0
-    mean = float(gains.mean())
-    return Difference(mean, _interval(gains), only_first, only_second, float(p_value))
+    interval = _interval(only_first, only_second, len(gains))
+    return Difference(float(gains.mean()), interval, only_first, only_second, float(p_value))
 
 
-def _interval(values: Sequence[int] | np.ndarray) -> tuple[float, float]:
-    """Of the mean; that of equal values is the value itself."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    return float(found.low), float(found.high)
+def _interval(only_first: int, only_second: int, videos: int) -> tuple[float, float]:
+    """Of the difference of two paired shares; of width also where no video or each one differs."""
+    first, second = ((count + 1) / (videos + 2) for count in (only_first, only_second))
+    middle = second - first
+    variance = (first + second - middle**2) / (videos + 2)
+    half = stats.norm.ppf(0.975) * variance**0.5
+    return max(-1.0, float(middle - half)), min(1.0, float(middle + half))

@@ -20,8 +20,9 @@ def import_part(package: str, parts: Sequence[str]) -> list[ModuleType]:
     Returns:
         The modules of the package with flags that belong to the command; it has to adopt them.
     """
-    for part in parts:
-        if part in sys.argv[1:]:
+    for part in sys.argv[1:]:
+        # The first: a later one may be the value of a flag.
+        if part in parts:
             # On another backend TensorFlow may not be installed.
             if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
                 importlib.import_module("pipelines.system.quiet_tensorflow")
@@ -38,8 +39,11 @@ def part_of(words: Sequence[str], package: str, parts: Sequence[str]) -> ModuleT
     """The module that the words after the command name.
 
     Raises:
-        ValueError: If they do not name exactly one part.
+        ValueError: If they do not name exactly one part, or it comes after a flag of such a value.
     """
     if len(words) != 1 or words[0] not in parts:
         raise ValueError(f"Name one of {', '.join(parts)}. Received: {' '.join(words) or 'none'}")
-    return sys.modules[f"{package}.{words[0]}"]
+    module = sys.modules.get(f"{package}.{words[0]}")
+    if module is None:  # what was imported was a flag's value that stood before
+        raise ValueError(f"Name {words[0]} before all flags. Received: {' '.join(sys.argv[1:])}")
+    return module

@@ -13,11 +13,11 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from analysis import outputs, videos
+from analysis import outputs, runs, videos
 from analysis.pictures import COLOURS, colours, new_figure
 from keras_rms import RandomMeanScaling, gaussian_smooth, local_mean
 from keras_rms.inference.inputs import as_inputs
-from keras_rms.inference.trained_network import TrainedNetwork, open_run
+from keras_rms.inference.trained_network import TrainedNetwork
 from pipelines.system import command_help, progress
 
 command_help.section("What to measure")
@@ -35,7 +35,7 @@ _PER_ROW = 3
 def run() -> None:
     rows: list[dict] = []
     for name, folder in zip(outputs.run_names(), outputs.folders()):
-        rows += read(name, open_run(folder))
+        rows += read(name, runs.opened(folder))
     outputs.write("alpha", COLUMNS, rows, picture(rows))
 
 
@@ -43,7 +43,7 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
     """A row for each clip and layer.
 
     Raises:
-        ValueError: If the network has no such layer.
+        ValueError: If the network has no such layer, or there is no video.
     """
     layers = [x for x in finished.model.layers if isinstance(x, RandomMeanScaling)]
     if not layers:
@@ -68,7 +68,7 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
             shown.update(len(clips))
             if done >= _DRAWS.value:
                 return rows
-    return rows
+    raise ValueError("There is no video to draw for: all of them are damaged.")
 
 
 def alphas(layer: RandomMeanScaling, x: Any, y: Any) -> list[float]:

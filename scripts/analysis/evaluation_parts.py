@@ -43,7 +43,8 @@ def joined(
 ) -> SavedScores | None:
     """Keeps this part's scores; gives those of all parts once all are there.
 
-    Two parts that end at once may both join them, to the same result.
+    Two parts that end at once may both join them, to the same result. The parts stay until
+    `remove`, to be called once the results are written: hours of work must not hang on that.
 
     Args:
         stem: The path of the results, without what they end in.
@@ -63,17 +64,26 @@ def joined(
     # The JSON file is written last: who finds it finds the scores.
     if not all(path.with_suffix(".json").exists() for path in paths):
         return None
-    for path in paths:
-        if json.loads(path.with_suffix(".json").read_text()) != common:
-            raise ValueError(
-                f"{path} is of another network, of other views or of other data. Remove it, and "
-                "evaluate that part again."
-            )
-    whole = _in_order([read_scores(path) for path in paths], order)
-    for path in paths:
-        path.unlink(missing_ok=True)
+    try:
+        for path in paths:
+            if json.loads(path.with_suffix(".json").read_text()) != common:
+                raise ValueError(
+                    f"{path} is of another network, of other views or of other data. Remove it, "
+                    "and evaluate that part again."
+                )
+        parts = [read_scores(path) for path in paths]
+    except FileNotFoundError:  # another part has joined all meanwhile, and written the results
+        return read_scores(stem.with_name(f"{stem.name}.npz"))
+    return _in_order(parts, order)
+
+
+def remove(stem: Path, part: Part) -> None:
+    """Removes the parts, whose scores are in the results now."""
+    for number in range(1, part.count + 1):
+        path = _path(stem, number, part.count)
+        # In this order: who finds the JSON file finds the scores.
         path.with_suffix(".json").unlink(missing_ok=True)
-    return whole
+        path.unlink(missing_ok=True)
 
 
 def missing(stem: Path, part: Part) -> list[str]:
@@ -94,6 +104,8 @@ def _in_order(parts: Sequence[SavedScores], order: Sequence[str]) -> SavedScores
     keys = [key for part in parts for key in part.keys]
     if len(set(keys)) < len(keys):
         raise ValueError("A video is in two parts: they were not cut from the same split.")
+    if not keys:
+        raise ValueError("There is no video to evaluate: all of them are damaged.")
     place = {key: number for number, key in enumerate(order)}
     rows = np.argsort([place[key] for key in keys], kind="stable")
     return SavedScores(

@@ -52,6 +52,23 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
     return summary
 
 
+def replaced(stem: Path, measured_on: dict) -> str:
+    """In what earlier results of the same name were measured otherwise; empty if in nothing.
+
+    Args:
+        stem: See `write_results`.
+        measured_on: What the new ones will be measured on; their weights may be others.
+    """
+    path = stem.with_name(f"{stem.name}.json")
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):  # there are none, or nothing can be said of them
+        return ""
+    names = ("data", "keys_crc32", "num_frames", "span", "crop_size", "short_side")
+    differing = [n for n in names if n in before and before[n] != measured_on[n]]
+    return ", ".join(f"{name} was {before[name]}, is {measured_on[name]}" for name in differing)
+
+
 def _video_rows(saved: SavedScores) -> tuple[list[str], Iterable[Sequence]]:
     """Of each video its key, its label, and its five best classes with their scores."""
     best = np.argsort(-saved.scores, axis=1, kind="stable")[:, :5]

@@ -16,10 +16,10 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from analysis import outputs, videos
+from analysis import runs as trained_runs
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms import FrequencyScaling, insert_before
-from keras_rms.inference.trained_network import open_run
 from keras_rms.inference.view_scores import ViewScorer
 from pipelines.system import command_help, progress
 
@@ -49,7 +49,7 @@ def run() -> None:
     rows, runs = [], {}
     for name, folder, part, scale in progress.over(work, "accuracy"):
         if name not in runs:
-            runs = {name: open_run(folder)}
+            runs = {name: trained_runs.opened(folder)}
         finished = runs[name]
         whole = scale == 1 and next((r for r in rows if r["run"] == name and r["scale"] == 1), None)
         if whole:  # both parts are whole: the same network

@@ -38,7 +38,7 @@ def run_names() -> list[str]:
     """A name a run.
 
     Raises:
-        ValueError: If there are not as many names as runs.
+        ValueError: If there are not as many names as runs, or two are the same.
     """
     if not _NAMES.value:
         return distinct_names(folders())
@@ -47,6 +47,8 @@ def run_names() -> list[str]:
             f"--names must have a name for each of the {len(folders())} runs of --work_dir. "
             f"Received: {len(_NAMES.value)} names"
         )
+    if len(set(_NAMES.value)) < len(_NAMES.value):
+        raise ValueError(f"--names must differ. Received: --names={','.join(_NAMES.value)}")
     return _NAMES.value
 
 

@@ -4,14 +4,20 @@ import io
 import itertools
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from pipelines.system import whole_files
+from pipelines.system.text import printable
 
 # Told apart by people who do not see all colours, and in print: Okabe and Ito's.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DPI = 120
+
+# Names of files and classes are no formulas, whatever dollars are in them.
+matplotlib.rcParams["text.parse_math"] = False
 
 
 def colours(count: int) -> list[str]:
@@ -30,6 +36,10 @@ def new_figure(
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file's content."""
+    for each in figure.findobj(Text):
+        # Names of files need not be Unicode, which is all that can be drawn.
+        if (words := printable(each.get_text())) != each.get_text():
+            each.set_text(words)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

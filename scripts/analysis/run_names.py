@@ -10,7 +10,8 @@ def distinct_names(places: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If a path is given twice.
     """
-    parts = [Path(place.removesuffix(".npz")).absolute().parts for place in places]
+    # Without the root, whose name is the sign that no name of a file may have.
+    parts = [Path(place.removesuffix(".npz")).absolute().parts[1:] for place in places]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["-".join(each[-length:]) for each in parts]
         if len(set(names)) == len(names):

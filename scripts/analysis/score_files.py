@@ -6,6 +6,17 @@ from pathlib import Path
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 
+def evaluations(folder: Path) -> dict[str, Path]:
+    """The .npz files of the evaluations in a run's folder of them, by name.
+
+    A name is split and views, as validation_10x3, and best/validation_10x3 of a checkpoint.
+    """
+    files = sorted(folder.glob("*.npz")) + sorted(folder.glob("*/*.npz"))
+    names = {str(file.relative_to(folder).with_suffix("")): file for file in files}
+    # A part is no evaluation yet; see `evaluation_parts`.
+    return {name: file for name, file in names.items() if ".part_" not in name}
+
+
 def score_file(place: str, split: str, views: str) -> Path:
     """The .npz file of an evaluation.
 
@@ -26,9 +37,10 @@ def score_file(place: str, split: str, views: str) -> Path:
         return found
     if not path.exists():
         raise ValueError(f"There is no {place}. Name a run's folder, or an .npz of its evaluation.")
-    others = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "no evaluation"
+    others = ", ".join(evaluations(folder)) or "no evaluation"
     raise ValueError(
-        f"{folder} has no {found.name}. There is: {others}. Name one by --split and --views, or "
+        f"{folder} has no {found.name}. There is: {others}. Name one by --split and --views, or by "
+        f"its file, those of a checkpoint too, or "
         f"run keras-rms evaluate --work_dir={place} --split={split} --views={views}."
     )
 

@@ -13,11 +13,12 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import outputs, videos
+from analysis import outputs, runs, videos
 from analysis.pictures import colours, new_figure
 from analysis.places import layers_after_rms
 from keras_rms.inference.inputs import as_inputs
-from keras_rms.inference.trained_network import TrainedNetwork, open_run
+from keras_rms.inference.trained_network import TrainedNetwork
+from keras_rms.models.slow_fast import PATHWAYS
 
 COLUMNS = ("run", "stage", "frequency", "energy_share")
 
@@ -25,7 +26,7 @@ COLUMNS = ("run", "stage", "frequency", "energy_share")
 def run() -> None:
     rows: list[dict] = []
     for name, folder in zip(outputs.run_names(), outputs.folders()):
-        rows += read(name, open_run(folder))
+        rows += read(name, runs.opened(folder))
     outputs.write("spectrum", COLUMNS, rows, picture(rows))
 
 
@@ -54,8 +55,9 @@ def read(name: str, finished: TrainedNetwork) -> list[dict]:
 
 
 def stage_of(place: str) -> str:
-    """res4 of res4_block1_bn2."""
-    return place.partition("_")[0]
+    """res4 of res4_block1_bn2, and slow_res4 of slow_res4_block1_bn2: pathways differ in size."""
+    pathway, _, rest = place.partition("_")
+    return f"{pathway}_{rest.partition('_')[0]}" if pathway in PATHWAYS else pathway
 
 
 def energies(features: Any) -> dict[float, float]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from keras_rms.inference.trained_network import TrainedNetwork
 from pipelines.input import evaluation_dataset, open_split
+from pipelines.input.splits import check_conversion
 from pipelines.system import command_help
 from pipelines.system.progress import Progress
 
@@ -38,6 +40,8 @@ def batches(run: TrainedNetwork) -> tf.data.Dataset:
     data_format = settings.get("format", "records")
     index = open_split(data, _SPLIT.value, data_format)
     run.check_classes(index.class_names, data)
+    # A warning only: what a network does on other videos may be what is asked.
+    check_conversion(index, settings.get("conversion", {}), "the training's videos", allowed=True)
     found = evaluation_dataset(
         data,
         _SPLIT.value,
@@ -51,18 +55,27 @@ def batches(run: TrainedNetwork) -> tf.data.Dataset:
         format=data_format,
         on_damage=settings.get("on_damage", "stop"),
     )
-    return found if _VIDEOS.value is None else _some(found, len(index), _VIDEOS.value)
+    return (
+        found
+        if _VIDEOS.value is None
+        else _some(found, len(index), _VIDEOS.value, _BATCH_SIZE.value)
+    )
 
 
-def _some(found: tf.data.Dataset, there: int, wanted: int) -> tf.data.Dataset:
-    step = max(1, there // wanted)
-    rows = found.unbatch().shard(step, 0).take(wanted)
-    return rows.batch(_BATCH_SIZE.value)
+def _some(found: tf.data.Dataset, there: int, wanted: int, batch_size: int) -> tf.data.Dataset:
+    # Both ends too: a split may be sorted by class.
+    chosen = tf.constant(np.linspace(0, there - 1, min(wanted, there)).round().astype(np.int32))
+    rows = found.unbatch().filter(
+        lambda row: row["mask"] & tf.reduce_any(tf.equal(row["index"], chosen))
+    )
+    return rows.batch(batch_size)
 
 
 def clips(run: TrainedNetwork) -> tf.data.Dataset:
     """The first clip of each video alone: uint8 (videos, time, height, width, 3)."""
-    return batches(run).map(lambda batch: tf.boolean_mask(batch["views"][:, 0], batch["mask"]))
+    found = batches(run).map(lambda batch: tf.boolean_mask(batch["views"][:, 0], batch["mask"]))
+    # Of nothing but damaged videos it has to be empty: it may be repeated.
+    return found.filter(lambda clips: tf.shape(clips)[0] > 0)
 
 
 @contextmanager

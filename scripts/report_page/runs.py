@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis import training_curves
 from analysis.run_names import distinct_names
-from analysis.score_files import summary_of
+from analysis.score_files import evaluations, summary_of
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores, read_scores
 from keras_rms.training.work_dir import settings as work_settings
@@ -19,7 +19,7 @@ class Evaluated:
     """One evaluation of a run.
 
     Attributes:
-        name: Split and views, as validation_10x3.
+        name: Split and views, as validation_10x3; of a checkpoint, its name before a slash.
         measured_on: What the evaluation wrote of the data and the views.
         saved: The scores.
         found: What `metrics.accuracies` makes of them.
@@ -65,20 +65,20 @@ def _read(name: str, place: str) -> ReportedRun:
     folder = WorkFolder(place)
     settings = work_settings.read(place)
     has_log = folder.table.is_file()
-    evaluations = [_evaluated(path) for path in sorted(folder.evaluation.glob("*.npz"))]
+    found = evaluations(folder.evaluation)
     return ReportedRun(
         name,
         settings,
         folder.finished,
         training_curves.read(name, place) if has_log else [],
         _rate(folder.table) if has_log else None,
-        {each.name: each for each in evaluations},
+        {name: _evaluated(name, path) for name, path in found.items()},
     )
 
 
-def _evaluated(path: Path) -> Evaluated:
+def _evaluated(name: str, path: Path) -> Evaluated:
     saved = read_scores(path)
-    return Evaluated(path.stem, summary_of(path), saved, metrics.accuracies(saved))
+    return Evaluated(name, summary_of(path), saved, metrics.accuracies(saved))
 
 
 def _rate(table: Path) -> float | None:

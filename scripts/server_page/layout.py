@@ -11,19 +11,20 @@ import gradio as gr
 from pipelines.frames.video_file import VideoError
 from server_page.viewer import Viewer
 
-_FONT = ["system-ui", "sans-serif"]  # the default one would be fetched from elsewhere
+_KEPT = 3600  # seconds that a visitor's video stays, on the disk and as clips in memory
+_MOST_WAITING = 20
 
 
 def page(viewer: Viewer) -> gr.Blocks:
     """The page; `launch` it."""
     name = viewer.run.settings["model"]
-    with gr.Blocks(title=f"keras_rms: {name}") as blocks:
+    with gr.Blocks(title=f"keras_rms: {name}", delete_cache=(_KEPT // 4, _KEPT)) as blocks:
         gr.Markdown(
             f"# {name}, {len(viewer.run.class_names)} classes\n"
             "Drop a video, then press *Look*. The sliders scale the smooth part (low frequencies) "
             "and the rest (high frequencies) of the features inside the network."
         )
-        seen = gr.State()
+        seen = gr.State(time_to_live=_KEPT)
         with gr.Row():
             with gr.Column():
                 video = gr.Video(sources=["upload", "webcam"], label="Video", height=320)
@@ -60,5 +61,5 @@ def page(viewer: Viewer) -> gr.Blocks:
         look.click(look_at, [video, low, high], [seen, classes, timeline, where], api_name="look")
         for slider in (low, high):
             slider.release(scale, [seen, low, high], [classes, timeline], api_name=False)
-    blocks.theme = gr.themes.Base(font=_FONT, font_mono=_FONT)
-    return blocks
+    # A look takes seconds: with more visitors than these the last would wait for minutes.
+    return blocks.queue(max_size=_MOST_WAITING)

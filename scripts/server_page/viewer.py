@@ -23,6 +23,7 @@ from pipelines.input import views_of_frames
 
 _MOST_CLIPS = 12
 _SECONDS = 60  # of decoding, then a video is given up
+_FILMS = 10  # that are kept
 _LONGEST = 600  # seconds of a video that are looked at
 
 
@@ -33,10 +34,12 @@ class Seen:
     Attributes:
         clips: uint8 (clips, time, height, width, 3).
         starts: float (clips,), where each begins, in seconds.
+        fps: Frames a second of the video as it was read.
     """
 
     clips: np.ndarray
     starts: np.ndarray
+    fps: float
 
 
 class Viewer:
@@ -75,9 +78,11 @@ class Viewer:
             VideoError: If it cannot be read.
         """
         settings = self.run.settings
-        conversion = settings["conversion"]
+        # SequenceExample shards do not say how they were converted.
+        conversion = settings.get("conversion") or {}
         with self._turn:
-            frames = self._reader.read_frames(path, **conversion, end=_LONGEST).frames
+            encoded = self._reader.read_frames(path, **conversion, end=_LONGEST)
+        frames = encoded.frames
         span = settings["span"]
         count = min(_MOST_CLIPS, -(-len(frames) // span))
         clips = views_of_frames(
@@ -89,8 +94,8 @@ class Viewer:
             crop_size=settings["evaluation_crop_size"],
             short_side=settings.get("evaluation_short_side"),
         )
-        last = max(0, len(frames) - span) / conversion["fps"]
-        return Seen(clips.numpy(), np.linspace(0, last, count))
+        last = max(0, len(frames) - span) / encoded.fps
+        return Seen(clips.numpy(), np.linspace(0, last, count), encoded.fps)
 
     def probabilities(self, seen: Seen, low: float = 1, high: float = 1) -> np.ndarray:
         """(clips, classes), with the two parts of the features scaled."""
@@ -112,8 +117,8 @@ class Viewer:
 
     def timeline(self, seen: Seen, probabilities: np.ndarray) -> Figure:
         """The best classes along the video."""
-        length = self.run.settings["span"] / self.run.settings["conversion"]["fps"]
-        chosen = [self.run.class_names.index(name) for name in self.best(probabilities)][:3]
+        length = self.run.settings["span"] / seen.fps
+        chosen = np.argsort(-probabilities.mean(axis=0), kind="stable")[:3].tolist()
         return timelines.timeline(
             seen.starts + length / 2, probabilities, chosen, self.run.class_names
         )
@@ -122,8 +127,12 @@ class Viewer:
         """An .mp4 file: frames beside where the best class was read from."""
         chosen = int(probabilities.mean(axis=0).argmax())
         settings = self.run.settings
-        rate = settings["conversion"]["fps"] * settings["num_frames"] / settings["span"]
-        path = Path(self._folder.name) / f"where_{next(self._numbers)}.mp4"
+        rate = seen.fps * settings["num_frames"] / settings["span"]
+        number = next(self._numbers)
+        folder = Path(self._folder.name)
+        # The page has its own copy of each; old ones would fill the disk.
+        (folder / f"where_{number - _FILMS}.mp4").unlink(missing_ok=True)
+        path = folder / f"where_{number}.mp4"
         with self._turn:
             maps = [self._cam.maps(clip[None], [chosen]) for clip in seen.clips]
         write_mp4(path, _film(seen, maps), max(1.0, rate))

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 import small_dataset
+import tensorflow as tf
 from PIL import Image
 
-from analysis import alpha, places, spectrum
+from analysis import alpha, places, spectrum, videos
 from keras_rms import RandomMeanScaling
 from keras_rms.inference.view_scores import ViewScorer
 from pipelines.input import evaluation_dataset
@@ -105,6 +106,22 @@ def test_alpha_from_what_goes_in_and_out(component, smoothing):
     np.testing.assert_allclose(found, np.ravel(drawn), atol=1e-4)
 
 
+def test_some_videos_are_from_all_over_the_split():
+    # The last two rows fill up the batch.
+    rows = {"index": [*range(9), 0, 0], "mask": [True] * 9 + [False] * 2}
+    found = tf.data.Dataset.from_tensor_slices(rows).batch(11)
+    for wanted, expected in ((5, [0, 2, 4, 6, 8]), (8, [0, 1, 2, 3, 5, 6, 7, 8])):
+        (batch,) = videos._some(found, 9, wanted, batch_size=9)
+        assert batch["index"].numpy().tolist() == expected
+    (batch,) = videos._some(found, 9, 20, batch_size=20)
+    assert len(batch["index"]) == 9
+
+
+def test_stages_of_a_pathway_are_kept_apart():
+    found = [spectrum.stage_of(f"{stage}_block0_bn1") for stage in ("res5", "slow_res4")]
+    assert found == ["res5", "slow_res4"]
+
+
 def test_curves_are_the_log(runs):
     rows = analyze("curves", runs, both(runs), "--names=A,B")
     assert [tuple(row.values()) for row in rows[:2]] == [
@@ -139,6 +156,7 @@ def test_what_is_wrong_is_said(runs, tmp_path):
     for words, said in (
         (["curves", f"--work_dir={tmp_path}"], "has no log.csv"),
         (["curves", both(runs), "--names=A"], "a name for each of the 2 runs"),
+        (["curves", both(runs), "--names=A,A"], "--names must differ"),
         (["curves", f"--work_dir={runs / 'rms'},{runs / 'rms'}"], "named twice"),
         (["frequency", both(runs), "--scales=1,a"], "must be numbers"),
         (["curve", both(runs)], "Name one of curves, frequency, alpha, spectrum. Received: curve"),

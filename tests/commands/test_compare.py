@@ -1,16 +1,23 @@
 """`compare.py` on evaluations written by hand, with the frames of their videos."""
 
 import csv
+import json
+import os
 import re
 
 import command_runner
 import numpy as np
 import pytest
 import small_dataset
+import tensorflow as tf
 from PIL import Image
 
+from analysis import pictures
+from analysis.stored_frames import StoredFrames
 from keras_rms.inference.saved_scores import SavedScores
 from pipelines.shards import split_index
+
+NAMES = ("plain", "rms")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,48 @@ def test_a_table_the_changed_videos_and_their_frames(runs, tmp_path):
     ]
     assert rows[0]["second"] == rows[0]["label"] != rows[0]["first"]
     assert Image.open(tmp_path / "changed_rms.png").width > 500
+
+
+def test_names_that_are_no_text_or_look_like_formulas_are_drawn(tmp_path):
+    figure, (axes,) = pictures.new_figure(2, 2)
+    axes.plot([0], [1], label=os.fsdecode(b"r\xff"))
+    axes.legend()
+    axes.set_title(r"$\wrong$")
+    pictures.save(figure, tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").width == 240
+
+
+def test_unequal_evaluations_and_data_that_has_changed(runs, tmp_path):
+    folder, _ = runs
+    first, second = (folder / name / "evaluation" / "validation_10x3.json" for name in NAMES)
+    before = first.read_text(), second.read_text()
+    evaluated = json.loads(before[0])
+    try:
+        first.write_text(json.dumps({**evaluated, "data": "/nowhere", "crop_size": 224}))
+        second.write_text(json.dumps({**evaluated, "crop_size": 256}))
+        done = compare(folder / "plain", folder / "rms", f"--output={tmp_path}")
+    finally:
+        first.write_text(before[0])
+        second.write_text(before[1])
+    assert "not evaluated alike: crop_size is 224 for plain, 256 for rms" in done.stderr
+    assert "changed_rms.png is not drawn: /nowhere" in " ".join(done.stderr.split())
+    assert (tmp_path / "changed_rms.csv").exists()
+
+
+def test_frames_of_sequence_examples_and_of_what_is_gone(tmp_path):
+    path = tmp_path / "test-00000-of-00001"
+    jpegs = [tf.io.encode_jpeg(np.full((8, 12, 3), 40 * i, np.uint8)).numpy() for i in range(5)]
+    example = tf.train.SequenceExample()
+    example.context.feature["clip/label/index"].int64_list.value.append(0)
+    for jpeg in jpegs:
+        frame = example.feature_lists.feature_list["image/encoded"].feature.add()
+        frame.bytes_list.value.append(jpeg)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(example.SerializeToString())
+    (tmp_path / "labels.txt").write_text("a\n")
+    stored = StoredFrames(str(tmp_path), "test", "sequence_example")
+    assert stored.read(f"{path.name}:0") == jpegs
+    assert stored.read(f"{path.name}:1") is None
 
 
 def test_what_cannot_be_compared_is_said(runs, tmp_path):

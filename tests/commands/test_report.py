@@ -67,6 +67,13 @@ def runs(tmp_path_factory):
     (done / "evaluation" / "validation_1x1.npz").write_bytes(saved.packed())
     measured_on = {"data": str(data), "split": "validation", "views": "1x1"}
     (done / "evaluation" / "validation_1x1.json").write_text(json.dumps(measured_on))
+    # A part is no evaluation yet; that of a checkpoint is one.
+    (done / "evaluation" / "validation_1x1.part_1_of_2.npz").write_bytes(saved.packed())
+    (folder / "unfinished" / "evaluation" / "best").mkdir(parents=True)
+    (folder / "unfinished" / "settings.json").write_text(json.dumps(settings))
+    of_best = folder / "unfinished" / "evaluation" / "best" / "validation_1x1"
+    of_best.with_suffix(".npz").write_bytes(saved.packed())
+    of_best.with_suffix(".json").write_text(json.dumps(measured_on))
     return folder
 
 
@@ -87,6 +94,7 @@ def test_a_page_of_two_runs_stands_alone(runs):
     assert "66.7%" in page.words
     assert re.search(r"learning_rate\s*0\.1\s*0\.2", page.words)
     assert "not finished after 0 epochs" in page.words
+    assert "part_1" not in page.words and "100.0%" not in page.words.partition("Settings")[0]
     assert "clips a second in training120-" in page.words
     kinds = [re.match("data:image/(.*);base64", source)[1] for source in page.images]
     # Curves, confusion, reliability; two of the best and two of the worst videos.
@@ -105,6 +113,11 @@ def test_a_run_that_has_only_begun_and_data_that_is_gone(runs):
         assert "No clips are shown" in Page(report(runs, "a <b> & c")).words
     finally:
         summary.write_text(before)
+
+
+def test_an_evaluation_of_a_checkpoint_is_shown(runs):
+    page = Page(report(runs, "unfinished"))
+    assert "best/validation_1x1" in page.words and "Nothing was evaluated" not in page.words
 
 
 def test_what_is_no_run_is_said(runs):

@@ -61,5 +61,26 @@ def test_what_is_no_evaluation_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must be the \.npz file"):
         read_scores(path)
     np.savez(path, keys=["a"], labels=[0], scores=np.ones((2, 1)), class_names=["x"])
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match=r"scores\.npz: The arrays do not belong together"):
         read_scores(path)
+    np.save(tmp_path / "scores.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"scores\.npy must be the \.npz file"):
+        read_scores(tmp_path / "scores.npy")
+
+
+def test_scores_that_would_pass_for_the_first_class_are_refused():
+    scores = np.full((3, 2), 0.5, np.float32)
+    scores[1] = np.nan
+    with pytest.raises(ValueError, match="1 of 3 videos are not finite numbers, those of 'b'"):
+        SavedScores(list("abc"), np.zeros(3, int), scores, ["x", "y"])
+    with pytest.raises(ValueError, match="once"):
+        saved(keys="aba")
+    with pytest.raises(ValueError, match=r"do not belong together.*labels \[0 1 3\]"):
+        saved(labels=(1, 0, 3))
+
+
+def test_classes_of_one_name_keep_their_places():
+    first, second = saved(names=("crane", "x", "crane")), saved(names=("crane", "x", "crane"))
+    np.testing.assert_array_equal(second.ordered_as(first).scores, second.scores)
+    with pytest.raises(ValueError, match="classes of one name"):
+        second.ordered_as(saved(labels=(0, 1, 1), names=("x", "crane", "crane")))
