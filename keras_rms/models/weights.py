@@ -23,6 +23,9 @@ _HDF5_ENDINGS = (".weights.h5", ".h5")
 _MAX_DEPTH = 16
 _MAX_NAME = 1000
 
+# A RuntimeError is zipfile's answer to entries that are encrypted or of another version of zip.
+_OF_ARCHIVES = (OSError, RuntimeError, zipfile.BadZipFile, TooLargeError)
+
 
 def load_weights(model: keras.Model, path: str) -> None:
     """Loads a `.keras` or `.weights.h5` file into a network, pairing layers by name.
@@ -99,7 +102,7 @@ def _opened(path: str) -> h5py.File:
         if path.endswith(".keras"):
             with zipfile.ZipFile(path) as archive:
                 return h5py.File(io.BytesIO(Allowance(path).read_entry(archive, _ARCHIVED)), "r")
-    except (OSError, KeyError, zipfile.BadZipFile, TooLargeError) as error:
+    except (KeyError, *_OF_ARCHIVES) as error:
         raise ValueError(
             f"`weights` must be a file that Keras wrote; {path} cannot be read as one ({error})."
         ) from error
@@ -130,7 +133,7 @@ def check_archive(path: str) -> None:
                 allowance.take_entry(entry)
         with contextlib.closing(_opened(path)) as file:
             check_arrays(_all_datasets(file), path)
-    except (OSError, zipfile.BadZipFile, TooLargeError) as error:
+    except _OF_ARCHIVES as error:
         raise ValueError(f"{path} cannot be read as a file of Keras ({error}).") from error
 
 
