@@ -16,8 +16,6 @@ The interval and the test are over videos: they say what other videos of the sam
 They say nothing of other seeds; a fair comparison of methods needs several trainings of each.
 """
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from analysis import film_strips, pictures
 from analysis.run_names import distinct_names
 from analysis.score_files import score_file, summary_of
 from analysis.stored_frames import StoredFrames
+from analysis.tables import csv_file
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores, mean_of, read_scores
 from pipelines.system import command_help, command_line, whole_files
@@ -53,6 +52,9 @@ _DATA = flags.DEFINE_string(
 _PICTURES = flags.DEFINE_integer(
     "pictures", 12, "Show frames of at most this many videos.", lower_bound=0, upper_bound=200
 )
+
+# Of the lists of videos that changed, in the order of `changed_videos`.
+COLUMNS = "key label change first second label_score_first label_score_second".split()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,7 +79,9 @@ def main(arguments: Sequence[str]) -> None:
     whole_files.write(output / "table.md", text.encode("utf-8", "surrogateescape"))
     for name, each in zip(names[1:], others):
         rows = changed_videos(first, each)
-        whole_files.write(output / f"changed_{name}.csv", as_csv(rows))
+        whole_files.write(
+            output / f"changed_{name}.csv", csv_file(COLUMNS, (row.values() for row in rows))
+        )
         draw_changed(output / f"changed_{name}.png", rows, summary_of(files[0]))
     print(f"\nWrote {output}.")
 
@@ -141,15 +145,6 @@ def changed_videos(first: SavedScores, second: SavedScores) -> list[dict]:
                 }
             )
     return sorted(rows, key=lambda row: row["change"])
-
-
-def as_csv(rows: Sequence[dict]) -> bytes:
-    text = io.StringIO()
-    columns = "key label change first second label_score_first label_score_second".split()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def draw_changed(path: Path, rows: Sequence[dict], evaluated: dict) -> None:

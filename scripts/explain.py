@@ -22,6 +22,7 @@ from typing import NamedTuple
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
+import keras
 import numpy as np
 from absl import flags
 
@@ -141,8 +142,7 @@ def explain(
         short_side=run.settings.get("evaluation_short_side"),
     )
     logits = np.asarray(outputs_of(views[None]))[0]
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     chosen = int(probabilities.mean(axis=0).argmax()) if wanted is None else wanted
     clips = views.numpy()
     # One at a time: the memory is that of a clip.
@@ -171,9 +171,7 @@ def write(stem: Path, found: Explained) -> None:
 
 def _film(found: Explained) -> Iterator[np.ndarray]:
     for number, clip in enumerate(found.clips):
-        laid = [overlays.overlaid(clip, heat[number]) for heat in found.heat.values()]
-        beside = np.concatenate([clip, *laid], axis=2)
-        for frame in beside:
+        for frame in overlays.beside(clip, (heat[number] for heat in found.heat.values())):
             text = f"{found.class_name}  {found.probabilities[number]:.0%}"
             yield overlays.captioned(frame, text)
 

@@ -1,6 +1,6 @@
 """Heat maps laid over frames."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib
 import numpy as np
@@ -30,6 +30,18 @@ def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     share = _STRENGTH * heat[..., None]
     mixed = grey[..., None] * (1 - share) + colours * share
     return mixed.clip(0, 255).astype(np.uint8)
+
+
+def beside(frames: np.ndarray, heats: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames, and to their right the same frames with each of the heat maps.
+
+    Args:
+        frames, heats: See `overlaid`.
+
+    Returns:
+        uint8 (time, height, width * (1 + maps), 3).
+    """
+    return np.concatenate([frames, *(overlaid(frames, heat) for heat in heats)], axis=2)
 
 
 def magnified(frames: np.ndarray) -> np.ndarray:

@@ -142,11 +142,8 @@ class Viewer:
 def _film(seen: Seen, maps: list[dict[str, np.ndarray]]) -> Iterator[np.ndarray]:
     for clip, by_pathway in zip(seen.clips, maps):
         clip = overlays.magnified(clip)
-        laid = [
-            overlays.overlaid(clip, enlarged(heat[0], clip.shape[:3]))
-            for heat in by_pathway.values()
-        ]
-        for frame in np.concatenate([clip, *laid], axis=2):
+        heats = (enlarged(heat[0], clip.shape[:3]) for heat in by_pathway.values())
+        for frame in overlays.beside(clip, heats):
             yield overlays.captioned(frame, f"frames | {' | '.join(map(_title, by_pathway))}")
 
 
