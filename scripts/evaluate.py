@@ -41,6 +41,7 @@ from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
 from pipelines.system import command_help, command_line, gpus
+from pipelines.system.parts import Part, part_of
 from pipelines.system.progress import Progress
 
 flags.adopt_module_key_flags(network_choice)
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
     if keras.backend.backend() == "tensorflow":
         gpus.tell_if_missed()
     data, output = _places()
-    part = evaluation_parts.part_of(_PART.value)
+    part = part_of("part", _PART.value)
     strategy = make_strategy(_REPLICAS.value)
     with strategy.scope():
         run = network_choice.clips.opened()
@@ -162,12 +163,12 @@ def main(arguments: Sequence[str]) -> None:
         damage.explained(data),
     ):
         scorer = ViewScorer(run.model, strategy)
-        score = scorer.scores if part.count == 1 else scorer.scores_of_part
+        score = scorer.scores if part.is_whole else scorer.scores_of_part
         scores = score(batches, progress.update)
 
     keys = [index.keys[i] for i in scores.index]
     saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
-    if part.count > 1:
+    if not part.is_whole:
         stem.parent.mkdir(parents=True, exist_ok=True)
         whole = evaluation_parts.joined(stem, part, saved, measured_on, index.keys)
         if whole is None:
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str]) -> None:
         saved = whole
     counts = {"videos": len(saved.keys), "damaged": len(index) - len(saved.keys)}
     summary = write_results(stem, saved, {**measured_on, **counts})
-    if part.count > 1:
+    if not part.is_whole:
         evaluation_parts.remove(stem, part)
     if summary["damaged"]:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
@@ -201,9 +202,9 @@ def _batch_size(replicas: int) -> int:
     return -(-_BATCH_SIZE.value // replicas) * replicas
 
 
-def _share(videos: int, part: evaluation_parts.Part) -> int:
+def _share(videos: int, part: Part) -> int:
     """How many videos the part has; see `evaluation_dataset`."""
-    return len(range(part.number - 1, videos, part.count))
+    return sum(number in part for number in range(videos))
 
 
 def _checksum(path: str) -> int:

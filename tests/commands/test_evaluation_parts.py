@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import evaluation_parts, evaluation_results
-from analysis.evaluation_parts import Part
 from keras_rms.inference.saved_scores import SavedScores
+from pipelines.system.parts import Part
 
 KEYS = ["a", "b", "c"]
 
