@@ -18,6 +18,7 @@ All GPUs of the machine share the videos. Several machines do by --part=1/3, 2/3
 same other flags and one folder for the results: the one that ends last writes them.
 """
 
+import os
 import re
 import sys
 import zlib
@@ -32,7 +33,7 @@ import network_choice.clips
 from absl import flags
 
 from analysis import evaluation_parts
-from analysis.evaluation_results import replaced, write_results
+from analysis.evaluation_results import check_videos, replaced, write_results
 from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
@@ -40,7 +41,7 @@ from keras_rms.training.work_dir.work_folder import WorkFolder
 from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
-from pipelines.system import command_help, command_line, gpus
+from pipelines.system import command_help, command_line, filesystems, gpus
 from pipelines.system.parts import Part, part_of
 from pipelines.system.progress import Progress
 
@@ -96,8 +97,8 @@ _ALLOW_OTHER_CONVERSION = flags.DEFINE_bool(
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "Write the results into this folder. By default into WORK_DIR/evaluation, and those of a "
-    "checkpoint into a folder of its name below that.",
+    "Write the results into this folder. By default into WORK_DIR/evaluation; below that, those of "
+    "a checkpoint into a folder of its name, and those of other data into on_NAME.",
 )
 
 
@@ -153,8 +154,9 @@ def main(arguments: Sequence[str]) -> None:
         "crop_size": crop_size,
         "short_side": run.settings.get("evaluation_short_side"),
     }
-    stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
+    stem = (output or _folder_of(run, data)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     # Before hours of work: they can be told apart by --output.
+    check_videos(stem, measured_on)
     if differing := replaced(stem, measured_on):
         words = f"The results in {stem.parent} of {stem.name} will be replaced: {differing}."
         print(command_line.paragraph(words), file=sys.stderr)
@@ -225,10 +227,23 @@ def _places() -> tuple[str | None, Path | None]:
     return _DATA.value, Path(_OUTPUT.value) if _OUTPUT.value else None
 
 
-def _folder_of(run: TrainedNetwork) -> Path:
-    """Results of a checkpoint must not pass for those of the finished network."""
+def _folder_of(run: TrainedNetwork, data: str) -> Path:
+    """Results of a checkpoint, or of other data, must not pass for those of the training."""
     folder, source = WorkFolder(network_choice.work_dir()), Path(run.source)
-    return folder.evaluation if source == folder.model else folder.evaluation / source.stem
+    place = folder.evaluation if source == folder.model else folder.evaluation / source.stem
+    return place / f"on_{_name(data)}" if _is_other(data, run.settings["data"]) else place
+
+
+def _is_other(data: str, own: str) -> bool:
+    """Whether it is not the training's own, which may have moved."""
+    if not filesystems.is_local(own):
+        return data != own
+    return os.path.exists(own) and os.path.realpath(data) != os.path.realpath(own)
+
+
+def _name(data: str) -> str:
+    path = os.path.realpath(data) if filesystems.is_local(data) else data
+    return os.path.basename(path.rstrip("/"))
 
 
 def parse_views(text: str) -> tuple[int, int]:

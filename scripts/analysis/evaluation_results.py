@@ -52,6 +52,22 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
     return summary
 
 
+def check_videos(stem: Path, measured_on: dict) -> None:
+    """Raises ValueError if the results of other data would be replaced.
+
+    Args:
+        stem: See `write_results`.
+        measured_on: What the new ones will be measured on.
+    """
+    before = _earlier(stem)
+    differing = [n for n in ("data", "keys_crc32") if n in before and before[n] != measured_on[n]]
+    if len(differing) == 2:  # neither the folder nor the videos
+        raise ValueError(
+            f"{stem.parent} holds results {stem.name} of other videos, those of {before['data']}. "
+            f"Give another --output for those of {measured_on['data']}, or remove them."
+        )
+
+
 def replaced(stem: Path, measured_on: dict) -> str:
     """In what earlier results of the same name were measured otherwise; empty if in nothing.
 
@@ -59,14 +75,19 @@ def replaced(stem: Path, measured_on: dict) -> str:
         stem: See `write_results`.
         measured_on: What the new ones will be measured on; their weights may be others.
     """
-    path = stem.with_name(f"{stem.name}.json")
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):  # there are none, or nothing can be said of them
-        return ""
+    before = _earlier(stem)
     names = ("data", "keys_crc32", "num_frames", "span", "crop_size", "short_side")
     differing = [n for n in names if n in before and before[n] != measured_on[n]]
     return ", ".join(f"{name} was {before[name]}, is {measured_on[name]}" for name in differing)
+
+
+def _earlier(stem: Path) -> dict:
+    """The content of the JSON file that is there; empty if there is none, or it is damaged."""
+    try:
+        found = json.loads(stem.with_name(f"{stem.name}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _video_rows(saved: SavedScores) -> tuple[list[str], Iterable[Sequence]]:

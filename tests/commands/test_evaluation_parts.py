@@ -68,3 +68,7 @@ def test_results_of_another_measurement_are_told_of(tmp_path):
     assert evaluation_results.replaced(stem, new) == ""
     found = evaluation_results.replaced(stem, {**new, "crop_size": 256})
     assert found == "crop_size was 224, is 256"
+    evaluation_results.check_videos(stem, {**new, "keys_crc32": 9})  # converted anew
+    evaluation_results.check_videos(stem, {**new, "data": "moved"})
+    with pytest.raises(ValueError, match=r"of other videos, those of 8\. Give another --output"):
+        evaluation_results.check_videos(stem, {**new, "data": "other", "keys_crc32": 9})
