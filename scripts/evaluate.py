@@ -18,7 +18,6 @@ All GPUs of the machine share the videos. Several machines do by --part=1/3, 2/3
 same other flags and one folder for the results: the one that ends last writes them.
 """
 
-import os
 import re
 import sys
 import zlib
@@ -33,7 +32,12 @@ import network_choice.clips
 from absl import flags
 
 from analysis import evaluation_parts
-from analysis.evaluation_results import check_videos, replaced, write_results
+from analysis.evaluation_results import (
+    check_videos,
+    folder_of_data,
+    replaced,
+    write_results,
+)
 from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
@@ -41,7 +45,7 @@ from keras_rms.training.work_dir.work_folder import WorkFolder
 from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
-from pipelines.system import command_help, command_line, filesystems, gpus
+from pipelines.system import command_help, command_line, gpus
 from pipelines.system.parts import Part, part_of
 from pipelines.system.progress import Progress
 
@@ -231,19 +235,7 @@ def _folder_of(run: TrainedNetwork, data: str) -> Path:
     """Results of a checkpoint, or of other data, must not pass for those of the training."""
     folder, source = WorkFolder(network_choice.work_dir()), Path(run.source)
     place = folder.evaluation if source == folder.model else folder.evaluation / source.stem
-    return place / f"on_{_name(data)}" if _is_other(data, run.settings["data"]) else place
-
-
-def _is_other(data: str, own: str) -> bool:
-    """Whether it is not the training's own, which may have moved."""
-    if not filesystems.is_local(own):
-        return data != own
-    return os.path.exists(own) and os.path.realpath(data) != os.path.realpath(own)
-
-
-def _name(data: str) -> str:
-    path = os.path.realpath(data) if filesystems.is_local(data) else data
-    return os.path.basename(path.rstrip("/"))
+    return folder_of_data(place, data, run.settings["data"])
 
 
 def parse_views(text: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The files of an evaluation, written together."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from analysis.pictures import png
 from analysis.tables import csv_file
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores
-from pipelines.system import whole_files
+from pipelines.system import filesystems, whole_files
 
 
 def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
@@ -50,6 +51,22 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
     for ending, content in contents.items():
         whole_files.write(stem.with_name(stem.name + ending), content)
     return summary
+
+
+def folder_of_data(folder: Path, data: str, own: str) -> Path:
+    """Where results belong: those of other data than a training's own must not replace those.
+
+    Args:
+        folder: For the training's own data, which may have moved.
+        data: What is evaluated on.
+        own: What was trained on.
+    """
+    if not filesystems.is_local(own):
+        other = data.rstrip("/") != own.rstrip("/")
+    else:
+        other = os.path.exists(own) and os.path.realpath(data) != os.path.realpath(own)
+    path = os.path.realpath(data) if filesystems.is_local(data) else data.rstrip("/")
+    return folder / f"on_{os.path.basename(path)}" if other else folder
 
 
 def check_videos(stem: Path, measured_on: dict) -> None:

@@ -101,18 +101,3 @@ def test_wrong_parts_are_refused(run, tmp_path):
     for text in ("0/3", "4/3", "one"):
         error = evaluate(run, tmp_path, f"--part={text}", status=1).error
         assert f"--part must be K/N, from 1/N to N/N, as in 1/3. Received: --part={text}" in error
-
-
-@pytest.mark.slow
-def test_results_of_other_data_do_not_replace_those_of_the_training(run, tmp_path):
-    other = small_dataset.make_dataset(tmp_path / "other", validation_videos=4)
-    command = [f"--work_dir={run}", f"--data={other}/", "--views=1x1"]
-    command_runner.run("scripts/evaluate.py", *command)
-    assert [path.name for path in (run / "evaluation").iterdir()] == ["on_other"]
-    (summary,) = (run / "evaluation").glob("*/validation_1x1.json")
-    assert json.loads(summary.read_text())["videos"] == 4
-    # The training's own under another name is no other data.
-    link = tmp_path / "link"
-    link.symlink_to(json.loads((run / "settings.json").read_text())["data"])
-    command_runner.run("scripts/evaluate.py", *command, f"--data={link}")
-    assert (run / "evaluation" / "validation_1x1.json").exists()
