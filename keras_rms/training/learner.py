@@ -1,5 +1,7 @@
 """The network in training, and what moves its weights."""
 
+import itertools
+
 import keras
 
 from keras_rms.training.batch_norm.layers_of import statistics
@@ -62,11 +64,21 @@ class Learner:
 
 
 def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:
-    """Step -> learning rate."""
+    """Step -> learning rate.
+
+    Raises:
+        ValueError: If two of `decay_epochs` are the same step, or one is the first step.
+    """
     per_epoch, rate = recipe.steps_per_epoch, recipe.learning_rate
     warmup = (round(recipe.warmup_epochs * per_epoch), recipe.warmup_start)
     if recipe.schedule == "cosine":
         return WarmupCosine(rate, recipe.epochs * per_epoch, *warmup)
     # Epochs may be fractions; a boundary is a step.
     boundaries = [round(epoch * per_epoch) for epoch in recipe.decay_epochs]
+    if any(after <= before for before, after in itertools.pairwise([0, *boundaries])):
+        raise ValueError(
+            "`decay_epochs` must be a step apart from each other and from the beginning, and an "
+            f"epoch has {per_epoch} steps. Received: decay_epochs={recipe.decay_epochs}, the steps "
+            f"{boundaries}"
+        )
     return WarmupSteps(rate, boundaries, recipe.decay_factor, *warmup)

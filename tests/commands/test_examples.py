@@ -73,6 +73,15 @@ def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
     assert (images == position_coded(8, *shape)).all()
 
 
+def test_classes_that_are_only_tested_are_refused_by_name():
+    check = batches().check_test_classes
+    check(np.array(["a", "b"]), np.array(["b"]))
+    with pytest.raises(ValueError, match=r"1 have test examples only, c for one: leave them out"):
+        check(np.array(["a", "b"]), np.array(["a", "c"]))
+    with pytest.raises(ValueError, match=r"2 have test examples only, 1 for one"):
+        check(np.array([[0], [2]]), np.array([[3], [1], [3], [2]]))
+
+
 def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
     module = batches()
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from keras_rms.training import learner
 from keras_rms.training.recipe import CompletedRecipe, Recipe
 
 # A value that is out of range -> the fields for which it is.
@@ -64,3 +65,10 @@ def test_what_is_given_stays():
     assert isinstance(completed, CompletedRecipe)
     assert dataclasses.asdict(completed) == dataclasses.asdict(recipe)
     assert completed.completed(num_videos=1) == completed
+
+
+@pytest.mark.parametrize("epochs", [(0.1,), (4.2, 4.3)])
+def test_decays_on_one_step_are_refused_by_their_epochs(epochs):
+    recipe = Recipe(schedule="steps", decay_epochs=epochs, steps_per_epoch=4, batch_size=8)
+    with pytest.raises(ValueError, match=r"`decay_epochs` must be a step apart.* has 4 steps\."):
+        learner.schedule_of(recipe.completed(64))
