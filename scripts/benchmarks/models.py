@@ -5,7 +5,7 @@ is measured on noise of the size that the flags state, the networks in turns: th
 inference, and a whole training step (forward, backward, plain SGD) with RMS. The backend is that of
 KERAS_BACKEND. Counting alone takes seconds.
 
-With --peer=pytorchvideo the same networks of PyTorchVideo run on the same clips, in turns with ours.
+With --peer=pytorchvideo that package's networks run on the same clips, in turns with ours.
 """
 
 import functools
@@ -112,7 +112,7 @@ def _giga(number: int) -> str:
 
 def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
     """The network as training builds it: its crops may have any size."""
-    frames = [_NUM_FRAMES.value and min(_NUM_FRAMES.value, size) or size for size in shape[:-3]]
+    frames = [min(_NUM_FRAMES.value or size, size) for size in shape[:-3]]
     return keras_rms.models.build(name, rms=rms, input_shape=(*frames, None, None, 3))
 
 

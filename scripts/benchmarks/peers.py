@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = ("torch", "pytorchvideo")
+PACKAGES = ("torch", "torchvision", "pytorchvideo")
 
 
 def check_installed() -> None:
@@ -15,7 +15,7 @@ def check_installed() -> None:
     if missing:
         raise ValueError(
             f"--peer=pytorchvideo needs {' and '.join(missing)}, not installed here: "
-            "pip install torch pytorchvideo."
+            "pip install torch torchvision pytorchvideo."
         )
 
 
