@@ -116,13 +116,14 @@ flags.DEFINE_enum(
     "residual_drop",
     Recipe.residual_drop,
     choices.RESIDUAL_DROPS,
-    "Regularise the residual branches by this layer. The probability to keep a branch falls "
-    "linearly with depth, down to last_survival.",
+    "Regularise the residual branches by this layer. The probability to keep a branch (of "
+    "drop_block, the share of it that is kept) falls linearly with depth, down to last_survival.",
 )
 flags.DEFINE_float(
     "last_survival",
     Recipe.last_survival,
-    "Keep the branch of the last block with this probability, under --residual_drop.",
+    "Keep the branch of the last block with this probability, or this share of it, under "
+    "--residual_drop. For drop_block 0.9 is usual.",
     0.0,
     1.0,
 )

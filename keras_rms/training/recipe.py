@@ -17,8 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_rms import arguments
+from keras_rms.residual_drop import NAMES
 
-RESIDUAL_DROPS = ("none", "random_drop", "shake_drop")
+RESIDUAL_DROPS = ("none", *NAMES)
 FILTERS = ("mean", "gaussian", "none")
 DISTRIBUTIONS = ("normal", "uniform")
 COMPONENTS = ("mean", "residual", "input")
@@ -41,8 +42,8 @@ class Recipe:
         width: Channels of the stem, with which all others scale; None for the network's own.
         dropout: Share of the features dropped before the classifier; None for the network's own.
         residual_drop: One of `RESIDUAL_DROPS`. Regularises the residual branches; the probability
-            to keep one falls linearly with depth.
-        last_survival: That probability for the last block.
+            to keep one (of DropBlock, the share of it that is kept) falls linearly with depth.
+        last_survival: That probability, or share, for the last block.
         sync_bn: Whether batch normalisation sees the clips of all replicas together.
         rms: One of `FILTERS`: that of Random Mean Scaling, or none of it.
         rms_stddev: Of the Gaussian filter, in positions.

@@ -17,6 +17,7 @@ from absl import app, flags
 
 import keras_rms
 from batches import Augment, Batches, one_hot
+from keras_rms import residual_drop
 from keras_rms.models.blocks import STAGES, rms_positions
 
 # Random Mean Scaling (RMS) and other regularisers.
@@ -44,13 +45,14 @@ _STAGES = flags.DEFINE_multi_enum(
 _DROP = flags.DEFINE_enum(
     "residual_drop",
     "none",
-    ["none", "random_drop", "shake_drop"],
+    ["none", *residual_drop.NAMES],
     "End each residual branch with this layer.",
 )
 _SURVIVAL = flags.DEFINE_float(
     "survival",
     0.5,
-    "Keep the branch of the last block with this probability, under --residual_drop.",
+    "Keep the branch of the last block with this probability, or this share of it, under "
+    "--residual_drop.",
     lower_bound=0,
     upper_bound=1,
 )
@@ -141,8 +143,9 @@ def network_options() -> dict:
         rms = keras_rms.RandomMeanScaling(
             smoothing=_RMS.value, component=_COMPONENT.value, spread=_SPREAD.value
         )
-    drops = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}
-    drop = drops[_DROP.value](_SURVIVAL.value) if _DROP.value in drops else None
+    drop = None
+    if _DROP.value != "none":
+        drop = residual_drop.residual_drop_of(_DROP.value, _SURVIVAL.value)
     options = {"rms": rms, "rms_position": _POSITION.value, "residual_drop": drop}
     if _STAGES.value:
         options["rms_stages"] = tuple(_STAGES.value)
