@@ -70,7 +70,8 @@ def insert_before(
         _validate_layer(layer)
         return _Insertion(chosen, lambda place: layer).rebuild(model)
     places = _Insertion(chosen, lambda place: keras.layers.Identity())
-    with warnings.catch_warnings(action="ignore"):  # The second time says the same.
+    with warnings.catch_warnings():  # The second time says the same.
+        warnings.simplefilter("ignore")
         places.rebuild(model)
     return _Insertion(chosen, lambda place: layer(place / places.inserted)).rebuild(model)
 

@@ -260,6 +260,24 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "mixing_probability", Recipe.mixing_probability, "Mix this share of the batches."
 )
+flags.DEFINE_list(
+    "color_jitter",
+    list(Recipe.color_jitter),
+    "Change brightness, contrast and saturation of each clip by factors of 1 plus or minus up to "
+    "this number, or three of them; a fourth is the largest turn of the hue, as a share of the "
+    "circle, as in 0.4,0.4,0.4,0.1. By default nothing is changed.",
+)
+flags.DEFINE_list(
+    "rand_augment",
+    list(Recipe.rand_augment),
+    "Change each clip by this number of RandAugment's operations, of this magnitude from 0 to 10, "
+    "as in 2,9. By default none.",
+)
+flags.DEFINE_float(
+    "random_erasing",
+    Recipe.random_erasing,
+    "Erase a random box, the same in all frames, in this share of the clips.",
+)
 flags.DEFINE_float(
     "clip_norm",
     Recipe.clip_norm,

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_rms import arguments
+from keras_rms.augmentation import checks
 from keras_rms.residual_drop import NAMES
 
 RESIDUAL_DROPS = ("none", *NAMES)
@@ -66,6 +67,8 @@ class Recipe:
         label_smoothing: Share of the target spread over all classes.
         mixing: One of `MIXINGS`: how two clips become one.
         mixing_alpha, mixing_probability: See `Mixing`.
+        color_jitter, rand_augment, random_erasing: How the frames of a clip are changed in the
+            step, after the mixing; see `keras_rms.augmentation.augmented`. Empty or 0 for not.
         accumulation: Parts that a replica's batch is taken in, one after the other.
         average_decay: Of averaged weights, which are then validated and kept; None or 0 for none.
         precise_bn_steps: Batches over which batch normalisation's statistics are measured anew
@@ -111,6 +114,9 @@ class Recipe:
     mixing: str = "none"
     mixing_alpha: float = 1.0
     mixing_probability: float = 1.0
+    color_jitter: tuple[float, ...] = ()
+    rand_augment: tuple[float, ...] = ()
+    random_erasing: float = 0.0
     accumulation: int = 1
     average_decay: float | None = None
     precise_bn_steps: int = 0
@@ -207,7 +213,14 @@ _CHECKS: dict[Check, tuple[str, ...]] = {
     arguments.validate_not_negative: ("rms_spread", "weight_decay"),
     arguments.validate_finite: ("rms_mean", "decay_factor"),
     arguments.validate_rate: ("momentum", "label_smoothing"),
-    arguments.validate_probability: ("last_survival", "warmup_start", "mixing_probability"),
+    arguments.validate_probability: (
+        "last_survival",
+        "warmup_start",
+        "mixing_probability",
+        "random_erasing",
+    ),
+    checks.validate_color_jitter: ("color_jitter",),
+    checks.validate_rand_augment: ("rand_augment",),
 }
 _OR_NONE: dict[str, Check] = {
     "width": arguments.positive_integer,

@@ -18,6 +18,7 @@ from absl import app, flags
 import keras_rms
 from batches import Augment, Batches, one_hot
 from keras_rms import residual_drop
+from keras_rms.augmentation import augmented
 from keras_rms.models.blocks import STAGES, rms_positions
 
 # Random Mean Scaling (RMS) and other regularisers.
@@ -58,6 +59,26 @@ _SURVIVAL = flags.DEFINE_float(
 )
 _CUTMIX = flags.DEFINE_float(
     "cutmix", 0.0, "Mix this share of the batches by CutMix.", lower_bound=0, upper_bound=1
+)
+
+# Augmentation, the same for all frames of a clip.
+_JITTER = flags.DEFINE_list(
+    "color_jitter",
+    [],
+    "Change brightness, contrast and saturation by factors of 1 plus or minus up to this number, "
+    "or three of them; a fourth is the largest turn of the hue, as a share of the circle.",
+)
+_RAND_AUGMENT = flags.DEFINE_list(
+    "rand_augment",
+    [],
+    "Make this number of RandAugment's changes, of this magnitude from 0 to 10, as in 2,9.",
+)
+_ERASING = flags.DEFINE_float(
+    "random_erasing",
+    0.0,
+    "Erase a random box in this share of the examples.",
+    lower_bound=0,
+    upper_bound=1,
 )
 
 # Optimisation.
@@ -152,6 +173,22 @@ def network_options() -> dict:
     return {**options, "include_preprocessing": True, "seed": _SEED.value}
 
 
+def _augmented(model: keras.Model) -> keras.Model:
+    """The model with the augmentation that the flags ask for."""
+    try:
+        numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]
+    except ValueError as error:
+        raise ValueError(f"--color_jitter and --rand_augment must be numbers: {error}") from None
+    jitter, rand_augment = numbers
+    return augmented(
+        model,
+        color_jitter=jitter,
+        rand_augment=rand_augment,
+        random_erasing=_ERASING.value,
+        seed=_SEED.value,
+    )
+
+
 def fit(
     model: keras.Model, batches: Batches, evaluations: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> None:
@@ -168,9 +205,10 @@ def fit(
     """
     started, num_classes = time.perf_counter(), batches.targets.shape[1]
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
+    trained = _augmented(model)
+    trained.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
     targets = {name: (x, one_hot(y, num_classes)) for name, (x, y) in evaluations.items()}
-    history = model.fit(
+    history = trained.fit(
         batches,
         epochs=_EPOCHS.value,
         shuffle=False,  # `Batches` has its own order.
@@ -193,7 +231,7 @@ def fit(
         "history": history.history,
     }
     for name, (x, y) in targets.items():
-        loss, accuracy = model.evaluate(x, y, batch_size=250, verbose=0)
+        loss, accuracy = trained.evaluate(x, y, batch_size=250, verbose=0)
         result[name] = {"loss": loss, "accuracy": accuracy, "examples": len(x)}
         print(f"{name}: {accuracy:.2%} of {len(x)}", flush=True)
     if _SAVE.value:
