@@ -35,11 +35,6 @@ def insert_before(
     ...     lambda layer: layer.name.startswith(("conv4", "conv5")) and layer.name.endswith("3_bn"),
     ...     keras_rms.RandomMeanScaling(seed=0),
     ... )
-    >>> stochastic_depth = keras_rms.insert_before(
-    ...     resnet,
-    ...     keras.layers.Add,
-    ...     lambda depth: keras_rms.RandomDrop(1 - 0.5 * depth, seed=0),
-    ... )
 
     Args:
         model: Functional or built sequential model.

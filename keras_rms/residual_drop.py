@@ -29,7 +29,7 @@ def residual_drop_of(name: str, kept: float | None = None) -> RandomLayer:
             for the layer's own.
     """
     layer, argument = _LAYERS[name]
-    return layer(**{argument: _LAST_KEPT[name] if kept is None else kept})
+    return layer.from_config({argument: _LAST_KEPT[name] if kept is None else kept})
 
 
 def residual_drop_template(residual_drop: Any) -> RandomLayer | None:

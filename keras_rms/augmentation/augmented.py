@@ -57,8 +57,9 @@ def augmented(
     layers: list[keras.layers.Layer] = []
     seeds = [None] * 3 if seed is None else range(seed, seed + 3)
     if color_jitter:
-        strengths = tuple(color_jitter) * (3 if len(color_jitter) == 1 else 1)
-        layers.append(ColorJitter(*strengths, seed=seeds[0], name="color_jitter"))
+        strengths = [*color_jitter] * 3 if len(color_jitter) == 1 else color_jitter
+        given = dict(zip(("brightness", "contrast", "saturation", "hue"), strengths))
+        layers.append(ColorJitter(**given, seed=seeds[0], name="color_jitter"))
     if rand_augment:
         number, magnitude = rand_augment
         layers.append(

@@ -38,9 +38,7 @@ def hue(frames: Any, shift: Any) -> Any:
     angle = ops.where(
         ops.equal(value, red),
         (green - blue) / divisor,
-        ops.where(
-            ops.equal(value, green), (blue - red) / divisor + 2, (red - green) / divisor + 4
-        ),
+        ops.where(ops.equal(value, green), (blue - red) / divisor + 2, (red - green) / divisor + 4),
     )
     # Smith, "Color gamut transform pairs", SIGGRAPH 1978, in the form without cases.
     sixths = ops.mod(angle[..., None] + 6 * shift + ops.array([5.0, 3.0, 1.0]), 6.0)

@@ -30,7 +30,7 @@ class RandAugment(FrameLayer):
         solarize                                    levels from 256 (1 - m) on
 
     These are AutoAugment's ranges, as torchvision has them: more magnitude is always more change.
-    Levels are rounded after each change, as Pillow does.
+    Each change is made to whole levels, as Pillow has them.
 
     Example:
 
@@ -93,9 +93,8 @@ class RandAugment(FrameLayer):
 
     def _augmented(self, clip: Any, chosen: Any, signs: Any) -> Any:
         functions = list(changes(self.magnitude, self.fill).values())
-        clip = ops.round(clip)
         for place in range(self.num_ops):
-            clip = ops.round(ops.switch(chosen[place], functions, clip, signs[place]))
+            clip = ops.switch(chosen[place], functions, ops.round(clip), signs[place])
         return clip
 
     def get_config(self) -> dict:

@@ -86,9 +86,10 @@ class RandomErasing(FrameLayer):
         height, width = ops.shape(inputs)[-3:-1]
         draws = self.draw(inputs, 2, _TRIES)
         pixels = ops.cast(height, "float32") * ops.cast(width, "float32")
-        area = _between(*self.area, draws[:, 0]) * pixels
+        area = _between(self.area, draws[:, 0]) * pixels
         # In logarithms 1:3 and 3:1 are equally far from a square.
-        aspect = ops.exp(_between(*map(math.log, self.aspect), draws[:, 1]))
+        low, high = map(math.log, self.aspect)
+        aspect = ops.exp(_between((low, high), draws[:, 1]))
         heights, widths = ops.sqrt(area * aspect), ops.sqrt(area / aspect)
         heights, widths = (ops.cast(ops.round(n), "int32") for n in (heights, widths))
         fits = (heights > 0) & (widths > 0) & (heights < height) & (widths < width)
@@ -127,8 +128,8 @@ def _interval(size: Any, length: Any, draw: Any) -> Any:
     return (place >= start[:, None]) & (place < (start + length)[:, None])
 
 
-def _between(low: float, high: float, draws: Any) -> Any:
-    return low + draws * (high - low)
+def _between(ends: tuple[float, float], draws: Any) -> Any:
+    return ends[0] + draws * (ends[1] - ends[0])
 
 
 def _standardize_range(name: str, ends: Any, most: float = math.inf) -> tuple[float, float]:
