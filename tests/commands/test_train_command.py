@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 WITH_STATE = (
     "--deterministic --epochs=3 --checkpoint_every=1 --learning_rate=0.05 --rms=mean --dropout=0.3 "
     "--residual_drop=shake_drop --mixing=cutmix --average_decay=0.9 --clip_norm=2 "
-    "--color_jitter=0.4 --rand_augment=1,9 --random_erasing=0.5"
+    "--random_erasing=0.5"
 ).split()
 
 
