@@ -58,6 +58,9 @@ METHODS = {
     "shake_drop": Method(
         "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
     ),
+    "drop_block": Method(
+        "DropBlock", "--rms=none --residual_drop=drop_block --survival={}", (0.9, 0.95, 0.8)
+    ),
     "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
     "rms_before_relu": Method(
         "RMS before the ReLUs",

@@ -92,7 +92,9 @@ def _values(kind: type) -> dict[str, Any]:
 
 def _recipe() -> Recipe:
     values = _values(Recipe)
-    values["decay_epochs"] = _decay_epochs(FLAGS.decay_epochs)
+    values["decay_epochs"] = _numbers("decay_epochs", "44,88")
+    values["color_jitter"] = _numbers("color_jitter", "0.4 or 0.4,0.4,0.4,0.1")
+    values["rand_augment"] = _numbers("rand_augment", "2,9")
     return Recipe(**values)
 
 
@@ -181,12 +183,13 @@ def _flags_of_the_data() -> dict[str, Any]:
     return {name: value for name, value in own.items() if name not in others}
 
 
-def _decay_epochs(epochs: Sequence[str]) -> tuple[float, ...]:
+def _numbers(flag: str, example: str) -> tuple[float, ...]:
+    words = FLAGS[flag].value
     try:
-        return tuple(float(epoch) for epoch in epochs)
+        return tuple(float(word) for word in words)
     except ValueError:
         raise ValueError(
-            f"`decay_epochs` must be numbers as in 44,88. Received: {','.join(epochs)}"
+            f"`{flag}` must be numbers as in {example}. Received: {','.join(words)}"
         ) from None
 
 

@@ -116,13 +116,14 @@ flags.DEFINE_enum(
     "residual_drop",
     Recipe.residual_drop,
     choices.RESIDUAL_DROPS,
-    "Regularise the residual branches by this layer. The probability to keep a branch falls "
-    "linearly with depth, down to last_survival.",
+    "Regularise the residual branches by this layer. The probability to keep a branch (of "
+    "drop_block, the share of it that is kept) falls linearly with depth, down to last_survival.",
 )
 flags.DEFINE_float(
     "last_survival",
     Recipe.last_survival,
-    "Keep the branch of the last block with this probability, under --residual_drop.",
+    "Keep the branch of the last block with this probability, or this share of it, under "
+    "--residual_drop. For drop_block 0.9 is usual.",
     0.0,
     1.0,
 )
@@ -258,6 +259,24 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float(
     "mixing_probability", Recipe.mixing_probability, "Mix this share of the batches."
+)
+flags.DEFINE_list(
+    "color_jitter",
+    list(Recipe.color_jitter),
+    "Change brightness, contrast and saturation of each clip by factors of 1 plus or minus up to "
+    "this number, or three of them; a fourth is the largest turn of the hue, as a share of the "
+    "circle, as in 0.4,0.4,0.4,0.1. By default nothing is changed.",
+)
+flags.DEFINE_list(
+    "rand_augment",
+    list(Recipe.rand_augment),
+    "Change each clip by this number of RandAugment's operations, of this magnitude from 0 to 10, "
+    "as in 2,9. By default none.",
+)
+flags.DEFINE_float(
+    "random_erasing",
+    Recipe.random_erasing,
+    "Erase a random box, the same in all frames, in this share of the clips.",
 )
 flags.DEFINE_float(
     "clip_norm",

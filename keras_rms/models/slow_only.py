@@ -62,9 +62,9 @@ def SlowOnly(  # noqa: N802
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
         include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
             otherwise it is normalised already.
-        residual_drop: `None`, `"random_drop"`, `"shake_drop"`, or a `RandomDrop` or `ShakeDrop`
-            layer whose settings the end of each residual branch copies. Survival falls linearly
-            with depth, to 0.5 or to the layer's `survival`.
+        residual_drop: `None`, `"random_drop"`, `"shake_drop"`, `"drop_block"`, or such a layer
+            whose settings the end of each residual branch copies. What is kept falls linearly with
+            depth: to 0.5 (DropBlock: 0.9), or to the layer's `survival` or `keep_prob`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.
         name: Of the model; `slow_only_<depth>` by default.

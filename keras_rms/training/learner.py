@@ -4,6 +4,7 @@ import itertools
 
 import keras
 
+from keras_rms.augmentation import augmented
 from keras_rms.training.batch_norm.layers_of import statistics
 from keras_rms.training.loop.train_step import TrainStep
 from keras_rms.training.optimization.loss_scaling import LossScale
@@ -49,7 +50,13 @@ class Learner:
         if recipe.average_decay:
             self.average = WeightAverage([*trained, *statistics(model)], recipe.average_decay)
         self.step = TrainStep(
-            model,
+            augmented(
+                model,
+                color_jitter=recipe.color_jitter,
+                rand_augment=recipe.rand_augment,
+                random_erasing=recipe.random_erasing,
+                seed=recipe.seed,
+            ),
             optimizer,
             recipe.batch_size,
             label_smoothing=recipe.label_smoothing,
@@ -60,7 +67,8 @@ class Learner:
             average=self.average,
             jit_compile=jit_compile,
         )
-        self.state = {**model_state(model), **self.step.state()}
+        # With the random states of what augments, which are no part of the network.
+        self.state = {**model_state(self.step.model), **self.step.state()}
 
 
 def schedule_of(recipe: CompletedRecipe) -> WarmupSchedule:

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_rms import arguments
+from keras_rms.augmentation import checks
+from keras_rms.residual_drop import NAMES
 
-RESIDUAL_DROPS = ("none", "random_drop", "shake_drop")
+RESIDUAL_DROPS = ("none", *NAMES)
 FILTERS = ("mean", "gaussian", "none")
 DISTRIBUTIONS = ("normal", "uniform")
 COMPONENTS = ("mean", "residual", "input")
@@ -41,8 +43,8 @@ class Recipe:
         width: Channels of the stem, with which all others scale; None for the network's own.
         dropout: Share of the features dropped before the classifier; None for the network's own.
         residual_drop: One of `RESIDUAL_DROPS`. Regularises the residual branches; the probability
-            to keep one falls linearly with depth.
-        last_survival: That probability for the last block.
+            to keep one (of DropBlock, the share of it that is kept) falls linearly with depth.
+        last_survival: That probability, or share, for the last block.
         sync_bn: Whether batch normalisation sees the clips of all replicas together.
         rms: One of `FILTERS`: that of Random Mean Scaling, or none of it.
         rms_stddev: Of the Gaussian filter, in positions.
@@ -65,6 +67,8 @@ class Recipe:
         label_smoothing: Share of the target spread over all classes.
         mixing: One of `MIXINGS`: how two clips become one.
         mixing_alpha, mixing_probability: See `Mixing`.
+        color_jitter, rand_augment, random_erasing: How the frames of a clip are changed in the
+            step, after the mixing; see `keras_rms.augmentation.augmented`. Empty or 0 for not.
         accumulation: Parts that a replica's batch is taken in, one after the other.
         average_decay: Of averaged weights, which are then validated and kept; None or 0 for none.
         precise_bn_steps: Batches over which batch normalisation's statistics are measured anew
@@ -110,6 +114,9 @@ class Recipe:
     mixing: str = "none"
     mixing_alpha: float = 1.0
     mixing_probability: float = 1.0
+    color_jitter: tuple[float, ...] = ()
+    rand_augment: tuple[float, ...] = ()
+    random_erasing: float = 0.0
     accumulation: int = 1
     average_decay: float | None = None
     precise_bn_steps: int = 0
@@ -206,7 +213,14 @@ _CHECKS: dict[Check, tuple[str, ...]] = {
     arguments.validate_not_negative: ("rms_spread", "weight_decay"),
     arguments.validate_finite: ("rms_mean", "decay_factor"),
     arguments.validate_rate: ("momentum", "label_smoothing"),
-    arguments.validate_probability: ("last_survival", "warmup_start", "mixing_probability"),
+    arguments.validate_probability: (
+        "last_survival",
+        "warmup_start",
+        "mixing_probability",
+        "random_erasing",
+    ),
+    checks.validate_color_jitter: ("color_jitter",),
+    checks.validate_rand_augment: ("rand_augment",),
 }
 _OR_NONE: dict[str, Check] = {
     "width": arguments.positive_integer,

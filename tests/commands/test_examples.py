@@ -164,6 +164,7 @@ def test_images_train_on(backend, tmp_path):
     data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
     words = [f"--data={data}", "--images_per_class=8", "--holdout_per_class=6", "--padding=1"]
     words += ["--rms=gaussian", "--residual_drop=shake_drop", "--survival=0.9", "--cutmix=0.2"]
+    words += ["--color_jitter=0.1", "--random_erasing=0.2"]
     words.append(f"--save_model={tmp_path / 'model.keras'}")
     run(backend, "image_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
     result = json.loads((tmp_path / "result.json").read_text())

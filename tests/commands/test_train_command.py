@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 # Everything that has a state or draws random numbers.
 WITH_STATE = (
     "--deterministic --epochs=3 --checkpoint_every=1 --learning_rate=0.05 --rms=mean --dropout=0.3 "
-    "--residual_drop=shake_drop --mixing=cutmix --average_decay=0.9 --clip_norm=2"
+    "--residual_drop=shake_drop --mixing=cutmix --average_decay=0.9 --clip_norm=2 "
+    "--random_erasing=0.5"
 ).split()
 
 
@@ -256,6 +257,7 @@ MISTAKES = {
     "no stages": (["--rms_stages="], {}, ["--rms_stages is empty"]),
     "no rate": (["--learning_rate=0"], {}, ["`learning_rate` must", "learning_rate=0"]),
     "bad steps": (["--schedule=steps", "--decay_epochs=a"], {}, ["`decay_epochs`", "Received: a"]),
+    "bad magnitude": (["--rand_augment=2,nine"], {}, ["`rand_augment`", "Received: 2,nine"]),
     "float16": (
         ["--precision=mixed_float16"],
         {},

@@ -16,6 +16,7 @@ FILES = sorted(
 _SYSTEM = {"pipelines.system"}
 _CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "system")}
 _MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
+_AUGMENTATION = "keras_rms.augmentation"
 _RUN = {"keras_rms.training.recipe", "keras_rms.training.networks"}
 _USE = _MODELS | _RUN | {"keras_rms.inference"}
 _BASE = {
@@ -35,17 +36,18 @@ ROOMS = {
     "pipelines.demo": _SYSTEM | {"pipelines.frames"},
     "pipelines.system": set(),
     # The list of the public names, and the layers.
-    "keras_rms.__init__": _MODELS,
+    "keras_rms.__init__": _MODELS | {_AUGMENTATION},
     "keras_rms": set(),
+    _AUGMENTATION: {"keras_rms"},
     "keras_rms.models.layers": {"keras_rms"},
     "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
     "keras_rms.checkpoints": _MODELS,
     # The files of a run, and how its network is built again.
     "keras_rms.inference": _MODELS | _RUN | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
-    "keras_rms.training.recipe": {"keras_rms"},
+    "keras_rms.training.recipe": {"keras_rms", _AUGMENTATION},
     "keras_rms.training.networks": _MODELS | {"keras_rms.training.recipe"},
-    "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop"},
+    "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop", _AUGMENTATION},
     "keras_rms.training.loop": _USE | _STEPS,
     "keras_rms.training.batch_norm": _USE | _BASE,
     "keras_rms.training.workers": _BASE,
@@ -148,6 +150,7 @@ def test_no_script_is_imported_by_another():
     [
         "keras_rms",
         "keras_rms.models",
+        "keras_rms.augmentation",
         "keras_rms.inference",
         "keras_rms.training",
         "pipelines.input",

@@ -15,7 +15,7 @@ OUT_OF_RANGE = {
     ),
     -1: "rms_spread weight_decay warmup_epochs precise_bn_steps seed",
     1: "momentum label_smoothing dropout average_decay",
-    2: "last_survival warmup_start mixing_probability",
+    2: "last_survival warmup_start mixing_probability random_erasing color_jitter rand_augment",
     "no": "rms rms_distribution rms_component residual_drop schedule mixing precision",
 }
 WRONG = [
