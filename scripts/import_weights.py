@@ -28,8 +28,8 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
-from keras_rms.training.work_dir.network_record import add_record
-from keras_rms.training.work_dir.whole_files import whole_file
+from keras_rms.models.network_record import add_record
+from keras_rms.whole_files import whole_file
 from pipelines.system import command_help, command_line
 
 command_help.section("Files")

@@ -12,11 +12,11 @@ import video_files
 from paths import ROOT
 
 from keras_rms import models
+from keras_rms.models.network_record import add_record
 from keras_rms.training.networks import network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
-from keras_rms.training.work_dir.network_record import add_record
 from pipelines.input import evaluation_dataset
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from keras_rms import arguments
+from keras_rms.models.network_record import read_record
 from keras_rms.models.weights import check_archive, differing_settings
 from keras_rms.training.work_dir import checkpoints
-from keras_rms.training.work_dir.network_record import read_record
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 HEADS = ("auto", "keep", "new")
