@@ -75,12 +75,18 @@ def builder_arguments(preset: Preset) -> dict[str, Any]:
 
 def _converted(name: str, preset: Preset, checkpoint: Path) -> keras.Model:
     wanted = builder_arguments(preset)
-    imported = import_checkpoint(
-        preset.architecture,
-        checkpoint,
-        input_shape=wanted["input_shape"],
-        include_preprocessing=preset.normalization,
-    )
+    # What is kept must not depend on who happens to need it first.
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        imported = import_checkpoint(
+            preset.architecture,
+            checkpoint,
+            input_shape=wanted["input_shape"],
+            include_preprocessing=preset.normalization,
+        )
+    finally:
+        keras.config.set_dtype_policy(policy)
     if imported.source != preset.source or imported.arguments != wanted:
         raise ValueError(
             f"It is of {imported.source}, built with {imported.arguments}, where {preset.source} "
