@@ -58,8 +58,8 @@ command_help.section("Network")
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn; or take the "
-    "published one of this name, such as slow_only_50_kinetics400.",
+    "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn; or take "
+    "the published one of this name, such as slow_only_50_kinetics400.",
     required=True,
 )
 _INPUT_SHAPE = flags.DEFINE_list(
@@ -141,9 +141,10 @@ def _write_preset(name: str, path: str) -> None:
     """Writes a published network as it is, or with a new classifier."""
     preset = presets.PRESETS.get(name)
     if preset is None and name in BUILDERS:
+        published = [each for each, p in presets.PRESETS.items() if p.architecture == name]
         raise ValueError(
             f"--model={name} is a network without weights: give --checkpoint, or the name of a "
-            f"published one: {', '.join(p for p in presets.PRESETS if p.startswith(name)) or 'none'}"
+            f"published one ({', '.join(published) or 'there is none'})."
         )
     shape = _parsed_shape(_INPUT_SHAPE.value)
     network = presets.from_preset(name, num_classes=_NUM_CLASSES.value, input_shape=shape)
@@ -151,10 +152,11 @@ def _write_preset(name: str, path: str) -> None:
     if network.output_shape[-1] != len(record["class_names"]):
         del record["class_names"]
         print("The classifier is new. Train it before you trust its logits.")
+    record["num_frames"] = network.input_shape[1] or record["num_frames"]
     if _SPAN.value is not None:
         record["span"] = _SPAN.value
     with whole_file(path) as unfinished:
-        _save(network, unfinished, {**record, "num_frames": network.input_shape[1]})
+        _save(network, unfinished, record)
     print(f"Wrote {path}: {name} with {network.count_params():,} parameters. It takes uint8 clips.")
 
 

@@ -1,4 +1,4 @@
-"""Which network a command uses: that of a training, finished or not, of a file, or a published one."""
+"""Which network a command uses: that of a training, finished or not, of a file, or by name."""
 
 import os
 import sys

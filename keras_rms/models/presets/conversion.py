@@ -28,11 +28,20 @@ def network_file(name: str) -> Path:
     """
     preset = preset_of(name)
     path = downloads.cache_folder() / f"{name}-{VERSION}.keras"
-    if path.exists():
-        return path
-    checkpoint = downloads.downloaded(name, preset)
+    if not path.exists():
+        try:
+            _make(name, preset, path)
+        except FileNotFoundError:
+            # Another process was faster, and has removed the checkpoint.
+            if not path.exists():
+                raise
+    return path
+
+
+def _make(name: str, preset: Preset, path: Path) -> None:
+    checkpoint, sha256 = downloads.downloaded(name, preset)
     try:
-        network = _converted(name, preset, checkpoint)
+        network = _converted(preset, checkpoint)
     except ValueError as error:
         raise ValueError(
             f"What {preset.address} gave is not the checkpoint of the preset {name}. {error} It is "
@@ -41,9 +50,8 @@ def network_file(name: str) -> Path:
     with whole_file(path, shared=True) as unfinished:
         network.save(unfinished)
         add_record(unfinished, clip_settings(preset))
-    downloads.remember(preset, checkpoint)
+    downloads.remember(preset, checkpoint, sha256)
     checkpoint.unlink(missing_ok=True)
-    return path
 
 
 def clip_settings(preset: Preset) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def builder_arguments(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _converted(name: str, preset: Preset, checkpoint: Path) -> keras.Model:
+def _converted(preset: Preset, checkpoint: Path) -> keras.Model:
     wanted = builder_arguments(preset)
     # What is kept must not depend on who happens to need it first.
     policy = keras.config.dtype_policy()

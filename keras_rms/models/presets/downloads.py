@@ -26,8 +26,8 @@ def cache_folder() -> Path:
     return Path(home).expanduser() / _FOLDER
 
 
-def downloaded(name: str, preset: Preset) -> Path:
-    """The checkpoint of a preset, from the publisher unless it is in the cache.
+def downloaded(name: str, preset: Preset) -> tuple[Path, str]:
+    """The checkpoint of a preset, from the publisher unless it is in the cache, and its SHA-256.
 
     Raises:
         ChangedFileError: If it has another checksum than published, or than at the first time.
@@ -37,8 +37,7 @@ def downloaded(name: str, preset: Preset) -> Path:
     path = folder / preset.file_name
     if not path.exists():
         _fetch(name, preset, path)
-    _check(name, preset, path)
-    return path
+    return path, _checked(name, preset, path)
 
 
 def set_aside(path: Path) -> Path:
@@ -48,9 +47,9 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def remember(preset: Preset, path: Path) -> None:
+def remember(preset: Preset, path: Path, sha256: str) -> None:
     """Notes the checksum of a checkpoint that turned out to be what it should be."""
-    note = {"address": preset.address, "sha256": _sha256(path)}
+    note = {"address": preset.address, "sha256": sha256}
     with whole_file(_note_of(path), shared=True) as unfinished:
         unfinished.write_text(json.dumps(note, indent=1), encoding="utf-8")
 
@@ -73,7 +72,8 @@ def _fetch(name: str, preset: Preset, path: Path) -> None:
         ) from error
 
 
-def _check(name: str, preset: Preset, path: Path) -> None:
+def _checked(name: str, preset: Preset, path: Path) -> str:
+    """The SHA-256 of the file, if it is the published and the remembered one."""
     sha256 = _sha256(path)
     start = preset.sha256_start
     if start and not sha256.startswith(start):
@@ -91,6 +91,7 @@ def _check(name: str, preset: Preset, path: Path) -> None:
             f"{set_aside(path)}. If the publisher says that this is right, delete {_note_of(path)} "
             "and call this again."
         )
+    return sha256
 
 
 def _remembered(path: Path) -> str | None:
