@@ -43,13 +43,21 @@ def _make(name: str, preset: Preset, path: Path) -> None:
     try:
         network = _converted(preset, checkpoint)
     except ValueError as error:
+        aside = downloads.set_aside(checkpoint)
         raise ValueError(
             f"What {preset.address} gave is not the checkpoint of the preset {name}. {error} It is "
-            f"set aside as {downloads.set_aside(checkpoint)}. Call this again to download it anew."
+            f"set aside as {aside}. Call this again to download it anew."
         ) from error
-    with whole_file(path, shared=True) as unfinished:
-        network.save(unfinished)
-        add_record(unfinished, clip_settings(preset))
+    try:
+        with whole_file(path, shared=True) as unfinished:
+            network.save(unfinished)
+            add_record(unfinished, clip_settings(preset))
+    except OSError as error:
+        raise OSError(
+            f"The network of the preset {name} could not be stored as {path} ({error}). Make room, "
+            "or set the environment variable KERAS_HOME to another folder, and call this again: "
+            "the download is kept."
+        ) from error
     downloads.remember(preset, checkpoint, sha256)
     checkpoint.unlink(missing_ok=True)
 

@@ -77,18 +77,19 @@ def _checked(name: str, preset: Preset, path: Path) -> str:
     sha256 = _sha256(path)
     start = preset.sha256_start
     if start and not sha256.startswith(start):
+        aside = set_aside(path)
         raise ChangedFileError(
             f"The file of the preset {name} from {preset.address} has the SHA-256 {sha256}; its "
             f"publisher says that it begins with {start}. It was damaged on the way, or is "
-            f"another file. It is set aside as {set_aside(path)}. Call this again to download it "
-            "anew."
+            f"another file. It is set aside as {aside}. Call this again to download it anew."
         )
     first = _remembered(path)
     if first not in (None, sha256):
+        aside = set_aside(path)
         raise ChangedFileError(
             f"The file of the preset {name} from {preset.address} has changed: its SHA-256 is "
             f"{sha256}, and was {first} when it was first downloaded. It is set aside as "
-            f"{set_aside(path)}. If the publisher says that this is right, delete {_note_of(path)} "
+            f"{aside}. If the publisher says that this is right, delete {_note_of(path)} "
             "and call this again."
         )
     return sha256

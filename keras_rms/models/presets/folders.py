@@ -85,8 +85,7 @@ def save_to_preset(
         )
     folder = Path(folder)
     (folder / NAMES).parent.mkdir(parents=True, exist_ok=True)
-    # Last, as without it the folder is no preset.
-    (folder / CONFIG).unlink(missing_ok=True)
+    # The largest first: on a full disk a preset that is there stays as it is.
     with whole_file(folder / WEIGHTS) as unfinished:
         network.save_weights(unfinished)
     metadata = {
@@ -125,17 +124,24 @@ def read_folder(preset: str | os.PathLike) -> Folder:
             f"{text} is no preset: it lacks {' and '.join(missing)}. A preset folder has "
             f"{CONFIG} and {WEIGHTS}, as `save_to_preset` writes them."
         )
-    config = _read(folder / CONFIG)
-    names, preprocessor = _read(folder / NAMES), _read(folder / PREPROCESSOR)
-    is_builder = isinstance(config, dict) and config.get("module") == MODULE
-    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
+    config, names = _read(folder / CONFIG), _read(folder / NAMES)
+    preprocessor = _read(folder / PREPROCESSOR)
+    if not isinstance(config, dict) or not {"class_name", "config"} <= config.keys():
         raise ValueError(f"{folder / CONFIG} does not describe a network. Write the preset anew.")
-    if is_builder and config["class_name"] not in BUILDERS:
+    if config.get("module") == MODULE and config["class_name"] not in list(BUILDERS):
         raise ValueError(
             f"{folder / CONFIG} names a network that there is not here, "
             f"{config['class_name']!r}. Another version of keras_rms may have it."
         )
-    return Folder(folder, config, names, preprocessor and preprocessor["config"])
+    if names is not None and not (isinstance(names, list) and all(map(_is_text, names))):
+        raise ValueError(f"{folder / NAMES} must be a list of names. Write the preset anew.")
+    if preprocessor is not None and not isinstance(preprocessor, dict):
+        raise ValueError(f"{folder / PREPROCESSOR} does not describe a `VideoPreprocessor`.")
+    return Folder(folder, config, names, preprocessor and preprocessor.get("config"))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _of_hugging_face(preset: str) -> Path:

@@ -90,17 +90,15 @@ def from_preset(
         path = str(conversion.network_file(os.fspath(preset)))
         return _built(found.architecture, arguments, path, num_classes, rms, options)
     folder = folders.read_folder(preset)
-    path = str(folder.path / folders.WEIGHTS)
-    if folder.builder is not None:
-        return _built(folder.builder, folder.config["config"], path, num_classes, rms, options)
-    if rms is not None or options:
-        given = sorted([*options, *(["rms"] if rms is not None else [])])
+    network = _of_folder(folder, num_classes, rms, options)
+    outputs = network.output_shape[-1]
+    is_whole = num_classes is None and options.get("include_top", True)
+    if folder.names is not None and is_whole and len(folder.names) != outputs:
         raise ValueError(
-            f"The network of {os.fspath(preset)} is kept as a whole, not as a builder's arguments: "
-            "load it without them, and use `keras_rms.insert_before` for RMS. Received: "
-            f"{', '.join(given)}"
+            f"{folder.path / folders.NAMES} has {len(folder.names)} names, but the network "
+            f"{outputs} outputs: the files are of different presets."
         )
-    return _whole(folder, path, num_classes)
+    return network
 
 
 def is_folder(preset: str | os.PathLike) -> bool:
@@ -141,6 +139,29 @@ def preprocessor_config(preset: str | os.PathLike) -> dict[str, Any]:
             "with one."
         )
     return folder.preprocessor
+
+
+def _of_folder(
+    folder: folders.Folder, num_classes: int | None, rms: Any, options: dict[str, Any]
+) -> keras.Model:
+    path = str(folder.path / folders.WEIGHTS)
+    if folder.builder is not None:
+        kept = folder.config["config"]
+        try:
+            return _built(folder.builder, kept, path, num_classes, rms, options)
+        except TypeError as error:
+            raise ValueError(
+                f"{folder.path / folders.CONFIG} holds arguments that {folder.builder} does not "
+                f"take ({error}). Another version of keras_rms may have written it."
+            ) from error
+    if rms is not None or options:
+        given = sorted([*options, *(["rms"] if rms is not None else [])])
+        raise ValueError(
+            f"The network of {folder.path} is kept as a whole, not as a builder's arguments: load "
+            "it without them, and use `keras_rms.insert_before` for RMS. Received: "
+            f"{', '.join(given)}"
+        )
+    return _whole(folder, path, num_classes)
 
 
 def _built(
