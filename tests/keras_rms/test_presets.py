@@ -41,7 +41,9 @@ def original():
     network = models.SlowOnly(18, 400, (2, None, None, 3), width=4, rms=None)
     foreign.randomize(network, 1)
     content = io.BytesIO()
-    foreign.write_torch(content, foreign.tensors(network, foreign.mmaction2), "state_dict")
+    named = foreign.tensors(network, foreign.mmaction2)
+    named["data_preprocessor.mean"] = np.ones((3, 1, 1, 1))  # as mmaction2 files it in training
+    foreign.write_torch(content, named, "state_dict")
     return network, content.getvalue()
 
 
