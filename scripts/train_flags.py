@@ -130,7 +130,8 @@ flags.DEFINE_float(
 flags.DEFINE_string(
     "init_from",
     Running.init_from,
-    "Start from the weights of this work folder, .keras file or checkpoint.",
+    "Start from the weights of this work folder, .keras file or checkpoint, or of the published "
+    "network of this name, such as slow_only_50_kinetics400.",
 )
 flags.DEFINE_enum(
     "init_head",

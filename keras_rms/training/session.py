@@ -23,7 +23,7 @@ from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.checkpoints import Checkpoints, paths
-from keras_rms.training.work_dir.initial_weights import initialise_from
+from keras_rms.training.work_dir.initial_weights import initialise_from, weights_file
 from keras_rms.training.work_dir.lock import lock
 from keras_rms.training.work_dir.progress_line import ProgressLine
 from keras_rms.training.work_dir.run_log import RunLog
@@ -92,16 +92,17 @@ class Session:
                     self._save_network(settings)
 
     def _new_learner(self) -> Learner:
+        source = None if self._folder.begun else self._running.init_from
+        file = weights_file(source) if source else None
         with self._devices.strategy.scope(), dtype_policy(self._recipe.precision):
             model = self._build()
             if self._devices.kind == "CPU":
                 self._check_memory(model)
             if self._recipe.sync_bn:
                 synchronize_batch_norm(model)
-            source = self._running.init_from
-            if source and not self._folder.begun:
+            if file:
                 names, head = self._data.class_names, self._running.init_head
-                done = initialise_from(model, source, names, head)
+                done = initialise_from(model, file, names, head)
                 if self._devices.is_first:
                     print(
                         f"Weights from {source}; new: {', '.join(done.new) or 'none'}. {done.why}"
