@@ -87,7 +87,12 @@ class Run:
             OSError: If the work folder cannot be written.
             TrainingStopped: If the run ended early; the kind of error says why.
         """
-        recipe = self.recipe.completed(data.num_videos)
+        recipe = self.recipe.completed(data.num_videos, data.class_names, data.videos_per_class)
+        if recipe.stop_after and not data.validation:
+            raise ValueError(
+                "`stop_after` counts validations, but there are no videos to validate on: name "
+                f"some, or leave it out. Received: stop_after={recipe.stop_after}"
+            )
         settings = self._checked_settings(recipe, data)
         if self.folder.finished:
             if self.devices.is_first:
