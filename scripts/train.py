@@ -179,6 +179,7 @@ def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> Trai
         videos_per_class=_videos_per_class(index),
         clip_shape=(FLAGS.num_frames, FLAGS.crop_size, FLAGS.crop_size, 3),
         settings=settings,
+        defaults={name: FLAGS[name].default for name in settings if name in FLAGS},
         free_settings=free_settings,
     )
 

@@ -29,6 +29,7 @@ class TrainingData:
             for no check.
         settings: What decides which clips come, plain data as in JSON. A work folder is continued
             with the same only.
+        defaults: What of `settings` a work folder was made with whose version did not know it.
         free_settings: What else settings.json has to hold of the data.
 
     Raises:
@@ -42,6 +43,7 @@ class TrainingData:
     videos_per_class: Sequence[int] | None = None
     clip_shape: tuple[int, int, int, int] | None = None
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     free_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -121,6 +121,28 @@ def test_a_frozen_stage_is_in_inference_mode_and_precise_statistics_leave_it_alo
         assert not changed(before, steps.state())
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras_rms.RandomMeanScaling(spread=1.0),
+        keras_rms.RandomDrop(0.5),
+        keras_rms.ShakeDrop(0.5),
+        keras_rms.Dropout(0.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_frozen_random_layers_are_as_at_inference(layer):
+    x = np.random.default_rng(0).normal(size=(6, 4, 5, 6, 3)).astype("float32")
+    state = layer.seed_generator.state.numpy()
+    layer.trainable = False
+    for _ in range(3):
+        np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+    np.testing.assert_array_equal(layer.seed_generator.state.numpy(), state)
+    layer.trainable = True
+    layer(x, training=True)
+    assert (layer.seed_generator.state.numpy() != state).any()
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_one_step_of_the_head_with_weighted_classes_is_that_of_numpy(accumulation):
     steps = Steps(
