@@ -17,10 +17,10 @@ class FrozenStages:
 
     Example:
 
-    >>> frozen = FrozenStages(model, ("stem", "res2"))
-    >>> frozen.freeze()
+    >>> model = keras_rms.models.build("slow_only_18", num_classes=3)
+    >>> FrozenStages(model, ("stem", "res2")).freeze()
     >>> len(model.trainable_variables)
-    39
+    47
 
     Args:
         model: A network whose layers are named after their stages; see `stage_of`.

@@ -55,7 +55,7 @@ class BalancedOrder:
 
     >>> order = BalancedOrder([0, 0, 0, 1], seed=0)
     >>> [int(order.video_at(position)) for position in range(6)]
-    [1, 3, 3, 0, 3, 2]
+    [1, 3, 2, 3, 0, 3]
 
     Args:
         labels: The class of each video. Classes without a video are left out.
