@@ -102,7 +102,7 @@ def initialise_from(
     arguments.validate_choice("head", head, HEADS)
     path = weights_file(source)
     found = _weights(path)
-    of_head = _head(model)
+    of_head = head_weights(model)
     shapes = {name: array.shape for name, array in found.items()}
     wanted = {weight.path: tuple(weight.shape) for weight in model.weights}
     resized = any(shapes.get(name) != wanted[name] for name in of_head)
@@ -169,8 +169,8 @@ def _class_names(path: Path) -> list[str] | None:
         return None
 
 
-def _head(model: keras.Model) -> set[str]:
-    """Names of the weights of the last dense layer, which gives the logits."""
+def head_weights(model: keras.Model) -> set[str]:
+    """Paths of the weights of the last dense layer, which gives the logits."""
     dense = [layer for layer in checkpoints.leaves(model) if isinstance(layer, keras.layers.Dense)]
     return {weight.path for weight in dense[-1].weights} if dense else set()
 
