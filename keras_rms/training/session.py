@@ -96,7 +96,7 @@ class Session:
             model = self._build()
             if self._devices.kind == "CPU":
                 self._check_memory(model)
-            if self._recipe.sync_bn:
+            if self._recipe.sync_bn and not self._devices.share_one_batch:
                 synchronize_batch_norm(model)
             source = self._running.init_from
             if source and not self._folder.begun:
