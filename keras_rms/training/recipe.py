@@ -48,7 +48,8 @@ class Recipe:
         residual_drop: One of `RESIDUAL_DROPS`. Regularises the residual branches; the probability
             to keep one (of DropBlock, the share of it that is kept) falls linearly with depth.
         last_survival: That probability, or share, for the last block.
-        sync_bn: Whether batch normalisation sees the clips of all replicas together.
+        sync_bn: Whether batch normalisation sees the clips of all replicas together, as it always
+            does on the JAX backend.
         rms: One of `FILTERS`: that of Random Mean Scaling, or none of it.
         rms_stddev: Of the Gaussian filter, in positions.
         rms_distribution: One of `DISTRIBUTIONS`, of alpha.

@@ -34,8 +34,8 @@ from keras_rms.training.workers import strategies
 class Run:
     """What `keras-rms train` runs: on one device, on several, or on several machines.
 
-    Make it before TensorFlow runs its first operation: it chooses the devices, finds the other
-    workers and seeds Keras.
+    Make it before TensorFlow and JAX run their first operation: it chooses the devices, finds the
+    other workers and seeds Keras.
 
     Example:
 
@@ -69,7 +69,7 @@ class Run:
         self.recipe = recipe
         self.running = running
         self.devices = take_devices(running)
-        self.devices.check(recipe, running.jit_compile)
+        self.devices.check(recipe, running.jit_compile, running.deterministic)
         self.folder = WorkFolder(running.work_dir)
         self.learner: Learner | None = None
         self._build = build
@@ -103,9 +103,10 @@ class Run:
                 )
             return
         build = partial(self._build, recipe, len(data.class_names))
-        session = Session(recipe, self.running, self.devices, self.folder, data, build)
-        self.learner = session.learner
-        session.run(settings, callbacks)
+        with self.devices.data_parallel():
+            session = Session(recipe, self.running, self.devices, self.folder, data, build)
+            self.learner = session.learner
+            session.run(settings, callbacks)
 
     def _checked_settings(self, recipe: CompletedRecipe, data: TrainingData) -> dict:
         settings = settings_of(recipe, self.running, data, self.devices)

@@ -32,6 +32,9 @@ def settings_of(
         "num_videos": data.num_videos,
         "num_replicas": devices.replicas,
         "num_workers": devices.workers,
+        "batch_norm_over": "all devices"
+        if recipe.sync_bn or devices.share_one_batch
+        else "each device",
         "backend": devices.backend,
         **made_with,
         "earlier": work_settings.earlier(running.work_dir, made_with),

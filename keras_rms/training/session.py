@@ -101,7 +101,7 @@ class Session:
             model = self._build()
             if self._devices.kind == "CPU":
                 self._check_memory(model)
-            if self._recipe.sync_bn:
+            if self._recipe.sync_bn and not self._devices.share_one_batch:
                 synchronize_batch_norm(model)
             if file:
                 names, head = self._data.class_names, self._running.init_head

@@ -12,7 +12,7 @@ Each replica divides its loss by the size of the global batch. The sum of the re
 then that of the whole batch, whatever the number of replicas and parts.
 
 What differs between the backends is who differentiates and compiles: TensorFlow here, over all
-replicas of a strategy, and JAX in `jax_steps`, on one device.
+replicas of a strategy, and JAX in `jax_steps`, where one program is that of all devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -201,7 +201,7 @@ def make_several_steps(
     """A compiled function that takes `count` steps in one call.
 
     Args:
-        strategy: From `make_strategy`; on the JAX backend there is one device.
+        strategy: From `make_strategy`; the JAX backend does without.
         train_step: See `TrainStep`.
         measure_wait: False where TensorFlow allows no clock, which it does not after
             `enable_op_determinism`; "wait" is then 0.
