@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras_rms.training.devices import Devices
 from keras_rms.training.recipe import Recipe
 
-
 CPU = Devices(tf.distribute.get_strategy(), "tensorflow", "CPU", 0, 1, 1, onednn=True)
 TWO_CPUS = dataclasses.replace(CPU, replicas=2)
 GPU = dataclasses.replace(CPU, kind="GPU")
