@@ -57,7 +57,7 @@ def test_what_can_be_carried_out_is_accepted(devices, options):
 def test_what_jax_repeats_bit_by_bit():
     TWO_OF_JAX.check(Recipe(), jit_compile=False, deterministic=True)
     on_gpus = dataclasses.replace(TWO_OF_JAX, kind="GPU")
-    with pytest.raises(ValueError, match="On a GPU `deterministic` needs.*deterministic=True"):
+    with pytest.raises(ValueError, match=r"On a GPU `deterministic` needs.*deterministic=True"):
         on_gpus.check(Recipe(), jit_compile=False, deterministic=True)
 
 
