@@ -36,7 +36,6 @@ options follow after `--`, e.g. `-- --direct_num_workers=8 --direct_running_mode
 import collections
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -55,6 +54,7 @@ from pipelines.frames import isolated_reader, jpeg_encoders
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
 from pipelines.system import command_help, command_line
+from pipelines.system.parts import part_of
 
 _SHOWN_FAILURES = 20
 _SHOWN_NOTES = 5
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
         num_shards=options.num_shards,
         timeout=options.timeout,
         overwrite=options.overwrite,
-        part=_part(options.shards),
+        part=part_of("shards", options.shards),
     )
     if options.dry_run:
         return _describe(conversion)
@@ -121,13 +121,6 @@ def main(arguments: Sequence[str]) -> int:
     for split, manifest in manifests.items():
         _check_failures(split, manifest, allowed)
     return 0
-
-
-def _part(text: str) -> split_plans.Part:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match:
-        raise ValueError(f"--shards must be K/N, as in 1/3. Received: --shards={text}")
-    return split_plans.Part(int(match[1]), int(match[2]))
 
 
 def _size_and_quality(dataset: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from network_choice.calibration import CalibrationClips
 
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
 from keras_rms.inference.trained_network import load_network
-from keras_rms.training.work_dir.network_record import read_record
+from keras_rms.models.network_record import read_record
 from pipelines.system import command_help, command_line
 
 flags.adopt_module_key_flags(network_choice)

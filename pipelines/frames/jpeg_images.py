@@ -6,10 +6,8 @@ import av
 import av.filter
 
 from pipelines.frames import jpeg_encoders, matroska_crop, video_filters
-from pipelines.frames.encoded_frames import VideoError, scaled_size
+from pipelines.frames.encoded_frames import VideoError, scaled_size, too_large
 from pipelines.system import limits
-
-_MAX_JPEG_SIDE = 65_500  # libjpeg's limit, by which TensorFlow reads the frames
 
 
 class JpegImages:
@@ -66,7 +64,7 @@ class JpegImages:
         size = video_filters.cropped_size(first, self._crop)
         self._scaled = scaled_size(*size, self._short_side, self._upscale)
         width, height = self._scaled
-        if max(self._scaled) > _MAX_JPEG_SIDE or width * height > limits.MAX_PIXELS:
+        if too_large(width, height):
             raise VideoError(
                 self._path,
                 f"has frames of {first.width}x{first.height} pixels, which would become "
