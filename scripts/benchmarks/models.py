@@ -73,8 +73,9 @@ def run(json_path: str | None) -> None:
     title = "The networks"
     if _MEASURE.value:
         size = _CROP_SIZE.value
+        frames = f"{_NUM_FRAMES.value} frames of " if _NUM_FRAMES.value else ""
         title += (
-            f"; speed at batch {_BATCH_SIZE.value}, at most {size}x{size}, "
+            f"; speed at batch {_BATCH_SIZE.value}, at most {frames}{size}x{size}, "
             f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
         )
         keras.config.set_dtype_policy(_DTYPE.value)
@@ -112,8 +113,7 @@ def _giga(number: int) -> str:
 
 def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
     """The network as training builds it: its crops may have any size."""
-    frames = [min(_NUM_FRAMES.value or size, size) for size in shape[:-3]]
-    return keras_rms.models.build(name, rms=rms, input_shape=(*frames, None, None, 3))
+    return keras_rms.models.build(name, rms=rms, input_shape=(*shape[:-3], None, None, 3))
 
 
 def _speeds(names: list[str]) -> list[dict[str, float | None]]:
@@ -124,7 +124,7 @@ def _speeds(names: list[str]) -> list[dict[str, float | None]]:
         clips, labels = _data(name)
         for rms in _RMS.value:
             print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
-            network = _with_open_sizes(name, _usual_shape(name), rms)
+            network = _with_open_sizes(name, clips.shape[1:], rms)
             forward[name], training[name, rms] = _ways(network, clips, labels)
             training[name, rms]()
         forward[name]()
