@@ -108,6 +108,26 @@ def test_all_settings_are_saved(finished, data):
     assert not {"help", "verbosity", "traceback"} & settings.keys()
 
 
+def test_what_fine_tuning_lacks_is_said_before_it_begins(tmp_path, data):
+    weights = tmp_path / "weights.json"
+    weights.write_text('{"blue": 1, "green": 2, "rot": 3}')
+    refused = [
+        (["--freeze=stem"], "without --init_from they are random"),
+        (["--class_weights=none.json"], "is neither balanced nor a file of JSON"),
+        (["--class_weights=balanced", "--order=balanced"], "both together do so twice"),
+        ([f"--class_weights={weights}"], "Without one: red; no class of the data: rot."),
+        (["--stop_after=2", "--validation_split="], "there are no videos to validate on"),
+    ]
+    # At once, as each of them imports all packages.
+    runs = [
+        train(tmp_path / f"{n}", data, tmp_path / "run", *f) for n, (f, _) in enumerate(refused)
+    ]
+    for run, (flags, message) in zip(runs, refused):
+        assert run.status() == 1, flags
+        assert message in run.error, run.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("batch_size", "rate"), [(8, 0.0125), (24, 0.0375)])
 def test_the_rate_is_scaled_with_the_batch(tmp_path, data, batch_size, rate):
     run = train(tmp_path / "o", data, tmp_path / "run", f"--batch_size={batch_size}")

@@ -18,7 +18,8 @@ _CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "
 _MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
 _AUGMENTATION = "keras_rms.augmentation"
 _RUN = {"keras_rms.training.recipe", "keras_rms.training.networks"}
-_USE = _MODELS | _RUN | {"keras_rms.inference"}
+_PRESETS = _MODELS | {"keras_rms.models.presets"}
+_USE = _PRESETS | _RUN | {"keras_rms.inference"}
 _BASE = {
     f"keras_rms.training.{room}" for room in ("errors", "optimization", "weight_names", "work_dir")
 }
@@ -37,11 +38,13 @@ ROOMS = {
     "pipelines.system": set(),
     # The list of the public names, and the layers.
     "keras_rms.__init__": _MODELS | {_AUGMENTATION},
+    "keras_rms.models.__init__": _PRESETS,
     "keras_rms": set(),
     _AUGMENTATION: {"keras_rms"},
     "keras_rms.models.layers": {"keras_rms"},
     "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
     "keras_rms.checkpoints": _MODELS,
+    "keras_rms.models.presets": _MODELS | {"keras_rms.checkpoints"},
     # The files of a run, and how its network is built again.
     "keras_rms.inference": _MODELS | _RUN | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
@@ -52,7 +55,7 @@ ROOMS = {
     "keras_rms.training.batch_norm": _USE | _BASE,
     "keras_rms.training.workers": _BASE,
     "keras_rms.training.optimization": {"keras_rms", "keras_rms.training.weight_names"},
-    "keras_rms.training.work_dir": _MODELS
+    "keras_rms.training.work_dir": _PRESETS
     | {"keras_rms.training.errors", "keras_rms.training.weight_names"},
     "keras_rms.training.errors": set(),
     "keras_rms.training.weight_names": set(),
