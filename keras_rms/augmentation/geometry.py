@@ -49,8 +49,9 @@ def _warp(frames: Any, across: tuple, down: tuple, fill: float) -> Any:
     y = ops.arange(height, dtype="float32")[:, None] + 0.5
     column = ops.floor(across[0] * x + across[1] * y + across[2])
     row = ops.floor(down[0] * x + down[1] * y + down[2])
+    row, column = ops.cast(row, "int32"), ops.cast(column, "int32")
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    source = ops.cast(ops.where(inside, row * width + column, 0), "int32")
+    source = ops.where(inside, row * width + column, 0)
     pixels = ops.reshape(frames, (-1, height * width, channels))
     moved = ops.take(pixels, ops.reshape(source, (-1,)), axis=1)
     return ops.where(inside[..., None], ops.reshape(moved, ops.shape(frames)), fill)

@@ -21,13 +21,14 @@ class RandAugment(FrameLayer):
     are changed alike; what depends on its levels (contrast, equalisation) is of the whole clip.
     With `m = magnitude / 10` and a sign drawn for each change:
 
-        identity, auto_contrast, equalize
-        rotate                                      30 m degrees
-        shear_x, shear_y                            0.3 m pixels a pixel
-        translate_x, translate_y                    150/331 m of the width or height
-        brightness, color, contrast, sharpness      factors 1 + 0.9 m or 1 - 0.9 m
-        posterize                                   to 8 - round(4 m) bits
-        solarize                                    levels from 256 (1 - m) on
+        `identity`, `auto_contrast`, `equalize`
+        `rotate`                                    30 m degrees
+        `shear_x`, `shear_y`                        0.3 m pixels a pixel
+        `translate_x`, `translate_y`                150/331 m of the width or height
+        `brightness`, `color`, `contrast`, `sharpness`
+                                                    factors 1 + 0.9 m or 1 - 0.9 m
+        `posterize`                                 to 8 - round(4 m) bits
+        `solarize`                                  levels from 256 (1 - m) on
 
     These are AutoAugment's ranges, as torchvision has them: more magnitude is always more change.
     Each change is made to whole levels, as Pillow has them.

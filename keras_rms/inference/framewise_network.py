@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_rms.drop_block import DropBlock
 from keras_rms.dropout import Dropout
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.layers.frame_subsampling import FrameSubsampling
@@ -23,7 +24,7 @@ _ELEMENTWISE = (
     *(keras.layers.BatchNormalization, keras.layers.Add, keras.layers.Concatenate),
     *(RandomDrop, ShakeDrop),
 )
-_ONLY_IN_TRAINING = (RandomMeanScaling, Dropout, keras.layers.Dropout)
+_ONLY_IN_TRAINING = (RandomMeanScaling, DropBlock, Dropout, keras.layers.Dropout)
 
 
 def framewise_network(model: keras.Model) -> keras.Model:

@@ -249,6 +249,20 @@ def test_layer(layer_class, arguments, tmp_path):
     )
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="sizes are always known")
+@pytest.mark.parametrize("layer_class", [ColorJitter, RandAugment, RandomErasing])
+def test_sizes_that_are_not_known_when_the_graph_is_built(layer_class):
+    import tensorflow as tf
+
+    arguments = next(each for own, each in LAYERS if own is layer_class)
+    batch, layer = np.stack([clip(), clip(1)]), layer_class(**arguments)
+    spec = tf.TensorSpec((None, None, None, None, 3), tf.uint8)
+    y = tf.function(lambda x: layer(x, training=True), input_signature=[spec])(batch)
+    expected = array(layer_class(**arguments)(batch, training=True))
+    assert (y.numpy() != expected).mean() < 1e-3
+    assert np.abs(y.numpy().astype(int) - expected).max() <= 1 or layer_class is RandAugment
+
+
 def test_nothing_to_jitter():
     assert is_nothing_done(ColorJitter(), np.stack([clip()]), training=True)
 

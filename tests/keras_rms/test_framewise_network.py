@@ -82,7 +82,10 @@ def test_normalisation_stays_where_others_read_the_convolution():
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("ip_csn_50", {"residual_drop": "shake_drop"}), ("slow_fast_50_8x8", {})],
+    [
+        ("ip_csn_50", {"residual_drop": "shake_drop"}),
+        ("slow_fast_50_8x8", {"residual_drop": "drop_block"}),
+    ],
 )
 def test_families(name, arguments):
     with few_blocks():
