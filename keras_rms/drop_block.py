@@ -100,7 +100,7 @@ class DropBlock(RandomLayer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         validate_floating(inputs)
-        if not training or self.keep_prob == 1:
+        if not self._is_active(training) or self.keep_prob == 1:
             return inputs
         kept = self._kept(inputs)
         number = ops.sum(ops.cast(kept, "float32"))

@@ -127,6 +127,7 @@ def test_a_frozen_stage_is_in_inference_mode_and_precise_statistics_leave_it_alo
         keras_rms.RandomMeanScaling(spread=1.0),
         keras_rms.RandomDrop(0.5),
         keras_rms.ShakeDrop(0.5),
+        keras_rms.DropBlock(2, 0.5),
         keras_rms.Dropout(0.5),
     ],
     ids=lambda layer: type(layer).__name__,
