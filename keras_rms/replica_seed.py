@@ -22,6 +22,10 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     on every replica. This generator adds the replica's index to each seed that it hands out. The
     stored state stays equal on all replicas, and replica 0 draws what a single device draws.
 
+    So it is in `jax.shard_map` and `jax.pmap`, over all axes that these map (JAX 0.5 and later).
+    Under `keras.distribution` and in `jax.jit` the devices compute one batch together, and draw
+    what one device would draw for it.
+
     It refuses to draw in a function that is recomputed for its gradient (`tf.recompute_grad`,
     `jax.checkpoint`, `torch.utils.checkpoint`, `keras.remat`), where the second pass would draw
     other numbers, unless `stateless_call` is what runs there.
@@ -71,10 +75,25 @@ def _spread(seed: int) -> int:
 
 def _replica_id() -> Any:
     """The index of the replica that runs this code, or `None` outside of replicas."""
-    if keras.backend.backend() != "tensorflow":
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _shard_id()
+    if backend != "tensorflow":
         return None
-    # Keras has imported TensorFlow: this package itself does without.
+    # Keras has imported TensorFlow, or JAX: this package itself does without.
     context = sys.modules["tensorflow"].distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return None
     return context.replica_id_in_sync_group
+
+
+def _shard_id() -> Any:
+    """The index of the device that runs this part of a `jax.shard_map`; `None` outside of one.
+
+    In a program of all devices (`jax.jit`, `keras.distribution`) there is nothing to tell apart.
+    """
+    jax = sys.modules["jax"]
+    # What older versions of JAX lack.
+    mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)()
+    axes = tuple(getattr(mesh, "manual_axes", ()))
+    return jax.lax.axis_index(axes) if axes else None

@@ -50,7 +50,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 from absl import flags
 
 from pipelines.conversion import conversion_job, conversion_plan, dry_run, split_plans
-from pipelines.frames import isolated_reader
+from pipelines.frames import isolated_reader, jpeg_encoders
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
 from pipelines.system import command_help, command_line
@@ -97,7 +97,10 @@ def main(arguments: Sequence[str]) -> int:
         output=options.output,
         splits=tuple(dict.fromkeys(options.split.split(","))),
         settings=conversion_plan.Settings(
-            fps=options.fps, upscale=options.upscale, **_size_and_quality(options.dataset)
+            fps=options.fps,
+            upscale=options.upscale,
+            encoder=options.encoder,
+            **_size_and_quality(options.dataset),
         ),
         num_shards=options.num_shards,
         timeout=options.timeout,
@@ -209,6 +212,13 @@ def _define_flags() -> None:
         None,
         "Compress JPEGs with this quantiser, a number from 1 (best) to 31 (smallest). By default "
         "4, and 1 for images. JPEG images that keep their size also keep every byte.",
+    )
+    flags.DEFINE_enum(
+        "encoder",
+        jpeg_encoders.LIBAV,
+        jpeg_encoders.ENCODERS,
+        "Compress frames of videos with libav's encoder or with libjpeg-turbo's, which takes less "
+        "time and more bytes and needs pip install 'keras_rms[turbo]'.",
     )
     flags.DEFINE_integer(
         "num_shards",

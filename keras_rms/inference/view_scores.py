@@ -143,7 +143,7 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
     """
     if keras.backend.backend() != "tensorflow":
         clips = np.moveaxis(np.asarray(views), 1, 0)
-        outputs = [model.predict_on_batch(as_inputs(model, clip)) for clip in clips]
+        outputs = [_predict(model, as_inputs(model, clip)) for clip in clips]
         return np.stack(outputs, 1).astype("float32")
     # By number: with the views as the first axis all of them would be copied.
     outputs = tf.map_fn(
@@ -153,3 +153,14 @@ def view_outputs(model: keras.Model, views: tf.Tensor) -> tf.Tensor:
         parallel_iterations=1,
     )
     return tf.transpose(outputs, (1, 0, 2))
+
+
+def _predict(model: keras.Model, clips: np.ndarray) -> np.ndarray:
+    """`predict_on_batch` of any number of clips; `keras.distribution` takes an equal share each."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return model.predict_on_batch(clips)
+    mesh = distribution.device_mesh
+    devices = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+    added = [(0, -len(clips) % devices)] + [(0, 0)] * (clips.ndim - 1)
+    return model.predict_on_batch(np.pad(clips, added, mode="edge"))[: len(clips)]

@@ -1,5 +1,6 @@
 """What a run computes on, and whether it can carry out a recipe."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.running import Running
-from keras_rms.training.workers import strategies
+from keras_rms.training.workers import jax_devices, strategies
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -25,6 +26,7 @@ class Devices:
         workers: How many processes train together.
         replicas: Devices of all workers together.
         onednn: Whether TensorFlow uses oneDNN on CPUs.
+        distribution: Of several devices on the JAX backend; see `jax_devices`.
     """
 
     strategy: tf.distribute.Strategy
@@ -34,6 +36,7 @@ class Devices:
     workers: int
     replicas: int
     onednn: bool
+    distribution: keras.distribution.DataParallel | None = None
 
     @property
     def is_first(self) -> bool:
@@ -45,31 +48,48 @@ class Devices:
         """Whether TensorFlow does the work, on CPUs."""
         return (self.backend, self.kind) == ("tensorflow", "CPU")
 
-    def check(self, recipe: Recipe, jit_compile: bool) -> None:
+    @property
+    def share_one_batch(self) -> bool:
+        """Whether batch normalisation sees the clips of all devices, whatever the recipe."""
+        return self.backend == "jax" or self.replicas == 1
+
+    def data_parallel(self) -> contextlib.AbstractContextManager:
+        """While active, Keras distributes what it makes and computes; only JAX needs it."""
+        return self.distribution.scope() if self.distribution else contextlib.nullcontext()
+
+    def check(self, recipe: Recipe, jit_compile: bool, deterministic: bool = False) -> None:
         """Raises ValueError if a recipe cannot be carried out here."""
         # Before the network is built, which takes a while.
-        share = strategies.replica_batch_size(self.strategy, recipe.batch_size)
+        share = strategies.replica_batch_size(self.replicas, recipe.batch_size)
         if share % recipe.accumulation:
             raise ValueError(
                 f"`accumulation` must divide the {share} clips of each replica. "
                 f"Received: accumulation={recipe.accumulation}"
             )
-        if self.backend == "jax" and (recipe.sync_bn or recipe.precise_bn_steps):
-            raise ValueError(
-                "`sync_bn` and `precise_bn_steps` need KERAS_BACKEND=tensorflow. Received: "
-                f"sync_bn={recipe.sync_bn}, precise_bn_steps={recipe.precise_bn_steps}"
-            )
-        if self.kind == "CPU":
-            self._check_on_cpus(recipe.precision, jit_compile)
+        if self.backend == "jax":
+            self._check_on_jax(recipe.precise_bn_steps, deterministic)
+        if self.trains_on_tensorflow_cpus:
+            self._check_on_tensorflow_cpus(recipe.precision, jit_compile)
 
-    def _check_on_cpus(self, precision: str, jit_compile: bool) -> None:
+    def _check_on_jax(self, precise_bn_steps: int, deterministic: bool) -> None:
+        if precise_bn_steps:
+            raise ValueError(
+                "`precise_bn_steps` needs KERAS_BACKEND=tensorflow. Received: "
+                f"precise_bn_steps={precise_bn_steps}"
+            )
+        if deterministic and self.kind != "CPU":
+            raise ValueError(
+                f"On a {self.kind} `deterministic` needs KERAS_BACKEND=tensorflow: on jax XLA "
+                "alone decides in which order it adds. Leave it out; what XLA has for this is in "
+                f"its own XLA_FLAGS. Received: deterministic={deterministic}"
+            )
+
+    def _check_on_tensorflow_cpus(self, precision: str, jit_compile: bool) -> None:
         if jit_compile and self.replicas > 1:
             raise ValueError(
                 "XLA does not run under several CPU replicas. Leave `jit_compile` out. "
                 f"Received: jit_compile={jit_compile}"
             )
-        if not self.trains_on_tensorflow_cpus:
-            return
         if precision == "mixed_float16":
             raise ValueError(
                 "On CPUs TensorFlow computes in float16 many times slower than in float32, and "
@@ -99,17 +119,20 @@ def take_devices(running: Running) -> Devices:
         raise ValueError(f"Training runs on tensorflow or jax. Received: KERAS_BACKEND={backend}")
     if running.deterministic:
         _make_deterministic()
+    on_jax = backend == "jax"
     strategy = strategies.make_strategy(
-        running.replicas, running.cluster, running.task, running.worker_timeout
+        0 if on_jax else running.replicas, running.cluster, running.task, running.worker_timeout
     )
+    distribution = jax_devices.data_parallel(running.replicas) if on_jax else None
     return Devices(
         strategy,
         backend,
         strategies.device_kind(),
         strategies.worker_index(strategy),
         strategies.num_workers(strategy),
-        strategy.num_replicas_in_sync,
+        distribution.device_mesh.devices.size if distribution else strategy.num_replicas_in_sync,
         _onednn_is_on(),
+        distribution,
     )
 
 

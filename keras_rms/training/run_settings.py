@@ -32,11 +32,20 @@ def settings_of(
         "num_videos": data.num_videos,
         "num_replicas": devices.replicas,
         "num_workers": devices.workers,
+        "batch_norm_over": "all devices"
+        if recipe.sync_bn or devices.share_one_batch
+        else "each device",
         "backend": devices.backend,
         **made_with,
         "earlier": work_settings.earlier(running.work_dir, made_with),
     }
     return json.loads(json.dumps(settings, default=os.fspath))
+
+
+def defaults_of(data: TrainingData) -> dict:
+    """What a run was made with whose version did not know a setting, as JSON holds it."""
+    of_recipe = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    return json.loads(json.dumps({**of_recipe, **data.defaults}))
 
 
 def deciding(data: TrainingData) -> list[str]:

@@ -226,7 +226,7 @@ def _write_manifest(
         "num_failures": len(failures),
         "failures": [dataclasses.asdict(failure) for failure in failures],
         "notes": [dataclasses.asdict(note) for report in reports for note in report.notes],
-        "settings": dataclasses.asdict(plan.settings),
+        "settings": plan.settings.recorded(),
     }
     rows = [report.rows for report in reports]
     return split_index.write_split(output, split, rows, class_names, extra)

@@ -167,12 +167,13 @@ def test_devices_of_this_machine():
         strategies.make_strategy(-1)
 
 
-def test_jax_trains_on_one_device(monkeypatch):
+def test_what_jax_leaves_to_tensorflow(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     assert strategies.make_strategy(1).num_replicas_in_sync == 1
-    for options in ({"replicas": 2}, {"cluster": ADDRESSES, "task": 0}):
-        with pytest.raises(ValueError, match="The JAX backend trains on one device"):
-            strategies.make_strategy(**options)
+    with pytest.raises(ValueError, match=r"only training uses several.*Received: replicas=2"):
+        strategies.make_strategy(2)
+    with pytest.raises(ValueError, match=f"`cluster`, `task`.*workers={ADDRESSES[0]}"):
+        strategies.make_strategy(cluster=ADDRESSES, task=0)
 
 
 def test_more_gpus_than_there_are(monkeypatch):
@@ -217,10 +218,9 @@ def test_workers_with_gpus_of_their_own_are_taken(monkeypatch, hosts, variables,
 
 
 def test_a_batch_must_divide_evenly():
-    strategy = mirrored_strategy()
-    assert strategies.replica_batch_size(strategy, 6) == 3
+    assert strategies.replica_batch_size(2, 6) == 3
     with pytest.raises(ValueError, match=r"Received: batch_size=7\. Try 6"):
-        strategies.replica_batch_size(strategy, 7)
+        strategies.replica_batch_size(2, 7)
 
 
 def test_replicas_get_consecutive_parts_of_a_batch():

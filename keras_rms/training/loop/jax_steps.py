@@ -1,7 +1,9 @@
-"""The steps of a training on the JAX backend: one device, and nothing of `tf.distribute`.
+"""The steps of a training on the JAX backend, with nothing of `tf.distribute`.
 
 Keras variables cannot change inside a function that JAX compiles, so their values go in and come
-out. The data comes from `tf.data`, which here works on the host alone.
+out. The data comes from `tf.data`, which here works on the host alone. It is cut for the devices of
+the `keras.distribution` in whose scope the steps are made and run, if there is one. What they
+compute is the same on any number of devices, but for the order in which numbers are added.
 """
 
 import functools
@@ -12,7 +14,6 @@ import jax
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from keras_rms.training.loop.train_step import TrainStep
 from keras_rms.training.work_dir.checkpoints import model_state
@@ -25,8 +26,12 @@ def make_several_steps(train_step: TrainStep, measure_wait: bool) -> Callable[..
     variables = [*model_state(train_step.model).values(), *train_step.state().values()]
     prepare = tf.function(train_step.prepare, autograph=False)
 
+    several_devices = keras.distribution.distribution() is not None
+    # The variables stay where they are: left alone XLA might cut one in parts.
+    kept = [variable.value.sharding for variable in variables] if several_devices else None
+
     # What goes in is not needed afterwards: JAX may write what comes out into its place.
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(kept, None, None))
     def one_step(values, clips, targets, step):  # noqa: ANN001
         with keras.StatelessScope(zip(variables, values)) as scope:
             gradients, sums = _accumulate(train_step, clips, targets)
@@ -41,7 +46,8 @@ def make_several_steps(train_step: TrainStep, measure_wait: bool) -> Callable[..
             asked = time.monotonic()
             clips, labels = next(iterator)
             wait += time.monotonic() - asked
-            clips, targets = (part.numpy() for part in prepare(clips, labels, step))
+            prepared = prepare(clips, labels, step)
+            clips, targets = (_in_parts(part.numpy(), train_step.accumulation) for part in prepared)
             values, of_step, finite = one_step(values, clips, targets, np.int32(step))
             # Waits for the step, so that the clock above measures the data alone.
             sums += np.asarray(of_step)
@@ -54,12 +60,21 @@ def make_several_steps(train_step: TrainStep, measure_wait: bool) -> Callable[..
     return several_steps
 
 
+def _in_parts(batch: np.ndarray, parts: int) -> np.ndarray | jax.Array:
+    """(clips, ...) -> (parts, clips / parts, ...); each device has its share of every part."""
+    batch = batch.reshape(parts, -1, *batch.shape[1:])
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return batch
+    axes = (None, distribution.batch_dim_name)
+    layout = keras.distribution.TensorLayout(axes, distribution.device_mesh)
+    return keras.distribution.distribute_tensor(batch, layout)
+
+
 def _accumulate(
     train_step: TrainStep, clips: jax.Array, targets: jax.Array
 ) -> tuple[Gradients, jax.Array]:
-    count = train_step.accumulation
-    parts = zip(ops.split(clips, count), ops.split(targets, count))
-    results = [_gradients_of_part(train_step, *part) for part in parts]
+    results = [_gradients_of_part(train_step, *part) for part in zip(clips, targets)]
     return jax.tree.map(lambda *same: sum(same), *results)
 
 

@@ -28,8 +28,8 @@ def make_strategy(
     """The strategy for this process; call it before TensorFlow runs its first operation.
 
     Several machines are recognised from `cluster` and `task`, from the variable TF_CONFIG, or from
-    SLURM's variables when `srun` started several tasks, in this order. The JAX backend trains on
-    one device: its default one.
+    SLURM's variables when `srun` started several tasks, in this order. On the JAX backend this is
+    the default strategy, for one device; see `jax_devices` for several.
 
     Args:
         replicas: Devices of this machine to use. 0 means every GPU, or one CPU device where there
@@ -45,15 +45,22 @@ def make_strategy(
 
     Raises:
         ValueError: If there are not as many devices, if several workers would take the same GPUs,
-            or if the cluster's description is wrong.
+            if the cluster's description is wrong, or if the backend is JAX and there are several
+            workers or devices.
         WorkerLost: If the other workers do not appear.
     """
     config = describe_cluster(cluster, task)
     if keras.backend.backend() == "jax":
-        if replicas > 1 or config:
+        if config:
             raise ValueError(
-                "The JAX backend trains on one device. Leave out `replicas`, `cluster` and "
-                "TF_CONFIG, or set KERAS_BACKEND=tensorflow to train on several."
+                "Several workers need KERAS_BACKEND=tensorflow. On jax leave out `cluster`, `task` "
+                "and TF_CONFIG, and start one process. Received: workers="
+                f"{','.join(config['cluster']['worker'])}"
+            )
+        if replicas > 1:
+            raise ValueError(
+                "On the JAX backend only training uses several devices. Leave out `replicas`, or "
+                f"set KERAS_BACKEND=tensorflow. Received: replicas={replicas}"
             )
         tf.config.set_visible_devices([], "GPU")  # JAX wants its memory
         return tf.distribute.get_strategy()
@@ -113,13 +120,12 @@ def worker_addresses(strategy: tf.distribute.Strategy) -> list[str]:
     return list(strategy.cluster_resolver.cluster_spec().job_tasks("worker"))
 
 
-def replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+def replica_batch_size(replicas: int, batch_size: int) -> int:
     """Clips of a global batch that each replica gets.
 
     Raises:
         ValueError: If the batch cannot be divided evenly.
     """
-    replicas = strategy.num_replicas_in_sync
     if batch_size < 1 or batch_size % replicas:
         raise ValueError(
             f"batch_size is the number of clips over all devices and must be a multiple of the "
