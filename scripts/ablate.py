@@ -26,11 +26,12 @@ or one of them:
     keras-rms ablate --table=6 --data=images --output=table_6
 
 Flags of keras-rms train for all runs follow after --, as in: ... -- --epochs=10 --width=16
+The recipe of table 5 names classes that are each other's mirror image; on other data than
+Something-Something give --flip_classes= there.
 """
 
 import collections
 import contextlib
-import csv
 import json
 import shlex
 import signal
@@ -46,8 +47,7 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 from absl import flags
 
 import recipes
-from ablation import paper_tables, result_tables
-from keras_rms.training.work_dir import settings as work_settings
+from ablation import paper_tables, result_tables, run_results
 from keras_rms.training.work_dir.lock import InUseError, lock, lock_file
 from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.system import command_help, command_line, filesystems
@@ -123,10 +123,10 @@ def main(arguments: Sequence[str]) -> int:
         folder = _folder(row, seed)
         started = time.monotonic()
         try:
-            was_done = _done(folder)
+            was_done = run_results.is_done(folder, _views())
             with _sole_grid(folder):
                 _train_and_evaluate(folder, row, seed, arguments[1:])
-            result = _result(folder)
+            result = run_results.result(folder, _views())
         except InUseError as reason:
             if number not in elsewhere:
                 print(f"{title}: left for the end. {reason}", flush=True)
@@ -254,9 +254,8 @@ def _train_and_evaluate(
     _claim(folder, own_flags, recipe.read_text() if recipe else "")
     if not WorkFolder(folder).finished:
         _run(folder, "train", *train_flags, f"--work_dir={folder}")
-    settings = work_settings.read(folder)
-    for split, views in _evaluations(settings):
-        if not _scores(folder, split, views).exists():
+    for split, views, scores in run_results.evaluations(folder, _views()):
+        if not scores.exists():
             _run(
                 folder,
                 "evaluate",
@@ -335,45 +334,13 @@ def _last_words(folder: Path) -> str:
     return said if 0 < len(said) < 2000 else f"See {path}."
 
 
-def _evaluations(settings: dict) -> list[tuple[str, str]]:
-    return [(settings["train_split"], "1x1"), (settings["validation_split"], _views())]
-
-
-def _scores(folder: Path, split: str, views: str) -> Path:
-    return WorkFolder(folder).evaluation / f"{split}_{views}.json"
-
-
-def _done(folder: Path) -> bool:
-    if not WorkFolder(folder).finished:
-        return False
-    settings = work_settings.read(folder)
-    return all(_scores(folder, *each).exists() for each in _evaluations(settings))
-
-
-def _result(folder: Path) -> dict[str, float]:
-    """What `result_tables.COLUMNS` names, of a run that is done."""
-    settings = work_settings.read(folder)
-    on_training, on_validation = (
-        json.loads(_scores(folder, *each).read_text()) for each in _evaluations(settings)
-    )
-    with open(WorkFolder(folder).table, newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    return {
-        "seed": settings["seed"],
-        "top1": on_validation["top1"],
-        "top5": on_validation["top5"],
-        "train_top1": on_training["top1"],
-        "gap": float(last["top1"]) - float(last["validation_top1"]),
-    }
-
-
 def _results(row: paper_tables.Row) -> list[dict[str, float]]:
     folders = [_folder(row, seed) for seed in range(_SEEDS.value)]
     results = []
     for folder in folders:
         with contextlib.suppress(OSError, ValueError):  # it is named as a failure
-            if _done(folder):
-                results.append(_result(folder))
+            if run_results.is_done(folder, _views()):
+                results.append(run_results.result(folder, _views()))
     return results
 
 
