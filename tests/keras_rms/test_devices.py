@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras_rms.training.devices import Devices
 from keras_rms.training.recipe import Recipe
 
-
 CPU = Devices(tf.distribute.get_strategy(), "tensorflow", "CPU", 0, 1, 1, onednn=True)
 TWO_CPUS = dataclasses.replace(CPU, replicas=2)
 GPU = dataclasses.replace(CPU, kind="GPU")
@@ -58,7 +57,7 @@ def test_what_can_be_carried_out_is_accepted(devices, options):
 def test_what_jax_repeats_bit_by_bit():
     TWO_OF_JAX.check(Recipe(), jit_compile=False, deterministic=True)
     on_gpus = dataclasses.replace(TWO_OF_JAX, kind="GPU")
-    with pytest.raises(ValueError, match="On a GPU `deterministic` needs.*deterministic=True"):
+    with pytest.raises(ValueError, match=r"On a GPU `deterministic` needs.*deterministic=True"):
         on_gpus.check(Recipe(), jit_compile=False, deterministic=True)
 
 

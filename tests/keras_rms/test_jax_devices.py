@@ -1,7 +1,7 @@
 """Training on two devices of JAX: what one device computes, continued bit for bit.
 
-JAX makes its logical devices once in a process: these tests run in one of their own, which the first
-starts.
+JAX makes its logical devices once in a process: these tests run in one of their own, which the
+first starts.
 """
 
 import importlib.util
