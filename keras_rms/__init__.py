@@ -1,6 +1,7 @@
 """Random Mean Scaling for Keras 3 and the action-recognition networks that use it."""
 
-from keras_rms import models
+from keras_rms import augmentation, models
+from keras_rms.drop_block import DropBlock
 from keras_rms.dropout import Dropout
 from keras_rms.frequency_scaling import FrequencyScaling
 from keras_rms.insertion import insert_before
@@ -12,6 +13,7 @@ from keras_rms.smoothing import gaussian_smooth, local_mean
 from keras_rms.version import __version__
 
 __all__ = [
+    "DropBlock",
     "Dropout",
     "FrequencyScaling",
     "RandomDrop",
@@ -19,6 +21,7 @@ __all__ = [
     "ReplicaSeedGenerator",
     "ShakeDrop",
     "__version__",
+    "augmentation",
     "gaussian_smooth",
     "insert_before",
     "local_mean",

@@ -47,7 +47,7 @@ class Dropout(RandomLayer):
         self.rate = float(rate)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not training or self.rate == 0:
+        if not self._is_active(training) or self.rate == 0:
             return inputs
         return keras.random.dropout(inputs, self.rate, seed=self.seed_generator)
 

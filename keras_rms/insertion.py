@@ -7,13 +7,19 @@ from typing import Any
 
 import keras
 
+from keras_rms.residual_branch import residual_branch
+
 
 def insert_before(
     model: keras.Model,
     layer_type_or_predicate: type | tuple[type, ...] | Callable[[keras.layers.Layer], bool],
-    layer: keras.layers.Layer,
+    layer: keras.layers.Layer | Callable[[float], keras.layers.Layer],
 ) -> keras.Model:
     """Rebuilds a functional model with a fresh copy of a layer before each of the chosen places.
+
+    Before a sum of two (`keras.layers.Add`, or `+`) the layer ends the residual branch, as
+    `RandomDrop` and `ShakeDrop` do. Of what is summed, the branch is what has more layers on its
+    way from where both part; the shortcut has fewer, or none.
 
     The weights are copied; the given model is left as it is. Functional and built sequential models
     inside the model are searched too, at any depth. What other layers hold is not, for their `call`
@@ -34,8 +40,10 @@ def insert_before(
         model: Functional or built sequential model.
         layer_type_or_predicate: A layer class, a tuple of them, or a function that takes a layer
             and returns whether to insert before it.
-        layer: The layer to copy. Each copy is named after the layer that follows it; where the
-            given layer has a seed, each copy has one of its own that derives from it.
+        layer: The layer to copy, or a function that makes it for a depth: of `n` places from the
+            input on, `1 / n` for the first and 1 for the last. Each copy is named after the layer
+            that follows it; where the given layer has a seed, each copy has one of its own that
+            derives from it.
 
     Returns:
         A functional model with the weights of `model` and the names of its inputs. What a class of
@@ -44,25 +52,33 @@ def insert_before(
 
     Raises:
         ValueError: If the model is neither functional nor a built sequential one, if an argument is
-            of another type, if no layer is chosen, or if a chosen layer has several inputs.
+            of another type, if no layer is chosen, or if a chosen layer has several inputs and is
+            not the sum of a shortcut and a residual branch.
     """
     chosen = _as_predicate(layer_type_or_predicate)
-    if not isinstance(layer, keras.layers.Layer):
-        raise ValueError(f"`layer` must be a Keras layer. Received: layer={layer!r}")
     if not _is_graph(model):
         raise ValueError(
             "`model` must be a functional or a built sequential Keras model. "
             f"Received: model={model!r}"
         )
-    return _Insertion(chosen, layer).rebuild(model)
+    if isinstance(layer, keras.layers.Layer) or not callable(layer):
+        _validate_layer(layer)
+        return _Insertion(chosen, lambda place: layer).rebuild(model)
+    places = _Insertion(chosen, lambda place: keras.layers.Identity())
+    with warnings.catch_warnings():  # The second time says the same.
+        warnings.simplefilter("ignore")
+        places.rebuild(model)
+    return _Insertion(chosen, lambda place: layer(place / places.inserted)).rebuild(model)
 
 
 class _Insertion:
     """One rebuilding: what was copied, and what was inserted."""
 
-    def __init__(self, chosen: Callable, template: keras.layers.Layer) -> None:
+    def __init__(self, chosen: Callable, template: Callable[[int], keras.layers.Layer]) -> None:
         self.chosen = chosen
+        # Of the places in the order of the graph, from 1 on, what to copy there.
         self.template = template
+        self.template_name: str | None = None
         # By the original's id: a layer or model in several places stays a single one.
         self.copies: dict[int, tuple[Any, Any]] = {}
         self.taken: set[str] = set()
@@ -127,28 +143,57 @@ class _Insertion:
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(layer, keras.layers.InputLayer) and self.chosen(layer):
             tensors = [x for x in keras.tree.flatten((args, kwargs)) if _is_tensor(x)]
-            if len(tensors) != 1:
-                raise ValueError(
-                    "`layer_type_or_predicate` must choose layers with a single input. "
-                    f"Received: the layer {layer.name!r}"
-                )
-            new = self._fresh(layer.name)(tensors[0])
+            old = _place(layer, tensors)
+            new = self._fresh(layer.name)(old)
             args, kwargs = keras.tree.map_structure(
-                lambda x: new if _is_tensor(x) else x, (args, kwargs)
+                lambda x: new if x is old else x, (args, kwargs)
             )
         return layer(*args, **kwargs)
 
     def _fresh(self, follower: str) -> keras.layers.Layer:
-        base = f"{follower}_{self.template.name}"
+        template = self.template(self.inserted + 1)
+        _validate_layer(template)
+        # A function's layers may be numbered: all copies bear the name of the first.
+        self.template_name = self.template_name or template.name
+        base = f"{follower}_{self.template_name}"
         names = itertools.chain([base], (f"{base}_{n}" for n in itertools.count(1)))
         name = next(name for name in names if name not in self.taken)
-        config = {**self.template.get_config(), "name": name}
+        config = {**template.get_config(), "name": name}
         if isinstance(config.get("seed"), int):
             # Neighbouring seeds give unrelated numbers, see `ReplicaSeedGenerator`.
             config["seed"] += self.inserted
         self.taken.add(name)
         self.inserted += 1
-        return type(self.template).from_config(config)
+        return type(template).from_config(config)
+
+
+def _validate_layer(layer: Any) -> None:
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            "`layer` must be a Keras layer, or a function from a depth in (0, 1] to one. "
+            f"Received: layer={layer!r}"
+        )
+
+
+def _place(layer: Any, tensors: list) -> Any:
+    """Which of a layer's inputs the new layer takes."""
+    if len(tensors) == 1:
+        return tensors[0]
+    # `+` is an operation, whose class is not public.
+    is_operation = not isinstance(layer, keras.layers.Layer)
+    is_sum = isinstance(layer, keras.layers.Add) or (is_operation and type(layer).__name__ == "Add")
+    branch = residual_branch(*tensors) if is_sum and len(tensors) == 2 else None
+    if branch is None:
+        raise ValueError(
+            "`layer_type_or_predicate` must choose layers with a single input, or sums of a "
+            "shortcut and a longer residual branch. Choose the last layer of the branch by its "
+            f"name instead. Received: the layer {layer.name!r} of {_described(tensors)}"
+        )
+    return branch
+
+
+def _described(tensors: list) -> str:
+    return " and ".join(x._keras_history.operation.name for x in tensors)
 
 
 def _is_graph(value: Any) -> bool:

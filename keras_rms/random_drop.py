@@ -55,7 +55,7 @@ class RandomDrop(RandomLayer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if self.survival == 1:
             return inputs
-        if not training:
+        if not self._is_active(training):
             return inputs * self.survival
         shape = [1] * len(inputs.shape)
         if self.granularity == "sample":

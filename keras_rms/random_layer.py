@@ -15,7 +15,8 @@ class RandomLayer(keras.layers.Layer):
 
     Its output has the shape of its input. In a `keras.RematScope` it alone is not computed again
     for its gradient, which would draw other numbers. A network with such layers loads the weights
-    of its twin without them, and the reverse.
+    of its twin without them, and the reverse. With `trainable = False` it is as at inference, as
+    `keras.layers.BatchNormalization` is: a frozen part of a network has no noise.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -27,6 +28,10 @@ class RandomLayer(keras.layers.Layer):
     def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
         """The call as it is: a second draw would give another output than the first."""
         return layer_call
+
+    def _is_active(self, training: Any) -> bool:
+        """Whether a call draws random numbers."""
+        return bool(training) and self.trainable
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -113,7 +113,7 @@ class RandomMeanScaling(RandomLayer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         validate_floating(inputs)
-        if training and self.spread > 0:
+        if self._is_active(training) and self.spread > 0:
             return self._scale(inputs, self._draw(inputs))
         if self.mean == 1:
             return inputs

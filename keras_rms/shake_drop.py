@@ -79,7 +79,7 @@ class ShakeDrop(RandomLayer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if self.survival == 1:
             return inputs
-        if not training:
+        if not self._is_active(training):
             return inputs * (self.survival + (1 - self.survival) * sum(self.alpha) / 2)
         draw = keras.random.uniform((1,) * len(inputs.shape), seed=self.seed_generator)
         kept = draw < self.survival

@@ -36,7 +36,6 @@ options follow after `--`, e.g. `-- --direct_num_workers=8 --direct_running_mode
 import collections
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -51,10 +50,11 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 from absl import flags
 
 from pipelines.conversion import conversion_job, conversion_plan, dry_run, split_plans
-from pipelines.frames import isolated_reader
+from pipelines.frames import isolated_reader, jpeg_encoders
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
 from pipelines.system import command_help, command_line
+from pipelines.system.parts import part_of
 
 _SHOWN_FAILURES = 20
 _SHOWN_NOTES = 5
@@ -97,12 +97,15 @@ def main(arguments: Sequence[str]) -> int:
         output=options.output,
         splits=tuple(dict.fromkeys(options.split.split(","))),
         settings=conversion_plan.Settings(
-            fps=options.fps, upscale=options.upscale, **_size_and_quality(options.dataset)
+            fps=options.fps,
+            upscale=options.upscale,
+            encoder=options.encoder,
+            **_size_and_quality(options.dataset),
         ),
         num_shards=options.num_shards,
         timeout=options.timeout,
         overwrite=options.overwrite,
-        part=_part(options.shards),
+        part=part_of("shards", options.shards),
     )
     if options.dry_run:
         return _describe(conversion)
@@ -118,13 +121,6 @@ def main(arguments: Sequence[str]) -> int:
     for split, manifest in manifests.items():
         _check_failures(split, manifest, allowed)
     return 0
-
-
-def _part(text: str) -> split_plans.Part:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match:
-        raise ValueError(f"--shards must be K/N, as in 1/3. Received: --shards={text}")
-    return split_plans.Part(int(match[1]), int(match[2]))
 
 
 def _size_and_quality(dataset: str) -> dict[str, Any]:
@@ -216,6 +212,13 @@ def _define_flags() -> None:
         None,
         "Compress JPEGs with this quantiser, a number from 1 (best) to 31 (smallest). By default "
         "4, and 1 for images. JPEG images that keep their size also keep every byte.",
+    )
+    flags.DEFINE_enum(
+        "encoder",
+        jpeg_encoders.LIBAV,
+        jpeg_encoders.ENCODERS,
+        "Compress frames of videos with libav's encoder or with libjpeg-turbo's, which takes less "
+        "time and more bytes and needs pip install 'keras_rms[turbo]'.",
     )
     flags.DEFINE_integer(
         "num_shards",

@@ -43,6 +43,14 @@ class Method(NamedTuple):
     settings: tuple[float, ...]
 
 
+class Form(NamedTuple):
+    """How numbers of a kind stand in the table."""
+
+    factor: float
+    decimals: int
+
+
+PER_CENT, LOSS = Form(100, 1), Form(1, 2)
 SPREADS = (0.5, 0.3, 0.1)
 SURVIVALS = (0.5, 0.7, 0.9)
 METHODS = {
@@ -57,6 +65,9 @@ METHODS = {
     ),
     "shake_drop": Method(
         "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
+    ),
+    "drop_block": Method(
+        "DropBlock", "--rms=none --residual_drop=drop_block --survival={}", (0.9, 0.95, 0.8)
     ),
     "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
     "rms_before_relu": Method(
@@ -101,9 +112,9 @@ DEFAULT_RATE = 0.1  # of the examples
 FLAGS_FILE = "flags.json"
 EXAMPLES = Path(__file__).parent / "examples"
 NOTE = (
-    "Per cent; ± is the 95 % interval of the mean over the seeds (Student's t). `Beside plain`: "
-    "differences of runs with the same seed. `Tried`: accuracy with seed 0 on the training images "
-    "that were held out, which decides."
+    "Per cent, and cross-entropy; ± is the 95 % interval of the mean over the seeds (Student's t). "
+    "`Beside plain`: differences of runs with the same seed. `Tried`: accuracy with seed 0 on the "
+    "training images that were held out, which decides."
 )
 
 
@@ -200,12 +211,17 @@ def _learning_rate() -> float:
     return float(given[-1]) if given else DEFAULT_RATE
 
 
-def accuracy(method: str, setting: float, seed: int, on: str) -> float | None:
-    """Of a run at its end, as a share of 1; None if the run is not done, or had no such images."""
+def measured(
+    method: str, setting: float, seed: int, on: str, what: str = "accuracy"
+) -> float | None:
+    """Of a run at its end, accuracy as a share of 1, or its loss.
+
+    None if the run is not done, or had no such images.
+    """
     path = path_of(method, setting, seed)
     if not path.exists():
         return None
-    return json.loads(path.read_text()).get(on, {}).get("accuracy")
+    return json.loads(path.read_text()).get(on, {}).get(what)
 
 
 def best(method: str) -> float | None:
@@ -213,7 +229,7 @@ def best(method: str) -> float | None:
     settings = settings_of(method)
     if len(settings) == 1:
         return settings[0]
-    tried = {setting: accuracy(method, setting, 0, "holdout") for setting in settings}
+    tried = {setting: measured(method, setting, 0, "holdout") for setting in settings}
     done = {setting: value for setting, value in tried.items() if value is not None}
     return max(done, key=done.get) if done else None
 
@@ -221,22 +237,24 @@ def best(method: str) -> float | None:
 def write_table() -> str:
     """Writes table.md and returns it."""
     head = ["Method", "Setting", "Tried", "Runs", "Test", "Beside plain", "Training, last epoch"]
+    head += ["Test loss", "Beside plain"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    plain = _tests("plain")
+    plain, plain_losses = _tests("plain"), _tests("plain", "loss")
     for method, (title, *_) in METHODS.items():
-        tests = _tests(method)
+        tests, losses = _tests(method), _tests(method, "loss")
         if not tests:
             continue
-        beside = [tests[seed] - plain[seed] for seed in tests if seed in plain]
-        tried = [(s, accuracy(method, s, 0, "holdout")) for s in settings_of(method)]
+        tried = [(s, measured(method, s, 0, "holdout")) for s in settings_of(method)]
         cells = [
             title,
             f"{best(method):g}",
             ", ".join(f"{s:g}: {100 * v:.1f}" for s, v in tried if v is not None) or "-",
             str(len(tests)),
             _cell(list(tests.values())),
-            "-" if method == "plain" else _cell(beside, "+"),
+            "-" if method == "plain" else _cell(_differences(tests, plain), "+"),
             _cell([_last_training(method, seed) for seed in tests]),
+            _cell(list(losses.values()), form=LOSS),
+            "-" if method == "plain" else _cell(_differences(losses, plain_losses), "+", LOSS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join([*lines, "", NOTE, *_with_one_scatter()])
@@ -259,12 +277,17 @@ def _with_one_scatter() -> list[str]:
     ]
 
 
-def _tests(method: str) -> dict[int, float]:
-    """Seed -> accuracy on the test images, with the chosen setting."""
+def _differences(values: dict[int, float], plain: dict[int, float]) -> list[float]:
+    """Of the runs with the same seed."""
+    return [values[seed] - plain[seed] for seed in values if seed in plain]
+
+
+def _tests(method: str, what: str = "accuracy") -> dict[int, float]:
+    """Seed -> accuracy, or loss, on the test images, with the chosen setting."""
     setting = best(method)
     if setting is None:
         return {}
-    values = {seed: accuracy(method, setting, seed, "test") for seed in range(_SEEDS.value)}
+    values = {seed: measured(method, setting, seed, "test", what) for seed in range(_SEEDS.value)}
     return {seed: value for seed, value in values.items() if value is not None}
 
 
@@ -273,13 +296,14 @@ def _last_training(method: str, seed: int) -> float:
     return result["history"]["accuracy"][-1]
 
 
-def _cell(values: list[float], sign: str = "") -> str:
+def _cell(values: list[float], sign: str = "", form: Form = PER_CENT) -> str:
     if not values:
         return "-"
-    measured = summary(values)
-    interval = measured["interval"]
-    mean = f"{100 * measured['mean']:{sign}.1f}"
-    return mean if interval is None else f"{mean} ± {100 * interval:.1f}"
+    found = summary(values)
+    mean = f"{form.factor * found['mean']:{sign}.{form.decimals}f}"
+    if found["interval"] is None:
+        return mean
+    return f"{mean} ± {form.factor * found['interval']:.{form.decimals}f}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,12 @@ import network_choice.clips
 from absl import flags
 
 from analysis import evaluation_parts
-from analysis.evaluation_results import replaced, write_results
+from analysis.evaluation_results import (
+    check_videos,
+    folder_of_data,
+    replaced,
+    write_results,
+)
 from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.trained_network import TrainedNetwork
 from keras_rms.inference.view_scores import ViewScorer
@@ -41,6 +46,7 @@ from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
 from pipelines.system import command_help, command_line, gpus
+from pipelines.system.parts import Part, part_of
 from pipelines.system.progress import Progress
 
 flags.adopt_module_key_flags(network_choice)
@@ -95,8 +101,8 @@ _ALLOW_OTHER_CONVERSION = flags.DEFINE_bool(
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "Write the results into this folder. By default into WORK_DIR/evaluation, and those of a "
-    "checkpoint into a folder of its name below that.",
+    "Write the results into this folder. By default into WORK_DIR/evaluation; below that, those of "
+    "a checkpoint into a folder of its name, and those of other data into on_NAME.",
 )
 
 
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     if keras.backend.backend() == "tensorflow":
         gpus.tell_if_missed()
     data, output = _places()
-    part = evaluation_parts.part_of(_PART.value)
+    part = part_of("part", _PART.value)
     strategy = make_strategy(_REPLICAS.value)
     with strategy.scope():
         run = network_choice.clips.opened()
@@ -152,8 +158,9 @@ def main(arguments: Sequence[str]) -> None:
         "crop_size": crop_size,
         "short_side": run.settings.get("evaluation_short_side"),
     }
-    stem = (output or _folder_of(run)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
+    stem = (output or _folder_of(run, data)) / f"{_SPLIT.value}_{num_clips}x{num_crops}"
     # Before hours of work: they can be told apart by --output.
+    check_videos(stem, measured_on)
     if differing := replaced(stem, measured_on):
         words = f"The results in {stem.parent} of {stem.name} will be replaced: {differing}."
         print(command_line.paragraph(words), file=sys.stderr)
@@ -162,12 +169,12 @@ def main(arguments: Sequence[str]) -> None:
         damage.explained(data),
     ):
         scorer = ViewScorer(run.model, strategy)
-        score = scorer.scores if part.count == 1 else scorer.scores_of_part
+        score = scorer.scores if part.is_whole else scorer.scores_of_part
         scores = score(batches, progress.update)
 
     keys = [index.keys[i] for i in scores.index]
     saved = SavedScores(keys, scores.labels, scores.scores, run.class_names)
-    if part.count > 1:
+    if not part.is_whole:
         stem.parent.mkdir(parents=True, exist_ok=True)
         whole = evaluation_parts.joined(stem, part, saved, measured_on, index.keys)
         if whole is None:
@@ -177,7 +184,7 @@ def main(arguments: Sequence[str]) -> None:
         saved = whole
     counts = {"videos": len(saved.keys), "damaged": len(index) - len(saved.keys)}
     summary = write_results(stem, saved, {**measured_on, **counts})
-    if part.count > 1:
+    if not part.is_whole:
         evaluation_parts.remove(stem, part)
     if summary["damaged"]:
         print(f"{summary['damaged']} damaged videos are left out.", file=sys.stderr)
@@ -201,9 +208,9 @@ def _batch_size(replicas: int) -> int:
     return -(-_BATCH_SIZE.value // replicas) * replicas
 
 
-def _share(videos: int, part: evaluation_parts.Part) -> int:
+def _share(videos: int, part: Part) -> int:
     """How many videos the part has; see `evaluation_dataset`."""
-    return len(range(part.number - 1, videos, part.count))
+    return sum(number in part for number in range(videos))
 
 
 def _checksum(path: str) -> int:
@@ -224,10 +231,11 @@ def _places() -> tuple[str | None, Path | None]:
     return _DATA.value, Path(_OUTPUT.value) if _OUTPUT.value else None
 
 
-def _folder_of(run: TrainedNetwork) -> Path:
-    """Results of a checkpoint must not pass for those of the finished network."""
+def _folder_of(run: TrainedNetwork, data: str) -> Path:
+    """Results of a checkpoint, or of other data, must not pass for those of the training."""
     folder, source = WorkFolder(network_choice.work_dir()), Path(run.source)
-    return folder.evaluation if source == folder.model else folder.evaluation / source.stem
+    place = folder.evaluation if source == folder.model else folder.evaluation / source.stem
+    return folder_of_data(place, data, run.settings["data"])
 
 
 def parse_views(text: str) -> tuple[int, int]:

@@ -10,6 +10,10 @@ has its weights alone, which the builder takes, with RMS or without:
 `--num_classes`: the classifier then starts anew. Neither PyTorch nor Caffe2 has to be installed,
 and nothing that a file holds is run.
 
+Published networks are known by name, need no --checkpoint, and are downloaded from their publisher:
+
+    keras-rms import-weights --model=slow_only_50_kinetics400 --output=slow_only_50.keras
+
 A file of keras.applications.ResNet50 or ResNet101 (.keras, .weights.h5, or the .h5 that Keras
 downloads to ~/.keras/models) is inflated: each 2D kernel is repeated over time and divided by its
 length, for a slow_only network or the slow pathway of a slow_fast one. The classifier, and
@@ -21,15 +25,19 @@ SlowFast's fast pathway, start anew. Give --num_classes (400 by default):
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
 # isort: split
+import keras
 from absl import flags
 
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
-from keras_rms.training.work_dir.network_record import add_record
-from keras_rms.training.work_dir.whole_files import whole_file
+from keras_rms.models import presets
+from keras_rms.models.catalog import BUILDERS
+from keras_rms.models.network_record import add_record, read_record
+from keras_rms.whole_files import whole_file
 from pipelines.system import command_help, command_line
 
 command_help.section("Files")
@@ -37,8 +45,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
     "Read this published file: .pyth, .pth, or Caffe2's .pkl; or .keras, .h5 of a 2D ResNet, which "
-    "is inflated.",
-    required=True,
+    "is inflated. A --model that is published by name needs none.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -51,7 +58,8 @@ command_help.section("Network")
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn.",
+    "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn; or take "
+    "the published one of this name, such as slow_only_50_kinetics400.",
     required=True,
 )
 _INPUT_SHAPE = flags.DEFINE_list(
@@ -85,8 +93,12 @@ def main(_: Sequence[str]) -> None:
     folder = os.path.dirname(_OUTPUT.value) or "."
     if not os.path.isdir(folder):
         raise ValueError(f"The folder of --output={_OUTPUT.value} does not exist. Make it first.")
+    if _CHECKPOINT.value is None:
+        _write_preset(_MODEL.value, _OUTPUT.value)
+        return
     imported = _imported()
-    _save(imported, _OUTPUT.value)
+    with whole_file(_OUTPUT.value) as unfinished:
+        _save(imported.model, unfinished, _record(imported))
     arguments = ", ".join(f"{name}={value!r}" for name, value in imported.arguments.items())
     print(
         f"Wrote {_OUTPUT.value}: {_MODEL.value} with {imported.model.count_params():,} parameters "
@@ -125,13 +137,35 @@ def _parsed_shape(sizes: list[str] | None) -> tuple | None:
         ) from None
 
 
-def _save(imported: Imported, path: str) -> None:
+def _write_preset(name: str, path: str) -> None:
+    """Writes a published network as it is, or with a new classifier."""
+    preset = presets.PRESETS.get(name)
+    if preset is None and name in BUILDERS:
+        published = [each for each, p in presets.PRESETS.items() if p.architecture == name]
+        raise ValueError(
+            f"--model={name} is a network without weights: give --checkpoint, or the name of a "
+            f"published one ({', '.join(published) or 'there is none'})."
+        )
+    shape = _parsed_shape(_INPUT_SHAPE.value)
+    network = presets.from_preset(name, num_classes=_NUM_CLASSES.value, input_shape=shape)
+    record = read_record(presets.network_file(name))
+    if network.output_shape[-1] != len(record["class_names"]):
+        del record["class_names"]
+        print("The classifier is new. Train it before you trust its logits.")
+    record["num_frames"] = network.input_shape[1] or record["num_frames"]
+    if _SPAN.value is not None:
+        record["span"] = _SPAN.value
     with whole_file(path) as unfinished:
-        if path.endswith(".keras"):
-            imported.model.save(unfinished)
-            add_record(unfinished, _record(imported))
-        else:
-            imported.model.save_weights(unfinished)
+        _save(network, unfinished, record)
+    print(f"Wrote {path}: {name} with {network.count_params():,} parameters. It takes uint8 clips.")
+
+
+def _save(network: keras.Model, path: Path, record: dict) -> None:
+    if path.suffix == ".keras":
+        network.save(path)
+        add_record(path, record)
+    else:
+        network.save_weights(path)
 
 
 def _record(imported: Imported) -> dict:

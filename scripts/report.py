@@ -97,26 +97,27 @@ def _results(runs: list[ReportedRun]) -> str:
                 [
                     run.name,
                     each.name,
-                    len(each.saved.keys),
                     f"{each.found['top1']:.1%}",
                     f"{low:.1%} to {high:.1%}",
                     # Of five classes or fewer all are among the best five.
                     f"{each.found['top5']:.1%}" if len(each.saved.class_names) > 5 else "-",
                     f"{each.found['mean_class_accuracy']:.1%}",
                     f"{each.found['calibration_error']:.1%}",
+                    len(each.saved.keys),
                 ]
             )
     if not rows:
         return html.paragraph("Nothing was evaluated yet: keras-rms evaluate --work_dir=...")
+    # What matters first: a narrow screen shows the first three columns.
     head = [
         "Run",
         "Evaluation",
-        "Videos",
         "Top-1",
         "95 % interval",
         "Top-5",
         "Mean class accuracy",
         "Calibration error",
+        "Videos",
     ]
     note = "The interval is over videos: it says nothing of other seeds."
     return html.table(head, rows) + html.paragraph(note)

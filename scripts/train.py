@@ -31,9 +31,11 @@ The JAX backend trains on the devices of one machine: KERAS_BACKEND=jax keras-rm
 """
 
 import dataclasses
+import json
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import recipes.by_name  # noqa: F401  (before what reads the flags)
@@ -43,18 +45,21 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 
 # isort: split
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 import train_flags
 from keras_rms.training.devices import Devices
-from keras_rms.training.recipe import Recipe
+from keras_rms.training.recipe import BALANCED, Recipe
 from keras_rms.training.run import Run
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.workers.cluster_watch import with_exit_status
 from pipelines.input import damage, evaluation_dataset, open_split, training_stream
+from pipelines.input.sequence_examples import SequenceIndex
 from pipelines.input.splits import check_conversion
+from pipelines.shards.split_index import Index
 from pipelines.system import command_line, gpus, onednn
 
 flags.adopt_module_key_flags(train_flags)
@@ -72,6 +77,7 @@ def main(argv: Sequence[str]) -> None:
     if keras.backend.backend() == "tensorflow":
         gpus.tell_if_missed()
     run = Run(_recipe(), Running(**_values(Running)))
+    _check_tuning(run)
     if run.devices.trains_on_tensorflow_cpus and (chosen := onednn.chosen_for(FLAGS.precision)):
         print(chosen)
     damaged = _damage_counter()
@@ -92,7 +98,10 @@ def _values(kind: type) -> dict[str, Any]:
 
 def _recipe() -> Recipe:
     values = _values(Recipe)
-    values["decay_epochs"] = _decay_epochs(FLAGS.decay_epochs)
+    values["decay_epochs"] = _numbers("decay_epochs", "44,88")
+    values["color_jitter"] = _numbers("color_jitter", "0.4 or 0.4,0.4,0.4,0.1")
+    values["rand_augment"] = _numbers("rand_augment", "2,9")
+    values["class_weights"] = _class_weights(FLAGS.class_weights)
     return Recipe(**values)
 
 
@@ -140,6 +149,7 @@ def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> Trai
             padding=FLAGS.padding,
             flip=FLAGS.flip and (_flipped_classes(FLAGS.flip_classes) or True),
             seed=recipe.seed,
+            order=FLAGS.order,
             start_step=start_step,
             damaged=damaged,
             **common,
@@ -168,8 +178,10 @@ def _data(recipe: Recipe, devices: Devices, damaged: tf.Variable | None) -> Trai
         len(index.keys),
         training,
         validation if FLAGS.validation_split else None,
+        videos_per_class=_videos_per_class(index),
         clip_shape=(FLAGS.num_frames, FLAGS.crop_size, FLAGS.crop_size, 3),
         settings=settings,
+        defaults={name: FLAGS[name].default for name in settings if name in FLAGS},
         free_settings=free_settings,
     )
 
@@ -181,13 +193,52 @@ def _flags_of_the_data() -> dict[str, Any]:
     return {name: value for name, value in own.items() if name not in others}
 
 
-def _decay_epochs(epochs: Sequence[str]) -> tuple[float, ...]:
+def _numbers(flag: str, example: str) -> tuple[float, ...]:
+    words = FLAGS[flag].value
     try:
-        return tuple(float(epoch) for epoch in epochs)
+        return tuple(float(word) for word in words)
     except ValueError:
         raise ValueError(
-            f"`decay_epochs` must be numbers as in 44,88. Received: {','.join(epochs)}"
+            f"`{flag}` must be numbers as in {example}. Received: {','.join(words)}"
         ) from None
+
+
+def _class_weights(given: str | None) -> str | dict[str, float] | None:
+    """What `Recipe` takes: numbers by the names of the classes, if a file is given."""
+    if given is None or given == BALANCED:
+        return given
+    try:
+        weights = json.loads(Path(given).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--class_weights={given} is neither {BALANCED} nor a file of JSON ({error})."
+        ) from error
+    if not isinstance(weights, dict):
+        raise ValueError(
+            f"{given} of --class_weights must hold a number for each class, as in "
+            f'{{"first class": 1, "second class": 2.5}}. Received: {str(weights)[:80]}'
+        )
+    return weights
+
+
+def _videos_per_class(index: Index | SequenceIndex) -> list[int] | None:
+    if isinstance(index, SequenceIndex):
+        return None
+    return np.bincount(index.labels, minlength=len(index.class_names)).tolist()
+
+
+def _check_tuning(run: Run) -> None:
+    """What would train without an error and not as it was meant."""
+    if run.recipe.class_weights == BALANCED and FLAGS.order == BALANCED:
+        raise ValueError(
+            "--class_weights=balanced and --order=balanced each make up for small classes, and "
+            "both together do so twice: leave out one of them."
+        )
+    if run.recipe.freeze and not (run.running.init_from or run.folder.begun):
+        raise ValueError(
+            "--freeze keeps weights as they are, and without --init_from they are random: name "
+            "the network to start from, or leave --freeze out."
+        )
 
 
 def _flipped_classes(pairs: Sequence[str]) -> dict[int, int]:

@@ -12,7 +12,7 @@ from keras_rms.training import recipe as choices
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.running import Running
 from keras_rms.training.work_dir.initial_weights import HEADS
-from pipelines.input import damage
+from pipelines.input import damage, sampling
 from pipelines.input.splits import FORMATS
 from pipelines.system import command_help
 
@@ -71,6 +71,13 @@ flags.DEFINE_list(
     "Exchange the labels of these pairs of class ids where a clip is mirrored, as in "
     "86:87,93:94,166:167. This has no effect under --noflip.",
 )
+flags.DEFINE_enum(
+    "order",
+    "shuffled",
+    sampling.ORDERS,
+    "Take all videos once an epoch, or every class equally often (balanced), for which videos of "
+    "small classes come more often.",
+)
 flags.DEFINE_integer(
     "data_workers", None, "Read and decode with this many threads. By default one for each core."
 )
@@ -116,20 +123,22 @@ flags.DEFINE_enum(
     "residual_drop",
     Recipe.residual_drop,
     choices.RESIDUAL_DROPS,
-    "Regularise the residual branches by this layer. The probability to keep a branch falls "
-    "linearly with depth, down to last_survival.",
+    "Regularise the residual branches by this layer. The probability to keep a branch (of "
+    "drop_block, the share of it that is kept) falls linearly with depth, down to last_survival.",
 )
 flags.DEFINE_float(
     "last_survival",
     Recipe.last_survival,
-    "Keep the branch of the last block with this probability, under --residual_drop.",
+    "Keep the branch of the last block with this probability, or this share of it, under "
+    "--residual_drop. For drop_block 0.9 is usual.",
     0.0,
     1.0,
 )
 flags.DEFINE_string(
     "init_from",
     Running.init_from,
-    "Start from the weights of this work folder, .keras file or checkpoint.",
+    "Start from the weights of this work folder, .keras file or checkpoint, or of the published "
+    "network of this name, such as slow_only_50_kinetics400.",
 )
 flags.DEFINE_enum(
     "init_head",
@@ -137,6 +146,17 @@ flags.DEFINE_enum(
     HEADS,
     "Keep the last layer of --init_from, or make it anew. By default it is kept for the same "
     "classes in the same order and, where their names are not known, for as many.",
+)
+flags.DEFINE_list(
+    "freeze",
+    list(Recipe.freeze),
+    "Keep the weights of these stages as they are, as in stem,res2,res3. Batch normalisation "
+    "there computes with its moving statistics, and random layers are inactive.",
+)
+flags.DEFINE_integer(
+    "unfreeze_epoch",
+    Recipe.unfreeze_epoch,
+    "Train the stages of --freeze too, once this many epochs are over.",
 )
 flags.DEFINE_bool(
     "sync_bn",
@@ -208,7 +228,18 @@ flags.DEFINE_float(
     "learning_rate",
     Recipe.learning_rate,
     "Let the learning rate reach this value for the whole batch. By default 0.1 x batch_size / 64 "
-    "(linear scaling).",
+    "(linear scaling), and a hundredth of that with --optimizer=adamw.",
+)
+flags.DEFINE_float(
+    "head_rate",
+    Recipe.head_rate,
+    "Multiply the learning rate of the last layer by this factor.",
+)
+flags.DEFINE_enum(
+    "optimizer",
+    Recipe.optimizer,
+    choices.OPTIMIZERS,
+    "Move the weights by this rule: SGD with Nesterov momentum, or AdamW.",
 )
 flags.DEFINE_enum(
     "schedule",
@@ -237,17 +268,24 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "momentum",
     Recipe.momentum,
-    "Carry this share of the last update on to the next (Nesterov momentum).",
+    "Carry this share of the last update on to the next (Nesterov momentum; beta_1 of AdamW).",
 )
 flags.DEFINE_float(
     "weight_decay",
     Recipe.weight_decay,
-    "Add this factor times the weights to the gradients, of kernels only.",
+    "Add this factor times the weights to the gradients, of kernels only. AdamW shrinks kernels by "
+    "rate x weight_decay instead, where 0.01 to 0.05 is usual.",
 )
 flags.DEFINE_float(
     "label_smoothing",
     Recipe.label_smoothing,
     "Spread this share of the target evenly over all classes.",
+)
+flags.DEFINE_string(
+    "class_weights",
+    Recipe.class_weights,
+    "Multiply the loss of each clip by the weight of its class: balanced, by which all classes "
+    "count alike, or a JSON file with a number for each class name.",
 )
 flags.DEFINE_enum(
     "mixing", Recipe.mixing, choices.MIXINGS, "Make two clips and their labels into one."
@@ -259,6 +297,24 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float(
     "mixing_probability", Recipe.mixing_probability, "Mix this share of the batches."
+)
+flags.DEFINE_list(
+    "color_jitter",
+    list(Recipe.color_jitter),
+    "Change brightness, contrast and saturation of each clip by factors of 1 plus or minus up to "
+    "this number, or three of them; a fourth is the largest turn of the hue, as a share of the "
+    "circle, as in 0.4,0.4,0.4,0.1. By default nothing is changed.",
+)
+flags.DEFINE_list(
+    "rand_augment",
+    list(Recipe.rand_augment),
+    "Change each clip by this number of RandAugment's operations, of this magnitude from 0 to 10, "
+    "as in 2,9. By default none.",
+)
+flags.DEFINE_float(
+    "random_erasing",
+    Recipe.random_erasing,
+    "Erase a random box, the same in all frames, in this share of the clips.",
 )
 flags.DEFINE_float(
     "clip_norm",
@@ -318,6 +374,11 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer(
     "validate_every", Recipe.validate_every, "Validate whenever this many epochs are over."
+)
+flags.DEFINE_integer(
+    "stop_after",
+    Recipe.stop_after,
+    "Stop early, after this many validations in a row without a higher accuracy.",
 )
 flags.DEFINE_integer(
     "checkpoint_every",

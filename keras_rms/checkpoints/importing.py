@@ -14,7 +14,7 @@ from keras_rms.checkpoints import mmaction2, pyslowfast, pytorchvideo
 from keras_rms.checkpoints.key_map import is_of_detection
 from keras_rms.checkpoints.reading import StoredTensor, open_tensors
 from keras_rms.models.catalog import BUILDERS, build
-from keras_rms.models.network import MEAN, STDDEV
+from keras_rms.models.network import USUAL, Preprocessing
 
 SOURCES = (pytorchvideo, pyslowfast, mmaction2)
 # Networks of which these sources publish weights.
@@ -52,7 +52,7 @@ class Imported(NamedTuple):
         if frames is not None:
             settings |= {"num_frames": frames, "span": max(_USUAL_SPAN, 2 * frames)}
         if self.source != mmaction2.NAME:
-            settings["normalization"] = {"mean": MEAN, "stddev": STDDEV}
+            settings["normalization"] = dict(USUAL)
             settings["conversion"] = {"fps": 30, "short_side": 256}
         return settings
 
@@ -63,6 +63,7 @@ def import_checkpoint(
     *,
     num_classes: int | None = None,
     input_shape: tuple | None = None,
+    include_preprocessing: Preprocessing = False,
 ) -> Imported:
     """Builds a network and gives it the weights of a published checkpoint.
 
@@ -84,6 +85,7 @@ def import_checkpoint(
         path: Of the checkpoint.
         num_classes: The checkpoint's by default. With another number the classifier starts anew.
         input_shape: (time, height, width, channels), the builder's default if `None`.
+        include_preprocessing: See `SlowOnly`.
 
     Returns:
         An `Imported`.
@@ -116,6 +118,8 @@ def import_checkpoint(
         _check_size(path, arguments["width"], classes or 0)
         if input_shape is not None:
             arguments["input_shape"] = tuple(input_shape)
+        if include_preprocessing:
+            arguments["include_preprocessing"] = include_preprocessing
         model = build(name, rms=None, **arguments)
         values = {place: tensors[name] for place, name in found.items()}
         left_over = [name for name, place in paths.items() if place is None]

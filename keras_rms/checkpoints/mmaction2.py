@@ -10,6 +10,8 @@ from keras_rms.checkpoints.key_map import keras_paths, unwrapped
 NAME = "mmaction2"
 NORMALIZATION = "the `mean` and `std` of its config, which differ from network to network"
 
+# Some files hold the mean and standard deviation of its config too; its publishing takes them out.
+_PREPROCESSOR = "data_preprocessor."
 # layer1 of mmaction2 is res2.
 _STAGES = {1: "res2", 2: "res3", 3: "res4", 4: "res5"}
 
@@ -70,7 +72,8 @@ def recognizes(names: Iterable[str]) -> bool:
 def paths(names: Iterable[str]) -> Mapping[str, str | None]:
     """From each name to `layer/variable`, or to `None` when it is unknown."""
     is_ip = any(".conv2.1." in name for name in names)
-    return keras_paths(names, [*_csn("ip" if is_ip else "ir"), *PATTERNS])
+    of_network = [name for name in names if not unwrapped(name).startswith(_PREPROCESSOR)]
+    return keras_paths(of_network, [*_csn("ip" if is_ip else "ir"), *PATTERNS])
 
 
 def arguments(model: str) -> dict[str, Any]:

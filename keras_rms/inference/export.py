@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rms.inference.framewise_network import framewise_network
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 
 FORMATS = ("saved_model", "onnx", "tflite")
@@ -33,13 +34,15 @@ def export_network(
     format: str,
     input_shape: tuple | None = None,
     metadata: Mapping[str, Any] | None = None,
+    as_2d: bool = False,
+    calibration: np.ndarray | None = None,
 ) -> None:
     """Writes the network's inference for other programs.
 
-    What is written computes in float32 and needs no Keras and no `keras_rms`. Training's layers
-    (RMS, dropout) are gone from it. Its input is named `clips`, or `images`, and its output
-    `logits`. In TensorFlow Lite, which has no 3D max pooling, each is written as two 2D ones, with
-    the same values.
+    What is written computes in float32, or with `calibration` in 8-bit integers, and needs no Keras
+    and no `keras_rms`. Training's layers (RMS, dropout) are gone from it. Its input is named
+    `clips`, or `images`, and its output `logits`. In TensorFlow Lite, which has no 3D max pooling,
+    each is written as two 2D ones, with the same values.
 
     Example:
 
@@ -58,12 +61,24 @@ def export_network(
         metadata: What users of the network have to know, such as the names of its classes, by name.
             ONNX holds each value as a text in JSON; a SavedModel has a file
             assets.extra/metadata.json; TensorFlow Lite has no place for it.
+        as_2d: For TensorFlow Lite, whether a video network is written as 2D operations over frames,
+            see `framewise_network`: other devices than CPUs run no others.
+        calibration: For TensorFlow Lite, inputs such as the network will get, at least one. From
+            them follow the ranges of the 8-bit integers that the network then computes in. Input
+            and output stay as they are. It implies `as_2d`: 3D convolutions have no such form.
 
     Raises:
         ValueError: If `format` is none of the three, a package for it is not installed, sizes are
-            open that must not be, or the path of a SavedModel has brackets or wildcards.
+            open that must not be, the path of a SavedModel has brackets or wildcards, `as_2d` or
+            `calibration` is given for another format than TensorFlow Lite, a layer has no 2D form,
+            or `calibration` has another shape than the inputs.
     """
     _check_format(format)
+    if format != "tflite" and (as_2d or calibration is not None):
+        raise ValueError(
+            "`as_2d` and `calibration` are for TensorFlow Lite alone: give format='tflite'. "
+            f"Received: format={format!r}"
+        )
     if format == "saved_model" and set(_PATTERN) & set(os.path.abspath(path)):
         raise ValueError(
             f"`path` must have none of {' '.join(_PATTERN)} in it for a SavedModel: TensorFlow "
@@ -75,11 +90,18 @@ def export_network(
             "`input_shape` must have no open size for TensorFlow Lite: give the number of frames, "
             f"height, width and channels. Received: input_shape={shape}"
         )
+    if calibration is not None and (calibration.shape[1:] != shape or not len(calibration)):
+        raise ValueError(
+            f"`calibration` must be inputs of shape {shape}, one at least. "
+            f"Received: calibration.shape={calibration.shape}"
+        )
     network = _for_inference(model, shape, format)
+    if as_2d or calibration is not None:
+        network = _named(framewise_network(network))
     # Keras prints the signature, and the converters what they do.
     with contextlib.redirect_stdout(None):
         if format == "tflite":
-            _write_tflite(network, path)
+            _write_tflite(network, path, calibration)
         else:
             _write_by_keras(network, path, {"saved_model": "tf_saved_model"}.get(format, format))
     if format == "onnx":
@@ -138,7 +160,11 @@ def _for_inference(model: keras.Model, shape: tuple, format: str) -> keras.Model
     inputs = keras.Input(shape, dtype=model.inputs[0].dtype, name=name)
     network = keras.models.clone_model(model, input_tensors=inputs, clone_function=cloned)
     network.set_weights(model.get_weights())
-    return keras.Model(inputs, {OUTPUT: network.outputs[0]})
+    return _named(network)
+
+
+def _named(network: keras.Model) -> keras.Model:
+    return keras.Model(network.inputs[0], {OUTPUT: network.outputs[0]})
 
 
 def _write_by_keras(network: keras.Model, path: str, format: str) -> None:
@@ -164,10 +190,18 @@ def _describe_onnx(path: str, input_name: str, metadata: Mapping[str, Any]) -> N
     onnx.save(network, path)
 
 
-def _write_tflite(network: keras.Model, path: str) -> None:
+def _write_tflite(network: keras.Model, path: str, calibration: np.ndarray | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _write_by_keras(network, folder, "tf_saved_model")
-        content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if calibration is not None:
+            clips = calibration.astype(network.inputs[0].dtype)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            # One by one: a file has a batch of 1.
+            converter.representative_dataset = lambda: ([clip[None]] for clip in clips)
+            # Else an operation without such a form would silently stay in float32.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        content = converter.convert()
     with open(path, "wb") as file:
         file.write(content)
 

@@ -27,7 +27,9 @@ class Scores:
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of the rows whose label is among the k highest scores.
 
-    Ties count against the label, and so does a score that is not a number.
+    Of equal scores the class that comes first is the better one, as wherever a network's answer is
+    named: what is counted here are the answers that people see. In half precision equal scores are
+    common. A score that is not a number counts against the label.
 
     Args:
         scores: (videos, classes).
@@ -45,6 +47,7 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
             f"Received: shapes {scores.shape} and {labels.shape}"
         )
     of_label = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
+    later = np.arange(scores.shape[1]) > labels[:, None]
     # Not "scores >= of_label", which is never true of NaN.
-    not_below = (~(scores < of_label)).sum(axis=1)
-    return float((not_below <= k).mean())
+    not_behind = ~(scores < of_label) & ~((scores == of_label) & later)
+    return float((not_behind.sum(axis=1) <= k).mean())

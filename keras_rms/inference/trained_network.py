@@ -9,12 +9,12 @@ import keras
 import keras_rms.models  # noqa: F401  (registers the layers that networks are made of)
 from keras_rms import arguments
 from keras_rms.inference.uint8_network import on_uint8_clips
+from keras_rms.models.network_record import read_record
 from keras_rms.models.weights import check_archive
 from keras_rms.training.networks import dtype_policy, network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import checkpoints
 from keras_rms.training.work_dir import settings as work_settings
-from keras_rms.training.work_dir.network_record import read_record
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 WEIGHTS = ("last", "best")

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_rms.models.network import normalised
+
 
 def on_uint8_clips(
     model: keras.Model, path: str | os.PathLike, normalization: Mapping[str, Any] | None = None
@@ -37,7 +39,7 @@ def on_uint8_clips(
             "--stddev=0.225."
         )
     inputs = keras.Input((*shape[1:-3], None, None, 3), dtype="uint8", name="input")
-    first = inputs if is_uint8 else _normalised(inputs, normalization or {})
+    first = inputs if is_uint8 else normalised(inputs, normalization or {})
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = keras.tree.map_structure(
@@ -51,14 +53,3 @@ def on_uint8_clips(
     for weight in network.weights:
         weight.assign(values[weight.path].value)
     return network
-
-
-def _normalised(inputs: Any, normalization: Mapping[str, Any]) -> Any:
-    means, deviations = (_three(normalization[name]) for name in ("mean", "stddev"))
-    scale = [1 / (255 * deviation) for deviation in deviations]
-    offset = [-mean / deviation for mean, deviation in zip(means, deviations)]
-    return keras.layers.Rescaling(scale, offset, name="preprocessing")(inputs)
-
-
-def _three(value: float | list[float]) -> list[float]:
-    return [float(each) for each in value] if isinstance(value, list) else [float(value)] * 3

@@ -8,6 +8,12 @@ from keras_rms.models.layers.compact_generalized_non_local import CompactGeneral
 from keras_rms.models.layers.compact_global_descriptor import CompactGlobalDescriptor
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.layers.non_local import NonLocal
+from keras_rms.models.presets import (
+    VideoPreprocessor,
+    decode_predictions,
+    from_preset,
+    save_to_preset,
+)
 from keras_rms.models.resnet_2d import ResNet2D
 from keras_rms.models.s3d import S3D
 from keras_rms.models.slow_fast import SlowFast
@@ -24,6 +30,10 @@ __all__ = [
     "ResNet2D",
     "SlowFast",
     "SlowOnly",
+    "VideoPreprocessor",
     "build",
+    "decode_predictions",
+    "from_preset",
     "list",
+    "save_to_preset",
 ]

@@ -27,20 +27,14 @@ from keras_rms.models.layer_builder import (
     derived_seed,
     per_axis,
 )
-from keras_rms.random_drop import RandomDrop
 from keras_rms.random_layer import RandomLayer
 from keras_rms.random_mean_scaling import RandomMeanScaling
-from keras_rms.shake_drop import ShakeDrop
+from keras_rms.residual_drop import ResidualDrop, at_depth, residual_drop_template
 
 # Published weights have this one only, so that it is no argument.
 BOTTLENECK_EXPANSION = 4
 # Stands for a number in the names of the layers that a channel-separated block may have more.
 POINTWISE = "_pointwise"
-# Our choice: the paper's appendix that has its own is not public.
-LAST_SURVIVAL = 0.5
-
-# A name stands for the layer with `LAST_SURVIVAL`.
-ResidualDrop = str | RandomDrop | ShakeDrop | None
 
 STAGES = ("res2", "res3", "res4", "res5")
 SMOOTHINGS = ("mean", "gaussian")
@@ -77,9 +71,9 @@ class BlockBuilder(LayerBuilder):
             number of the convolution in the block. The last ReLU's place is before the sum with
             the shortcut.
         rms_stages: The stages that get it, among `"res2"` to `"res5"`.
-        residual_drop: `None`, `"random_drop"` or `"shake_drop"`, ending each residual branch, or a
-            `RandomDrop` or `ShakeDrop` whose settings each place copies: its `survival`, 0.5 for a
-            name, is that of the last block.
+        residual_drop: `None`, `"random_drop"`, `"shake_drop"` or `"drop_block"`, ending each
+            residual branch, or such a layer whose settings each place copies: its `survival` (for a
+            name 0.5) or `keep_prob` (0.9) is that of the last block.
         epsilon, seed, prefix: As for `LayerBuilder`.
 
     Raises:
@@ -104,7 +98,7 @@ class BlockBuilder(LayerBuilder):
         prefix: str = "",
     ) -> None:
         super().__init__(epsilon=epsilon, seed=seed, prefix=prefix)
-        self.drop_template = _drop_template(residual_drop)
+        self.drop_template = residual_drop_template(residual_drop)
         self.rms_template = _rms_template(rms)
         self.rms_places = _rms_places(rms_position, convolutions_per_block)
         self.rms_stages = _checked_stages(rms_stages)
@@ -227,8 +221,8 @@ class BlockBuilder(LayerBuilder):
         if self.drop_template is None:
             return x
         depth = self._blocks_built / self.num_blocks
-        survival = 1.0 - (1.0 - self.drop_template.survival) * depth
-        return self._copy(self.drop_template, f"{block}_drop", survival=survival)(x)
+        changes = at_depth(self.drop_template, depth)
+        return self._copy(self.drop_template, f"{block}_drop", **changes)(x)
 
     def _copy(self, template: RandomLayer, name: str, **changes: Any) -> RandomLayer:
         """A layer with the template's settings, but its own name and seed."""
@@ -280,16 +274,3 @@ def _checked_stages(stages: Sequence[str]) -> tuple[str, ...]:
             f"`rms_stages` must be a tuple of names among {STAGES}. Received: rms_stages={stages!r}"
         )
     return tuple(stages)
-
-
-def _drop_template(residual_drop: Any) -> RandomDrop | ShakeDrop | None:
-    if residual_drop is None or isinstance(residual_drop, (RandomDrop, ShakeDrop)):
-        return residual_drop
-    if residual_drop == "random_drop":
-        return RandomDrop(LAST_SURVIVAL)
-    if residual_drop == "shake_drop":
-        return ShakeDrop(LAST_SURVIVAL)
-    raise ValueError(
-        "`residual_drop` must be None, 'random_drop', 'shake_drop', a RandomDrop or a ShakeDrop "
-        f"layer. Received: residual_drop={residual_drop!r}"
-    )

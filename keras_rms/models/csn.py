@@ -7,7 +7,7 @@ import keras
 from keras_rms.arguments import positive_integer, validate_positive
 from keras_rms.models.blocks import BlockBuilder, ResidualDrop
 from keras_rms.models.layer_builder import BATCH_NORM_EPSILON
-from keras_rms.models.network import finished_network, network_input
+from keras_rms.models.network import Preprocessing, finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # depth: blocks in res2..res5
@@ -27,7 +27,7 @@ def CSN(  # noqa: N802
     width: int = 64,
     dropout: float = 0.5,
     include_top: bool = True,
-    include_preprocessing: bool = False,
+    include_preprocessing: Preprocessing = False,
     residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,

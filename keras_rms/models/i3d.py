@@ -14,7 +14,7 @@ from keras_rms.models.layers.compact_generalized_non_local import CompactGeneral
 from keras_rms.models.layers.compact_global_descriptor import CompactGlobalDescriptor
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.models.layers.non_local import NonLocal
-from keras_rms.models.network import finished_network, network_input
+from keras_rms.models.network import Preprocessing, finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # The length over time of each block's first kernel: every second block sees its neighbours.
@@ -63,7 +63,7 @@ def I3D(  # noqa: N802
     width: int = 64,
     dropout: float = 0.5,
     include_top: bool = True,
-    include_preprocessing: bool = False,
+    include_preprocessing: Preprocessing = False,
     residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
@@ -93,7 +93,8 @@ def I3D(  # noqa: N802
         width: Channels of the stem, with which all others scale.
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
-        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises.
+        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
+            a mapping of `mean` and `stddev` (RGB from 0 to 1) says how.
         residual_drop: As for `SlowOnly`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.

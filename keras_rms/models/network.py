@@ -1,5 +1,6 @@
 """What every network has at its two ends: the input and its scaling, the weights file."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,7 +10,10 @@ from keras_rms.models.weights import load_weights
 # Kinetics' usual normalisation, the same for the three colours.
 MEAN = 0.45
 STDDEV = 0.225
+USUAL = {"mean": MEAN, "stddev": STDDEV}
 
+# Whether a network normalises its frames; a mapping says by which mean and standard deviation.
+Preprocessing = bool | Mapping[str, Any]
 
 AXES = {
     3: "(height, width, channels)",
@@ -18,14 +22,16 @@ AXES = {
 
 
 def network_input(
-    input_shape: tuple, include_preprocessing: bool, ndim: int = 4
+    input_shape: tuple, include_preprocessing: Preprocessing, ndim: int = 4
 ) -> tuple[Any, Any]:
     """The network's input and the float tensor that its stem takes.
 
     Args:
         input_shape: (time, height, width, channels) or, for images, (height, width, channels); all
             but the channels may be `None`.
-        include_preprocessing: Whether the input is uint8 RGB, normalised by the first layer.
+        include_preprocessing: Whether the input is uint8 RGB, normalised by the first layer. A
+            mapping has the "mean" and "stddev" of RGB from 0 to 1, a number or three, in the place
+            of the usual ones.
         ndim: 4 for clips, 3 for images.
 
     Returns:
@@ -51,8 +57,40 @@ def network_input(
             f"Received: input_shape={input_shape}"
         )
     inputs = keras.Input(shape, dtype="uint8", name="input")
-    scale = keras.layers.Rescaling(1 / (255 * STDDEV), -MEAN / STDDEV, name="preprocessing")
-    return inputs, scale(inputs)
+    if not isinstance(include_preprocessing, Mapping):
+        include_preprocessing = USUAL
+    return inputs, normalised(inputs, include_preprocessing)
+
+
+def normalised(inputs: Any, normalization: Mapping[str, Any]) -> Any:
+    """RGB of 0 to 255 as the layers behind want it.
+
+    Args:
+        inputs: The network's input.
+        normalization: "mean" and "stddev" of RGB from 0 to 1, a number or three.
+
+    Raises:
+        ValueError: If one is missing, of another length, or a standard deviation is not above 0.
+    """
+    means, deviations = (_colours(normalization, name) for name in ("mean", "stddev"))
+    if min(deviations) <= 0:
+        raise ValueError(f"The standard deviation must be above 0. Received: stddev={deviations}")
+    scale = [1 / (255 * deviation) for deviation in deviations]
+    offset = [-mean / deviation for mean, deviation in zip(means, deviations)]
+    if len(set(scale)) == len(set(offset)) == 1:
+        return keras.layers.Rescaling(scale[0], offset[0], name="preprocessing")(inputs)
+    return keras.layers.Rescaling(scale, offset, name="preprocessing")(inputs)
+
+
+def _colours(normalization: Mapping[str, Any], name: str) -> list[float]:
+    given: Any = normalization.get(name)
+    values: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given] * 3
+    if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+        raise ValueError(
+            f"`{name}` of the colours, from 0 to 1, must be a number or three. "
+            f"Received: {name}={given!r}"
+        )
+    return [float(value) for value in values]
 
 
 def finished_network(inputs: Any, outputs: Any, name: str, weights: str | None) -> keras.Model:

@@ -8,7 +8,7 @@ import keras
 
 from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder, ResidualDrop
-from keras_rms.models.network import finished_network, network_input
+from keras_rms.models.network import Preprocessing, finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 
@@ -72,7 +72,7 @@ def ResNet2D(  # noqa: N802
     width: int | None = None,
     dropout: float = 0.0,
     include_top: bool = True,
-    include_preprocessing: bool = False,
+    include_preprocessing: Preprocessing = False,
     residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
@@ -105,7 +105,8 @@ def ResNet2D(  # noqa: N802
         width: Channels of the stem, with which all others scale; 64 or 16 by default.
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each image.
-        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises.
+        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
+            a mapping of `mean` and `stddev` (RGB from 0 to 1) says how.
         residual_drop: As for `SlowOnly`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.

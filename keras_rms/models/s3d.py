@@ -9,7 +9,7 @@ import keras
 from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
-from keras_rms.models.network import finished_network, network_input
+from keras_rms.models.network import Preprocessing, finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # block: channels of (branch 0), (branch 1: 1x1x1, separable), (branch 2: the same), (branch 3),
@@ -39,7 +39,7 @@ def S3D(  # noqa: N802
     width: int = WIDTH,
     dropout: float = 0.2,
     include_top: bool = True,
-    include_preprocessing: bool = False,
+    include_preprocessing: Preprocessing = False,
     residual_drop: str | None = None,
     seed: int | None = None,
     weights: str | None = None,
@@ -73,7 +73,8 @@ def S3D(  # noqa: N802
             least).
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
-        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises.
+        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
+            a mapping of `mean` and `stddev` (RGB from 0 to 1) says how.
         residual_drop: Must be `None`: there are no residual branches.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.

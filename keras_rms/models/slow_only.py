@@ -6,7 +6,7 @@ import keras
 
 from keras_rms.arguments import positive_integer
 from keras_rms.models.blocks import BlockBuilder, ResidualDrop
-from keras_rms.models.network import finished_network, network_input
+from keras_rms.models.network import Preprocessing, finished_network, network_input
 from keras_rms.random_mean_scaling import RandomMeanScaling
 
 # depth: (blocks in res2..res5, bottlenecks)
@@ -30,7 +30,7 @@ def SlowOnly(  # noqa: N802
     width: int = 64,
     dropout: float = 0.5,
     include_top: bool = True,
-    include_preprocessing: bool = False,
+    include_preprocessing: Preprocessing = False,
     residual_drop: ResidualDrop = None,
     seed: int | None = None,
     weights: str | None = None,
@@ -60,11 +60,12 @@ def SlowOnly(  # noqa: N802
         width: Channels of the stem, with which all others scale.
         dropout: Share of the features dropped before the classifier.
         include_top: Whether to end in logits; otherwise in one feature vector for each clip.
-        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises;
-            otherwise it is normalised already.
-        residual_drop: `None`, `"random_drop"`, `"shake_drop"`, or a `RandomDrop` or `ShakeDrop`
-            layer whose settings the end of each residual branch copies. Survival falls linearly
-            with depth, to 0.5 or to the layer's `survival`.
+        include_preprocessing: Whether the input is uint8 RGB, which the network then normalises; a
+            mapping of `mean` and `stddev` (RGB from 0 to 1, a number or three) says how. Otherwise
+            it is normalised already.
+        residual_drop: `None`, `"random_drop"`, `"shake_drop"`, `"drop_block"`, or such a layer
+            whose settings the end of each residual branch copies. What is kept falls linearly with
+            depth: to 0.5 (DropBlock: 0.9), or to the layer's `survival` or `keep_prob`.
         seed: Non-negative integer or `None`; fixes the initial weights and all random layers.
         weights: Path of a `.keras` or `.weights.h5` file of such a network.
         name: Of the model; `slow_only_<depth>` by default.

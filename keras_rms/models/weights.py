@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import h5py
@@ -27,7 +27,7 @@ _MAX_NAME = 1000
 _OF_ARCHIVES = (OSError, RuntimeError, zipfile.BadZipFile, TooLargeError)
 
 
-def load_weights(model: keras.Model, path: str) -> None:
+def load_weights(model: keras.Model, path: str, skip: Collection[str] = ()) -> None:
     """Loads a `.keras` or `.weights.h5` file into a network, pairing layers by name.
 
     `keras.Model.load_weights` pairs layers by their order in the graph, which RMS layers in one of
@@ -44,6 +44,7 @@ def load_weights(model: keras.Model, path: str) -> None:
     Args:
         model: A functional model.
         path: Of a file that Keras wrote for a network with the same layer names.
+        skip: Names of layers that are left as they are, such as that of a new classifier.
 
     Raises:
         ValueError: If the file cannot be read as one of the two kinds, or if a layer with weights
@@ -52,11 +53,13 @@ def load_weights(model: keras.Model, path: str) -> None:
     """
     path = os.fspath(path)
     with contextlib.closing(_opened(path)) as file:
-        saved = _saved_datasets(file, path)
+        found = _saved_datasets(file, path)
+        saved = {name: datasets for name, datasets in found.items() if name not in skip}
         check_arrays([dataset for datasets in saved.values() for dataset in datasets], path)
         wanted: dict[str, list[keras.Variable]] = {}
         for layer in model.layers:
-            wanted |= _own_weights(layer, layer.name)
+            if layer.name not in skip:
+                wanted |= _own_weights(layer, layer.name)
         _check_names(model, wanted, saved, path)
         if path.endswith(".keras"):
             _check_settings(model, path)

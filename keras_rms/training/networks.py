@@ -6,12 +6,11 @@ from contextlib import contextmanager
 
 import keras
 
-from keras_rms import RandomDrop, RandomMeanScaling, ShakeDrop, models
+from keras_rms import RandomMeanScaling, models
 from keras_rms.models.catalog import BUILDERS
 from keras_rms.models.resnet_2d import ResNet2D
+from keras_rms.residual_drop import residual_drop_of
 from keras_rms.training.recipe import Recipe
-
-_DROPS = {"random_drop": RandomDrop, "shake_drop": ShakeDrop}
 
 
 def network_of(recipe: Recipe, num_classes: int) -> keras.Model:
@@ -39,7 +38,9 @@ def network_of(recipe: Recipe, num_classes: int) -> keras.Model:
             spread=recipe.rms_spread,
             component=recipe.rms_component,
         )
-    drop = _DROPS.get(recipe.residual_drop)
+    drop = None
+    if recipe.residual_drop != "none":
+        drop = residual_drop_of(recipe.residual_drop, recipe.last_survival)
     return build_network(
         recipe.model,
         num_classes,
@@ -49,7 +50,7 @@ def network_of(recipe: Recipe, num_classes: int) -> keras.Model:
         rms_stages=recipe.rms_stages,
         width=recipe.width,
         dropout=recipe.dropout,
-        residual_drop=drop and drop(recipe.last_survival),
+        residual_drop=drop,
         seed=recipe.seed,
     )
 

@@ -22,7 +22,7 @@ from keras_rms.training.devices import take_devices
 from keras_rms.training.learner import Learner
 from keras_rms.training.networks import network_of
 from keras_rms.training.recipe import CompletedRecipe, Recipe
-from keras_rms.training.run_settings import deciding, settings_of
+from keras_rms.training.run_settings import deciding, defaults_of, settings_of
 from keras_rms.training.running import Running
 from keras_rms.training.session import Session
 from keras_rms.training.training_data import TrainingData
@@ -87,7 +87,12 @@ class Run:
             OSError: If the work folder cannot be written.
             TrainingStopped: If the run ended early; the kind of error says why.
         """
-        recipe = self.recipe.completed(data.num_videos)
+        recipe = self.recipe.completed(data.num_videos, data.class_names, data.videos_per_class)
+        if recipe.stop_after and not data.validation:
+            raise ValueError(
+                "`stop_after` counts validations, but there are no videos to validate on: name "
+                f"some, or leave it out. Received: stop_after={recipe.stop_after}"
+            )
         settings = self._checked_settings(recipe, data)
         if self.folder.finished:
             if self.devices.is_first:
@@ -106,7 +111,7 @@ class Run:
     def _checked_settings(self, recipe: CompletedRecipe, data: TrainingData) -> dict:
         settings = settings_of(recipe, self.running, data, self.devices)
         names = deciding(data)
-        work_settings.check_same(self.folder.path, settings, names)
+        work_settings.check_same(self.folder.path, settings, names, defaults_of(data))
         checksum = zlib.crc32(json.dumps([settings[name] for name in names]).encode())
         strategies.check_same_on_all_workers(
             self.devices.strategy, "checksum of the settings", checksum

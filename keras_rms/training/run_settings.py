@@ -42,6 +42,12 @@ def settings_of(
     return json.loads(json.dumps(settings, default=os.fspath))
 
 
+def defaults_of(data: TrainingData) -> dict:
+    """What a run was made with whose version did not know a setting, as JSON holds it."""
+    of_recipe = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    return json.loads(json.dumps({**of_recipe, **data.defaults}))
+
+
 def deciding(data: TrainingData) -> list[str]:
     """The names of the settings that a run has to be continued with."""
     of_recipe = (field.name for field in dataclasses.fields(Recipe))

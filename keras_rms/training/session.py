@@ -22,8 +22,8 @@ from keras_rms.training.recipe import CompletedRecipe
 from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
-from keras_rms.training.work_dir.checkpoints import Checkpoints, paths
-from keras_rms.training.work_dir.initial_weights import initialise_from
+from keras_rms.training.work_dir.checkpoints import BEST, Checkpoints, paths
+from keras_rms.training.work_dir.initial_weights import initialise_from, weights_file
 from keras_rms.training.work_dir.lock import lock
 from keras_rms.training.work_dir.progress_line import ProgressLine
 from keras_rms.training.work_dir.run_log import RunLog
@@ -75,6 +75,7 @@ class Session:
         """
         with self._claimed():
             position = self._restored()
+            self.learner.enter_epoch(position.finished_epochs)
             if self._devices.is_first:
                 with saving(f"The work folder {self._folder}"):
                     work_settings.write(self._folder.path, settings)
@@ -87,21 +88,24 @@ class Session:
                 callbacks = [*self._logs(position), *callbacks]
             with self._batch_saved():
                 self._loop(callbacks).run(position)
+            if self._devices.is_first and position.finished_epochs < self._recipe.epochs:
+                print(self._stopped_early(position), flush=True)
             with self._evaluation.weights(position.step):
                 if self._devices.is_first:
                     self._save_network(settings)
 
     def _new_learner(self) -> Learner:
+        source = None if self._folder.begun else self._running.init_from
+        file = weights_file(source) if source else None
         with self._devices.strategy.scope(), dtype_policy(self._recipe.precision):
             model = self._build()
             if self._devices.kind == "CPU":
                 self._check_memory(model)
             if self._recipe.sync_bn and not self._devices.share_one_batch:
                 synchronize_batch_norm(model)
-            source = self._running.init_from
-            if source and not self._folder.begun:
+            if file:
                 names, head = self._data.class_names, self._running.init_head
-                done = initialise_from(model, source, names, head)
+                done = initialise_from(model, file, names, head)
                 if self._devices.is_first:
                     print(
                         f"Weights from {source}; new: {', '.join(done.new) or 'none'}. {done.why}"
@@ -149,6 +153,14 @@ class Session:
             f"of {recipe.epochs * recipe.steps_per_epoch}; results in {self._folder}"
         )
 
+    def _stopped_early(self, position: Position) -> str:
+        return (
+            f"Stopped after epoch {position.finished_epochs} of {self._recipe.epochs}: "
+            f"{position.since_best} validations in a row were no better than {position.best:.1%}. "
+            f"{self._folder.model} is the network after the last step; that of the best "
+            f"validation is {self._folder.checkpoints / BEST}."
+        )
+
     def _logs(self, position: Position) -> list[keras.callbacks.Callback]:
         log = RunLog(self._folder.path, position.step, position.finished_epochs)
         return [log, ProgressLine(self._recipe.epochs, self._recipe.steps_per_epoch)]
@@ -166,6 +178,9 @@ class Session:
             schedule=self.learner.schedule,
             validate=partial(self._evaluation.validate, validation) if validation else None,
             validate_every=recipe.validate_every,
+            stop_after=recipe.stop_after,
+            stop_from=recipe.unfreeze_epoch or 0,
+            enter_epoch=self.learner.enter_epoch,
             save=self._save,
             checkpoint_every=running.checkpoint_every,
             steps_per_call=running.steps_per_call,

@@ -23,10 +23,13 @@ class TrainingData:
             be continued.
         validation: Takes nothing -> dataset as `ViewScorer.scores` takes it, of this worker's part
             of the videos, each once; None for no validation.
+        videos_per_class: How many of the videos to train on each class has; None where it is not
+            known.
         clip_shape: (time, height, width, channels) of a clip, for a check that memory will do; None
             for no check.
         settings: What decides which clips come, plain data as in JSON. A work folder is continued
             with the same only.
+        defaults: What of `settings` a work folder was made with whose version did not know it.
         free_settings: What else settings.json has to hold of the data.
 
     Raises:
@@ -37,8 +40,10 @@ class TrainingData:
     num_videos: int
     training: Callable[[int], tf.data.Dataset]
     validation: Callable[[], tf.data.Dataset] | None = None
+    videos_per_class: Sequence[int] | None = None
     clip_shape: tuple[int, int, int, int] | None = None
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
     free_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -23,9 +23,10 @@ import tensorflow as tf
 from pipelines.conversion import beam_runner, local_runner, output_folder, shard_conversion
 from pipelines.conversion.conversion_plan import Plan
 from pipelines.conversion.replacement import check_nothing_is_replaced
-from pipelines.conversion.split_plans import Conversion, Part, planned
+from pipelines.conversion.split_plans import Conversion, planned
 from pipelines.shards import split_index
 from pipelines.system import filesystems
+from pipelines.system.parts import Part
 from pipelines.system.progress import Progress
 
 LOCAL = "local"
@@ -225,7 +226,7 @@ def _write_manifest(
         "num_failures": len(failures),
         "failures": [dataclasses.asdict(failure) for failure in failures],
         "notes": [dataclasses.asdict(note) for report in reports for note in report.notes],
-        "settings": dataclasses.asdict(plan.settings),
+        "settings": plan.settings.recorded(),
     }
     rows = [report.rows for report in reports]
     return split_index.write_split(output, split, rows, class_names, extra)

@@ -14,11 +14,12 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from pipelines.frames import video_file
+from pipelines.frames import jpeg_encoders, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index
 from pipelines.system.text import printable, stable_hash
@@ -35,9 +36,34 @@ class Settings:
     short_side: int | None = 256
     quality: int = 4
     upscale: bool = True
+    encoder: str = jpeg_encoders.LIBAV
 
     def __post_init__(self):
         video_file.check_settings(self.fps, self.short_side, self.quality)
+        jpeg_encoders.check_encoder(self.encoder)
+
+    def recorded(self) -> dict[str, Any]:
+        """As they are written and as readers of videos take them.
+
+        The usual encoder has no name there: what was converted when there was no other stays
+        what it is.
+        """
+        values = dataclasses.asdict(self)
+        if self.encoder == jpeg_encoders.LIBAV:
+            del values["encoder"]
+        return values
+
+    def differing(self, recorded: Mapping[str, Any]) -> list[str]:
+        """How those of an earlier conversion are others, in words.
+
+        What an older version did not record is taken as it is now.
+        """
+        before = {"encoder": jpeg_encoders.LIBAV, **recorded}
+        return [
+            f"{name} was {before[name]} and is now {value}"
+            for name, value in dataclasses.asdict(self).items()
+            if name in before and before[name] != value
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,5 +244,5 @@ class Plan:
     def _fingerprint(self, entries: list[tuple[annotations.Clip, int, int]]) -> str:
         # Another format, or another way of decoding, makes every shard anew.
         versions = [split_index.VERSION, video_file.VERSION]
-        content = json.dumps([versions, dataclasses.asdict(self.settings), entries])
+        content = json.dumps([versions, self.settings.recorded(), entries])
         return hashlib.sha256(content.encode()).hexdigest()

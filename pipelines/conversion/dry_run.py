@@ -1,6 +1,5 @@
 """What a conversion would do: counts, missing files, expected size and time."""
 
-import dataclasses
 import itertools
 import time
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ def _estimate(plan: Plan, videos: str, workers: int) -> str:
     present = len(plan) - plan.num_missing
     # The order is that of hashes, so that the first ones are a random sample.
     sample = list(itertools.islice(_clips(plan, present=True), _SAMPLE))
-    settings = dataclasses.asdict(plan.settings)
+    settings = plan.settings.recorded()
     sizes, failures = [], []
     with isolated_reader.IsolatedReader(plan.timeout) as reader:
         began = time.monotonic()

@@ -20,8 +20,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.conversion.split_plans import Part
 from pipelines.system import filesystems, whole_files
+from pipelines.system.parts import Part
 
 _OLD_NANOSECONDS = 24 * 3600 * 10**9  # no shard takes a day
 

@@ -96,6 +96,7 @@ def convert_shard(task: ShardTask, after_video: Callable[[], None] = lambda: Non
         rows = records.write_shard(task.path, _videos(task, reader, failures, notes, after_video))
     report = {
         "fingerprint": task.fingerprint,
+        "settings": task.settings.recorded(),
         "bytes": filesystems.size(task.path),
         "failures": [dataclasses.asdict(failure) for failure in failures],
         "notes": [dataclasses.asdict(note) for note in notes],
@@ -124,6 +125,15 @@ def finished_report(task: ShardTask) -> ShardReport | None:
         return None  # absent, damaged, or not a report
 
 
+def recorded_settings(path: str) -> dict[str, Any] | None:
+    """Those that a report names; None if there is no report that can be read."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return sealed_json.opened(file.read()).get("settings")
+    except (tf.errors.OpError, ValueError):
+        return None
+
+
 def _videos(
     task: ShardTask,
     reader: isolated_reader.IsolatedReader,
@@ -131,7 +141,7 @@ def _videos(
     notes: list[Note],
     after_video: Callable[[], None],
 ) -> Iterator[records.EncodedVideo]:
-    settings: dict[str, Any] = dataclasses.asdict(task.settings)
+    settings = task.settings.recorded()
     for clip in task.clips:
         try:
             path = path_inside(task.videos, clip.path)

@@ -26,40 +26,10 @@ from pipelines.frames import isolated_reader
 from pipelines.layouts import annotations, catalog
 from pipelines.shards import split_index
 from pipelines.system import filesystems
+from pipelines.system.parts import WHOLE, Part
 from pipelines.system.text import printable
 
 _SHOWN = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Every `count`th shard, from the `number`th on: what one of several machines converts.
-
-    Attributes:
-        number: From 1 to `count`.
-        count: How many parts there are.
-
-    Raises:
-        ValueError: There is no such part.
-    """
-
-    number: int = 1
-    count: int = 1
-
-    def __post_init__(self):
-        if not 1 <= self.number <= self.count:
-            raise ValueError(
-                "--shards=K/N names part K of N, from 1/N to N/N. Received: "
-                f"{self.number}/{self.count}"
-            )
-
-    def __contains__(self, shard: int) -> bool:
-        return shard % self.count == self.number - 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is all there is."""
-        return self.count == 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +60,7 @@ class Conversion:
     num_shards: int | None = None
     timeout: float = isolated_reader.DEFAULT_TIMEOUT
     overwrite: bool = False
-    part: Part = Part()
+    part: Part = WHOLE
 
     def __post_init__(self):
         for split in self.splits:

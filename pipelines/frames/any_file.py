@@ -16,7 +16,7 @@ _CIFAR = re.compile(rb"\x1f\x8b|\x80[\x02-\x05]")  # a compressed archive, a pic
 def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
     """Encodes a file by what it holds, which its name need not tell: ImageNet has a PNG `.JPEG`.
 
-    An image becomes a video of one frame.
+    An image becomes a video of one frame, for which `encoder` makes no difference.
 
     Args:
         path: The file.
@@ -34,12 +34,13 @@ def read_frames(path: str, **settings: Any) -> video_file.EncodedFrames:
     if kind == "image":
         from pipelines.frames import image_file  # not needed for videos, and slow to import
 
-        settings = {name: settings[name] for name in settings if name not in ("start", "end")}
+        others = ("start", "end", "encoder")
+        settings = {name: settings[name] for name in settings if name not in others}
         return image_file.read_frames(path, **settings)
     if kind == "images":
         from pipelines.frames import cifar_file
 
-        settings = {name: settings[name] for name in settings if name != "end"}
+        settings = {name: settings[name] for name in settings if name not in ("end", "encoder")}
         return cifar_file.read_frames(path, int(settings.pop("start")), **settings)
     return video_file.read_frames(path, **settings)
 

@@ -4,6 +4,10 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
+from pipelines.system import limits
+
+_MAX_JPEG_SIDE = 65_500  # libjpeg's limit, by which TensorFlow reads the frames
+
 
 class VideoError(ValueError):
     """A video cannot be converted; says which one and why.
@@ -65,3 +69,8 @@ def scaled_size(
     scale = Fraction(short_side, shortest)
     scaled = [max(1, math.floor(side * scale + Fraction(1, 2))) for side in (width, height)]
     return scaled[0], scaled[1]
+
+
+def too_large(width: int, height: int) -> bool:
+    """Whether frames of this size, once scaled, cannot be stored or would cost gigabytes."""
+    return max(width, height) > _MAX_JPEG_SIDE or width * height > limits.MAX_PIXELS

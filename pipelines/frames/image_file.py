@@ -69,6 +69,10 @@ def read_frames(
             if opened.format != "PNG":
                 _check_jpeg(content)
             size = encoded_frames.scaled_size(*image.size, short_side, upscale)
+            if encoded_frames.too_large(*size):
+                raise ValueError(
+                    f"{image.width}x{image.height} would become {size[0]}x{size[1]}: too large"
+                )
             if opened.format != "PNG" and image.mode in _JPEG_MODES and image.size == size:
                 return encoded_frames.EncodedFrames(
                     [content], image.height, image.width, float(fps)

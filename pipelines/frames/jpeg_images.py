@@ -1,16 +1,13 @@
 """Frames as JPEG images of one size, upright."""
 
-from fractions import Fraction
+from collections.abc import Callable
 
 import av
 import av.filter
 
-from pipelines.frames import matroska_crop, video_filters
-from pipelines.frames.encoded_frames import VideoError, scaled_size
+from pipelines.frames import jpeg_encoders, matroska_crop, video_filters
+from pipelines.frames.encoded_frames import VideoError, scaled_size, too_large
 from pipelines.system import limits
-
-_MAX_JPEG_SIDE = 65_500  # libjpeg's limit, by which TensorFlow reads the frames
-_TIME_BASE = Fraction(1, 25)  # any would do: JPEG images carry no time
 
 
 class JpegImages:
@@ -18,7 +15,7 @@ class JpegImages:
 
     Args:
         path: The video's, for messages.
-        short_side, upscale, quality: As for `video_file.read_frames`.
+        short_side, upscale, quality, encoder: As for `video_file.read_frames`.
         crop: Pixels that are cut off before anything else.
 
     Attributes:
@@ -32,6 +29,7 @@ class JpegImages:
         short_side: int | None,
         upscale: bool,
         quality: int,
+        encoder: str = jpeg_encoders.LIBAV,
         crop: matroska_crop.Crop = matroska_crop.NOTHING,
     ):
         self.width = self.height = 0
@@ -40,9 +38,9 @@ class JpegImages:
         self._short_side = short_side
         self._upscale = upscale
         self._quality = quality
+        self._encoder = encoder
         self._crop = crop
-        self._count = 0
-        self._codec: av.VideoCodecContext | None = None
+        self._encode: Callable[[av.VideoFrame], bytes] | None = None
         self._graphs: dict[tuple, av.filter.Graph] = {}
 
     def encoded(self, frame: av.VideoFrame) -> bytes:
@@ -51,27 +49,22 @@ class JpegImages:
         Raises:
             VideoError: The frames are too large.
         """
-        codec = self._codec or self._begin(frame)
+        encode = self._encode or self._begin(frame)
         self._note(video_filters.prepare_colours(frame))
         graph = self._graph_of(frame)
         graph.vpush(frame)
-        frame = graph.vpull()
-        # The encoder refuses times that do not grow.
-        frame.pts, frame.time_base = self._count, _TIME_BASE
-        self._count += 1
-        (packet,) = codec.encode(frame)
-        return bytes(packet)
+        return encode(graph.vpull())
 
     def _note(self, note: str | None) -> None:
         if note and note not in self.notes:
             self.notes.append(note)
 
-    def _begin(self, first: av.VideoFrame) -> av.VideoCodecContext:
+    def _begin(self, first: av.VideoFrame) -> Callable[[av.VideoFrame], bytes]:
         self._turns = video_filters.turns(first)
         size = video_filters.cropped_size(first, self._crop)
         self._scaled = scaled_size(*size, self._short_side, self._upscale)
         width, height = self._scaled
-        if max(self._scaled) > _MAX_JPEG_SIDE or width * height > limits.MAX_PIXELS:
+        if too_large(width, height):
             raise VideoError(
                 self._path,
                 f"has frames of {first.width}x{first.height} pixels, which would become "
@@ -86,8 +79,13 @@ class JpegImages:
         # Frames are turned behind the scaling: `_scaled` is their size before it.
         transposed = any(name == "transpose" for name, _ in self._turns)
         self.width, self.height = self._scaled[::-1] if transposed else self._scaled
-        self._codec = _mjpeg(self.width, self.height, self._quality)
-        return self._codec
+        try:
+            self._encode = jpeg_encoders.encoder_of(
+                self._encoder, self.width, self.height, self._quality
+            )
+        except ValueError as error:  # where the videos are read a package may be missing
+            raise VideoError(self._path, str(error), lasting=False) from error
+        return self._encode
 
     def _graph_of(self, frame: av.VideoFrame) -> av.filter.Graph:
         """A stream may change its size or format midway: one graph for each form met."""
@@ -98,18 +96,3 @@ class JpegImages:
             filters = [*crop, *scale, *self._turns, ("format", "yuvj420p")]
             self._graphs[key] = video_filters.graph(frame, filters)
         return self._graphs[key]
-
-
-def _mjpeg(width: int, height: int, quality: int) -> av.VideoCodecContext:
-    codec = av.CodecContext.create("mjpeg", "w")
-    codec.width, codec.height, codec.pix_fmt = width, height, "yuvj420p"
-    codec.color_range = 2
-    codec.time_base = _TIME_BASE
-    codec.thread_count = 1
-    # With a fixed quantiser libav takes the lowest one allowed. "bitexact" leaves out the comment
-    # with libav's version.
-    codec.flags |= av.codec.context.Flags.qscale | av.codec.context.Flags.bitexact
-    codec.qmin, codec.qmax = quality, 31
-    # Tables fitted to each image would save 4 % of the bytes and cost 30 % more encoding time.
-    codec.options = {"huffman": "default"}
-    return codec

@@ -16,6 +16,7 @@ from pipelines.frames import (
     damage,
     decoded_frames,
     frame_clock,
+    jpeg_encoders,
     jpeg_images,
     live_source,
     video_filters,
@@ -106,6 +107,8 @@ class FrameStream:
         short_side: Pixels of the shorter side of the result; `None` keeps the size of the file.
         quality: Quantiser of the JPEG encoder, from 1 (largest) to 31 (smallest files).
         upscale: Whether smaller videos are scaled up to `short_side`.
+        encoder: Of the JPEG images: `"libav"`, or `"turbo"`, which takes less time and more bytes
+            and needs the package simplejpeg.
         start: Seconds from the beginning of the video at which the clip begins; `None` for the
             beginning.
         end: Seconds at which it ends; `None` for the end. A video that ends earlier gives a shorter
@@ -130,6 +133,7 @@ class FrameStream:
         short_side: int | None = 256,
         quality: int = 4,
         upscale: bool = True,
+        encoder: str = jpeg_encoders.LIBAV,
         start: float | None = None,
         end: float | None = None,
         live: bool = False,
@@ -143,7 +147,7 @@ class FrameStream:
         self.notes: tuple[str, ...] = ()
         self._path = path
         self._rate = fps
-        self._size = (short_side, upscale, quality)
+        self._size = (short_side, upscale, quality, encoder)
         self._part = (start, end)
         self._live = live
 

@@ -1,6 +1,8 @@
 """Which video and which of its frames: pure functions of a seed and a position.
 
 Words:
+    shuffled  every epoch is a permutation of all videos, so that large classes come more often
+    balanced  all classes come equally often, so that the videos of small ones come more often
     position  the number of a clip in the endless order of training, over all workers
     epoch     `num_videos` positions; every video is at one of them
     span      consecutive frames of a video that a clip stretches over
@@ -11,7 +13,12 @@ epoch's permutation, and the seed of everything random that happens to the clip.
 position can go on exactly.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
+
+ORDERS = ("shuffled", "balanced")
 
 
 def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
@@ -34,12 +41,56 @@ def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
     epoch = position // num_videos
     # index_shuffle looks at the lower 32 bits of its seeds only, so seed and epoch are hashed. The
     # inverted seed keeps the hash apart from those that start at `clip_seed`.
-    hashed = tf.random.stateless_uniform(
-        [2], tf.stack([tf.constant(~seed, tf.int64), epoch]), None, None, tf.int32
-    )
-    return tf.random.experimental.index_shuffle(
-        position % num_videos, hashed, max_index=tf.constant(num_videos - 1, tf.int64)
-    )
+    key = tf.stack([tf.constant(~seed, tf.int64), epoch])
+    return _permuted(position % num_videos, tf.constant(num_videos, tf.int64), key)
+
+
+class BalancedOrder:
+    """The endless order in which all classes come equally often.
+
+    A round has each class once, in an order that is new each round. The visits to a class go
+    through permutations of its videos: all of them come before one comes again.
+
+    Example:
+
+    >>> order = BalancedOrder([0, 0, 0, 1], seed=0)
+    >>> [int(order.video_at(position)) for position in range(6)]
+    [1, 3, 2, 3, 0, 3]
+
+    Args:
+        labels: The class of each video. Classes without a video are left out.
+        seed: The run's seed.
+    """
+
+    def __init__(self, labels: Sequence[int] | np.ndarray, seed: int) -> None:
+        classes, counts = np.unique(labels, return_counts=True)
+        self._seed = seed
+        self._num_classes = len(classes)
+        with tf.device("CPU:0"):  # where tf.data runs
+            self._counts = tf.constant(counts, tf.int64)
+            self._starts = tf.constant(np.cumsum(counts) - counts, tf.int64)
+            self._videos = tf.constant(np.argsort(labels, kind="stable"), tf.int64)
+
+    def video_at(self, position: tf.Tensor) -> tf.Tensor:
+        """The video at a place of the order, an int64 scalar."""
+        position = tf.cast(position, tf.int64)
+        visit = position // self._num_classes
+        # Another hash than that of `video_at`, and one for the classes and for each of them.
+        key = tf.random.fold_in(
+            tf.stack([tf.constant(~self._seed, tf.int64), visit]), tf.constant(-1, tf.int64)
+        )
+        classes = tf.constant(self._num_classes, tf.int64)
+        label = _permuted(position % self._num_classes, classes, key)
+        count = tf.gather(self._counts, label)
+        key = tf.stack([tf.constant(~self._seed, tf.int64), visit // count])
+        place = _permuted(visit % count, count, tf.random.fold_in(key, label))
+        return tf.gather(self._videos, tf.gather(self._starts, label) + place)
+
+
+def _permuted(place: tf.Tensor, count: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Where a place below `count` lies in the permutation of a key, int64 `(2,)`."""
+    hashed = tf.random.stateless_uniform([2], key, None, None, tf.int32)
+    return tf.random.experimental.index_shuffle(place, hashed, max_index=count - 1)
 
 
 def replacement_at(

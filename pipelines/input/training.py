@@ -32,6 +32,7 @@ def training_dataset(
     padding: int | None = None,
     flip: bool | Mapping[int, int] = True,
     seed: int = 0,
+    order: str = "shuffled",
     first_epoch: int = 0,
     data_workers: int | None = None,
     format: str = "records",
@@ -56,12 +57,12 @@ def training_dataset(
     `train.map(lambda clips, labels: (clips[:, 0], labels))`.
 
     Args:
-        data_dir, split, num_frames, span, crop_size, min_area, padding, flip, seed, data_workers:
-            As for `training_stream`.
+        data_dir, split, num_frames, span, crop_size, min_area, padding, flip, seed, order: As for
+            `training_stream`.
         batch_size: Clips of a batch.
         first_epoch: What the first iteration gives; to go on in another process, the epochs that
             are done, as in `model.fit(..., initial_epoch=3)`.
-        format, on_damage: As for `training_stream`.
+        data_workers, format, on_damage: As for `training_stream`.
 
     Returns:
         A `tf.data.Dataset` of `(clips, labels)`: uint8
@@ -84,6 +85,7 @@ def training_dataset(
         padding=padding,
         flip=flip,
         seed=seed,
+        order=order,
         on_damage=on_damage,
     )
     steps_per_epoch = -(-len(index) // batch_size)
@@ -115,6 +117,7 @@ def training_stream(
     padding: int | None = None,
     flip: bool | Mapping[int, int] = True,
     seed: int = 0,
+    order: str = "shuffled",
     start_step: int = 0,
     num_workers: int = 1,
     worker_index: int = 0,
@@ -153,6 +156,9 @@ def training_stream(
         flip: Whether to flip half of the clips left to right; or, where left and right carry
             meaning, the classes that a flip turns into each other, e.g. `{86: 87, 87: 86}`.
         seed: The order and all augmentation follow from it.
+        order: `"shuffled"`, or `"balanced"`: every class comes equally often, and a video of a
+            small class more often than others (see `sampling.BalancedOrder`). An epoch then does
+            not have every video.
         start_step: The step whose batch comes first.
         num_workers: Number of training workers, which must divide `batch_size`.
         worker_index: Which of them this is.
@@ -190,6 +196,7 @@ def training_stream(
         padding=padding,
         flip=flip,
         seed=seed,
+        order=order,
         on_damage=on_damage,
         damaged=damaged,
     )

@@ -29,6 +29,7 @@ def clip_maker(
     padding: int | None,
     flip: bool | Mapping[int, int],
     seed: int,
+    order: str,
     on_damage: str,
     damaged: tf.Variable | None = None,
 ) -> ClipAt:
@@ -36,7 +37,8 @@ def clip_maker(
 
     Args:
         index: The split's index.
-        num_frames, span, crop_size, min_area, padding, flip, seed, on_damage, damaged: As for
+        num_frames, span, crop_size, min_area, padding, flip, seed, order, on_damage, damaged: As
+            for
             `training_stream`.
 
     Raises:
@@ -50,6 +52,7 @@ def clip_maker(
     if not -(2**63) <= seed < 2**63:
         raise ValueError(f"`seed` must fit into 64 bits. Received: seed={seed}")
     damage.check_policy(on_damage)
+    video_at = _order_of(order, index, seed)
     options: dict[str, Any] = {
         "num_frames": num_frames,
         "stride": sampling.frame_stride(span, num_frames),
@@ -65,7 +68,7 @@ def clip_maker(
         return training_clip(reader.open(number), sampling.clip_seed(position, seed), **options)
 
     def clip_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        number = sampling.video_at(position, len(index), seed)
+        number = video_at(position)
         if on_damage == "stop":
             return clip_of(number, position)
 
@@ -80,6 +83,23 @@ def clip_maker(
         return clip
 
     return clip_at
+
+
+def _order_of(
+    order: str, index: Index | SequenceIndex, seed: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A position -> the number of a video."""
+    if order not in sampling.ORDERS:
+        raise ValueError(f"`order` must be one of {sampling.ORDERS}. Received: order={order!r}")
+    if order == "shuffled":
+        return lambda position: sampling.video_at(position, len(index), seed)
+    if isinstance(index, SequenceIndex):
+        raise ValueError(
+            "`order` can be 'balanced' only where the index tells the class of each video, which "
+            "that of SequenceExamples does not: convert the videos, or weigh the classes in the "
+            f"loss. Received: order={order!r}"
+        )
+    return sampling.BalancedOrder(index.labels, seed).video_at
 
 
 def training_clip(

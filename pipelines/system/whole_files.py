@@ -4,8 +4,11 @@
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
+from typing import BinaryIO
 
 ENDING = ".tmp"
 
@@ -39,6 +42,34 @@ def write(path: str | os.PathLike, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+def claimed(path: str | os.PathLike) -> BinaryIO:
+    """A new temporary file beside `path`, open for reading and writing, for what takes long.
+
+    It is locked for as long as it is open. So those that killed processes left for the same path
+    are known, and removed.
+    """
+    path = os.fspath(path)
+    _remove_abandoned(path)
+    while True:
+        file = open(temporary_name(path), "x+b")
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Before it was locked, another process may have taken it for an abandoned one.
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
+def _remove_abandoned(path: str) -> None:
+    folder, name = os.path.split(path)
+    temporary = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{16}}{re.escape(ENDING)}")
+    for other in filter(temporary.fullmatch, os.listdir(folder or ".")):
+        # Without locks nothing is known of it: it stays.
+        with contextlib.suppress(OSError), open(os.path.join(folder, other), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.remove(file.name)
 
 
 def _flush(path: str) -> None:

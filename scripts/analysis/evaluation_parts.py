@@ -6,36 +6,14 @@ joined with it.
 """
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_rms.inference.saved_scores import SavedScores, read_scores
 from pipelines.system import whole_files
-
-
-@dataclass(frozen=True)
-class Part:
-    """Part `number` of `count`, the first being 1."""
-
-    number: int = 1
-    count: int = 1
-
-
-def part_of(text: str | None) -> Part:
-    """'2/3' -> Part(2, 3); the whole of None.
-
-    Raises:
-        ValueError: If there is no such part.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", text or "1/1")
-    part = Part(int(match[1]), int(match[2])) if match else Part(0, 0)
-    if not 1 <= part.number <= part.count:
-        raise ValueError(f"--part must be K/N, from 1/N to N/N, as in 1/3. Received: --part={text}")
-    return part
+from pipelines.system.parts import Part
 
 
 def joined(

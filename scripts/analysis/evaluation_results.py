@@ -1,6 +1,7 @@
 """The files of an evaluation, written together."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from analysis.pictures import png
 from analysis.tables import csv_file
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores
-from pipelines.system import whole_files
+from pipelines.system import filesystems, whole_files
 
 
 def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
@@ -52,6 +53,38 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
     return summary
 
 
+def folder_of_data(folder: Path, data: str, own: str) -> Path:
+    """Where results belong: those of other data than a training's own must not replace those.
+
+    Args:
+        folder: For the training's own data, which may have moved.
+        data: What is evaluated on.
+        own: What was trained on.
+    """
+    if not filesystems.is_local(own):
+        other = data.rstrip("/") != own.rstrip("/")
+    else:
+        other = os.path.exists(own) and os.path.realpath(data) != os.path.realpath(own)
+    path = os.path.realpath(data) if filesystems.is_local(data) else data.rstrip("/")
+    return folder / f"on_{os.path.basename(path)}" if other else folder
+
+
+def check_videos(stem: Path, measured_on: dict) -> None:
+    """Raises ValueError if the results of other data would be replaced.
+
+    Args:
+        stem: See `write_results`.
+        measured_on: What the new ones will be measured on.
+    """
+    before = _earlier(stem)
+    differing = [n for n in ("data", "keys_crc32") if n in before and before[n] != measured_on[n]]
+    if len(differing) == 2:  # neither the folder nor the videos
+        raise ValueError(
+            f"{stem.parent} holds results {stem.name} of other videos, those of {before['data']}. "
+            f"Give another --output for those of {measured_on['data']}, or remove them."
+        )
+
+
 def replaced(stem: Path, measured_on: dict) -> str:
     """In what earlier results of the same name were measured otherwise; empty if in nothing.
 
@@ -59,14 +92,19 @@ def replaced(stem: Path, measured_on: dict) -> str:
         stem: See `write_results`.
         measured_on: What the new ones will be measured on; their weights may be others.
     """
-    path = stem.with_name(f"{stem.name}.json")
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):  # there are none, or nothing can be said of them
-        return ""
+    before = _earlier(stem)
     names = ("data", "keys_crc32", "num_frames", "span", "crop_size", "short_side")
     differing = [n for n in names if n in before and before[n] != measured_on[n]]
     return ", ".join(f"{name} was {before[name]}, is {measured_on[name]}" for name in differing)
+
+
+def _earlier(stem: Path) -> dict:
+    """The content of the JSON file that is there; empty if there is none, or it is damaged."""
+    try:
+        found = json.loads(stem.with_name(f"{stem.name}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _video_rows(saved: SavedScores) -> tuple[list[str], Iterable[Sequence]]:

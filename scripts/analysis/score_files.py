@@ -9,9 +9,10 @@ from keras_rms.training.work_dir.work_folder import WorkFolder
 def evaluations(folder: Path) -> dict[str, Path]:
     """The .npz files of the evaluations in a run's folder of them, by name.
 
-    A name is split and views, as validation_10x3, and best/validation_10x3 of a checkpoint.
+    A name is split and views, as validation_10x3, best/validation_10x3 of a checkpoint, and
+    on_other/validation_10x3 of other data.
     """
-    files = sorted(folder.glob("*.npz")) + sorted(folder.glob("*/*.npz"))
+    files = sorted(folder.rglob("*.npz"), key=lambda file: (len(file.parts), file))
     names = {str(file.relative_to(folder).with_suffix("")): file for file in files}
     # A part is no evaluation yet; see `evaluation_parts`.
     return {name: file for name, file in names.items() if ".part_" not in name}

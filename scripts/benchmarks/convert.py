@@ -4,6 +4,7 @@ What counts is processor time, of this process and of the programs that it start
 is the time that passes, and other work on the machine changes it least.
 """
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -18,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import common
-from pipelines.frames import video_file
+from pipelines.frames import jpeg_encoders, video_file
 from pipelines.system import command_help
 
 command_help.section("What to measure")
@@ -86,6 +87,10 @@ def _ways(path: str) -> dict[str, Callable[[], Any]]:
             path, fps=_FPS, short_side=_SHORT_SIDE, quality=_QUALITY
         ),
     }
+    if importlib.util.find_spec("simplejpeg"):
+        ways["this converter, turbo"] = lambda: video_file.read_frames(
+            path, fps=_FPS, short_side=_SHORT_SIDE, quality=_QUALITY, encoder=jpeg_encoders.TURBO
+        )
     if shutil.which("ffmpeg"):
         ways["ffmpeg program"] = lambda: _ffmpeg(path)
     try:

@@ -4,10 +4,13 @@ Counts are those of the builder's own input and, for networks of 224x224, of 256
 is measured on noise of the size that the flags state, the networks in turns: the forward pass of
 inference, and a whole training step (forward, backward, plain SGD) with RMS. The backend is that of
 KERAS_BACKEND. Counting alone takes seconds.
+
+With --peer=pytorchvideo that package's networks run on the same clips, in turns with ours.
 """
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +18,7 @@ import numpy as np
 from absl import flags
 
 import keras_rms.models
-from benchmarks import common
+from benchmarks import common, peers
 from keras_rms.models.macs import multiply_accumulates
 from pipelines.system import command_help
 
@@ -28,9 +31,18 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Measure steps of this many 
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size",
     112,
-    "Measure clips of this height and width, in pixels, but no more than the network's usual ones. "
-    "The number of frames is the network's usual one.",
+    "Measure clips of this height and width, in pixels, but no more than the network's usual ones.",
     1,
+)
+_NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames",
+    None,
+    "Measure clips of this many frames, but no more than the network's usual ones, which are the "
+    "default.",
+    1,
+)
+_PEER = flags.DEFINE_enum(
+    "peer", None, ["pytorchvideo"], "Measure the networks of this package beside, on the CPU."
 )
 _RMS = flags.DEFINE_multi_enum(
     "rms",
@@ -54,12 +66,16 @@ def _are_known(names: list[str]) -> bool:
 
 
 def run(json_path: str | None) -> None:
+    if _PEER.value:
+        peers.check_installed()
+        peers.check_known(_NETWORKS.value)
     rows = [_counts(name) for name in _NETWORKS.value]
     title = "The networks"
     if _MEASURE.value:
         size = _CROP_SIZE.value
+        frames = f"{_NUM_FRAMES.value} frames of " if _NUM_FRAMES.value else ""
         title += (
-            f"; speed at batch {_BATCH_SIZE.value}, at most {size}x{size}, "
+            f"; speed at batch {_BATCH_SIZE.value}, at most {frames}{size}x{size}, "
             f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
         )
         keras.config.set_dtype_policy(_DTYPE.value)
@@ -102,13 +118,22 @@ def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
 
 def _speeds(names: list[str]) -> list[dict[str, float | None]]:
     """Clips a second of each network, and of its training by each filter of RMS."""
-    forward, training = {}, {}
+    forward: dict[Any, Callable[[], Any]] = {}
+    training: dict[Any, Callable[[], Any]] = {}
     for name in names:
+        clips, labels = _data(name)
         for rms in _RMS.value:
             print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
-            forward[name], training[name, rms] = _ways(name, rms)
+            network = _with_open_sizes(name, clips.shape[1:], rms)
+            forward[name], training[name, rms] = _ways(network, clips, labels)
             training[name, rms]()
         forward[name]()
+        if _PEER.value:
+            trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+            theirs = peers.ways(name, clips, labels, trained)
+            forward[name, _PEER.value], training[name, _PEER.value] = theirs
+            for way in theirs:
+                way()
     forward_speeds, training_speeds = (_clips_per_second(ways) for ways in (forward, training))
     speeds: list[dict[str, float | None]] = []
     for name in names:
@@ -116,6 +141,8 @@ def _speeds(names: list[str]) -> list[dict[str, float | None]]:
         for rms in _RMS.value:
             title = "training clips/s" + (f", {rms}" if len(_RMS.value) > 1 else "")
             row[title] = training_speeds[name, rms]
+        if _PEER.value:
+            row |= _beside_peer(name, forward_speeds, training_speeds)
         speeds.append(row)
     memory = common.peak_memory()
     if memory is not None:
@@ -123,20 +150,37 @@ def _speeds(names: list[str]) -> list[dict[str, float | None]]:
     return speeds
 
 
-def _clips_per_second(ways: dict[Any, functools.partial]) -> dict[Any, float]:
+def _beside_peer(name: str, forward: dict, training: dict) -> dict[str, float | None]:
+    """The peer's speeds, and ours as multiples of them."""
+    peer = (name, _PEER.value)
+    row = {f"{_PEER.value} forward": forward[peer], f"{_PEER.value} training": training[peer]}
+    row["forward ratio"] = forward[name] / forward[peer]
+    for rms in _RMS.value:
+        row[f"training ratio, {rms}"] = training[name, rms] / training[peer]
+    return row
+
+
+def _clips_per_second(ways: dict[Any, Callable[[], Any]]) -> dict[Any, float]:
     # Each was run once before, to compile, and needs no warm-up.
     times = common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
     return {key: 1e3 * _BATCH_SIZE.value / row["median_ms"] for key, row in times.items()}
 
 
-def _ways(name: str, rms: str) -> tuple[functools.partial, functools.partial]:
-    """The forward pass and the training step of a network, as functions without arguments."""
+def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Noise as clips, and labels."""
     shape = _usual_shape(name)
-    network = _with_open_sizes(name, shape, rms)
     sizes = [min(_CROP_SIZE.value, size) for size in shape[-3:-1]]
+    frames = [min(_NUM_FRAMES.value or size, size) for size in shape[:-3]]
     rng = np.random.default_rng(0)
-    clips = rng.normal(size=(_BATCH_SIZE.value, *shape[:-3], *sizes, 3)).astype("float32")
-    labels = rng.integers(0, network.output_shape[-1], size=_BATCH_SIZE.value)
+    clips = rng.normal(size=(_BATCH_SIZE.value, *frames, *sizes, 3)).astype("float32")
+    # All networks have as many classes at least.
+    return clips, rng.integers(0, 100, size=_BATCH_SIZE.value)
+
+
+def _ways(
+    network: keras.Model, clips: Any, labels: Any
+) -> tuple[functools.partial, functools.partial]:
+    """The forward pass and the training step of a network, as functions without arguments."""
     # On the device beforehand: what is measured is the network, not the way there.
     clips, labels = (keras.ops.convert_to_tensor(value) for value in (clips, labels))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -113,6 +113,24 @@ def random_crop_and_flip(
     return np.stack(crops)
 
 
+def check_test_classes(labels: np.ndarray, test_labels: np.ndarray) -> None:
+    """Refuses a test of what cannot be learnt.
+
+    Args:
+        labels: Of the training examples, numbers or words.
+        test_labels: Of the test examples.
+
+    Raises:
+        ValueError: If a class has test examples only.
+    """
+    unknown = np.setdiff1d(test_labels, labels)
+    if len(unknown):
+        raise ValueError(
+            f"Each class must have training examples. {len(unknown)} have test examples only, "
+            f"{unknown[0]} for one: leave them out, or split the data otherwise."
+        )
+
+
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """float32 (examples, classes)."""
     return np.eye(num_classes, dtype="float32")[labels]

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 import training_options
-from batches import random_crop_and_flip
+from batches import check_test_classes, random_crop_and_flip
 from keras_rms.models import ResNet2D
 from keras_rms.models.resnet_2d import VARIANTS
 
@@ -169,7 +169,9 @@ def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def main() -> None:
     rng = training_options.begin()
-    (images, labels), test, num_classes = keep_classes(*load(_DATA.value), rng)
+    train, test = load(_DATA.value)
+    check_test_classes(train[1], test[1])
+    (images, labels), test, num_classes = keep_classes(train, test, rng)
     training, holdout = split(labels, rng)
     model = ResNet2D(
         int(_DEPTH.value),

@@ -17,6 +17,8 @@ from absl import app, flags
 
 import keras_rms
 from batches import Augment, Batches, one_hot
+from keras_rms import residual_drop
+from keras_rms.augmentation import augmented
 from keras_rms.models.blocks import STAGES, rms_positions
 
 # Random Mean Scaling (RMS) and other regularisers.
@@ -44,18 +46,39 @@ _STAGES = flags.DEFINE_multi_enum(
 _DROP = flags.DEFINE_enum(
     "residual_drop",
     "none",
-    ["none", "random_drop", "shake_drop"],
+    ["none", *residual_drop.NAMES],
     "End each residual branch with this layer.",
 )
 _SURVIVAL = flags.DEFINE_float(
     "survival",
     0.5,
-    "Keep the branch of the last block with this probability, under --residual_drop.",
+    "Keep the branch of the last block with this probability, or this share of it, under "
+    "--residual_drop.",
     lower_bound=0,
     upper_bound=1,
 )
 _CUTMIX = flags.DEFINE_float(
     "cutmix", 0.0, "Mix this share of the batches by CutMix.", lower_bound=0, upper_bound=1
+)
+
+# Augmentation, the same for all frames of a clip.
+_JITTER = flags.DEFINE_list(
+    "color_jitter",
+    [],
+    "Change brightness, contrast and saturation by factors of 1 plus or minus up to this number, "
+    "or three of them; a fourth is the largest turn of the hue, as a share of the circle.",
+)
+_RAND_AUGMENT = flags.DEFINE_list(
+    "rand_augment",
+    [],
+    "Make this number of RandAugment's changes, of this magnitude from 0 to 10, as in 2,9.",
+)
+_ERASING = flags.DEFINE_float(
+    "random_erasing",
+    0.0,
+    "Erase a random box in this share of the examples.",
+    lower_bound=0,
+    upper_bound=1,
 )
 
 # Optimisation.
@@ -141,12 +164,29 @@ def network_options() -> dict:
         rms = keras_rms.RandomMeanScaling(
             smoothing=_RMS.value, component=_COMPONENT.value, spread=_SPREAD.value
         )
-    drops = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}
-    drop = drops[_DROP.value](_SURVIVAL.value) if _DROP.value in drops else None
+    drop = None
+    if _DROP.value != "none":
+        drop = residual_drop.residual_drop_of(_DROP.value, _SURVIVAL.value)
     options = {"rms": rms, "rms_position": _POSITION.value, "residual_drop": drop}
     if _STAGES.value:
         options["rms_stages"] = tuple(_STAGES.value)
     return {**options, "include_preprocessing": True, "seed": _SEED.value}
+
+
+def _augmented(model: keras.Model) -> keras.Model:
+    """The model with the augmentation that the flags ask for."""
+    try:
+        numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]
+    except ValueError as error:
+        raise ValueError(f"--color_jitter and --rand_augment must be numbers: {error}") from None
+    jitter, rand_augment = numbers
+    return augmented(
+        model,
+        color_jitter=jitter,
+        rand_augment=rand_augment,
+        random_erasing=_ERASING.value,
+        seed=_SEED.value,
+    )
 
 
 def fit(
@@ -165,9 +205,10 @@ def fit(
     """
     started, num_classes = time.perf_counter(), batches.targets.shape[1]
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
+    trained = _augmented(model)
+    trained.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
     targets = {name: (x, one_hot(y, num_classes)) for name, (x, y) in evaluations.items()}
-    history = model.fit(
+    history = trained.fit(
         batches,
         epochs=_EPOCHS.value,
         shuffle=False,  # `Batches` has its own order.
@@ -190,7 +231,7 @@ def fit(
         "history": history.history,
     }
     for name, (x, y) in targets.items():
-        loss, accuracy = model.evaluate(x, y, batch_size=250, verbose=0)
+        loss, accuracy = trained.evaluate(x, y, batch_size=250, verbose=0)
         result[name] = {"loss": loss, "accuracy": accuracy, "examples": len(x)}
         print(f"{name}: {accuracy:.2%} of {len(x)}", flush=True)
     if _SAVE.value:

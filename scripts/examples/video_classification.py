@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 import training_options
-from batches import random_crop_and_flip
+from batches import check_test_classes, random_crop_and_flip
 from keras_rms.models import SlowOnly
 
 # Data and network.
@@ -77,6 +77,7 @@ def _from_npz(path: str) -> tuple[Clips, Clips]:
         missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
         if missing:
             raise ValueError(f"{path} must have the arrays {sorted(missing)}; it has not.")
+        check_test_classes(arrays["y_train"], arrays["y_test"])
         return tuple((arrays[f"x_{name}"], arrays[f"y_{name}"]) for name in ("train", "test"))
 
 
@@ -90,13 +91,14 @@ def _from_list(path: str) -> tuple[Clips, Clips]:
             f"{path} must have the columns path, label and fold, with the fold {_FOLD.value} and "
             f"another. Received: no column {sorted(missing)}, folds {folds}"
         )
-    names = sorted({row["label"] for row in rows})
-    labels = np.array([names.index(row["label"]) for row in rows])
+    words = np.array([row["label"] for row in rows])
+    tested = np.array([row["fold"] == _FOLD.value for row in rows])
+    check_test_classes(words[~tested], words[tested])  # before hours of decoding
+    labels = np.unique(words, return_inverse=True)[1]
     clips = [_decode(Path(path).parent / row["path"]) for row in rows]
     # Frames may differ in their long side: the middle that all of them have is kept.
     height, width = (min(clip.shape[axis] for clip in clips) for axis in (1, 2))
     clips = np.stack([_middle(clip, height, width) for clip in clips])
-    tested = np.array([row["fold"] == _FOLD.value for row in rows])
     return (clips[~tested], labels[~tested]), (clips[tested], labels[tested])
 
 

@@ -1,11 +1,13 @@
-"""Which network a command uses: that of a training, finished or not, or that of a file."""
+"""Which network a command uses: that of a training, finished or not, of a file, or by name."""
 
+import os
 import sys
 from typing import Any
 
 from absl import flags
 
 from keras_rms.inference.trained_network import WEIGHTS, TrainedNetwork, open_file, open_run
+from keras_rms.models import presets
 from pipelines.system import command_help, command_line
 
 command_help.section("Which network")
@@ -15,8 +17,8 @@ _WORK_DIR = flags.DEFINE_string(
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Use the network in this .keras file, as keras-rms import-weights writes it, in the place of "
-    "--work_dir.",
+    "Use the network in this .keras file, as keras-rms import-weights writes it, or the published "
+    "one of this name, such as slow_only_50_kinetics400, in the place of --work_dir.",
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
@@ -33,16 +35,24 @@ def work_dir() -> str | None:
 
 
 def model() -> str | None:
-    """The .keras file, if the network is one's.
+    """The .keras file, if the network is one's. A published network is downloaded first.
 
     Raises:
-        ValueError: If it is not clear which network is meant.
+        ValueError: If it is not clear which network is meant, or there is none of that name.
+        OSError: If it cannot be downloaded.
     """
     if (_WORK_DIR.value is None) == (_MODEL.value is None):
         raise ValueError("Give either --work_dir, of a training, or --model, a .keras file.")
     if _MODEL.value is not None and _WEIGHTS.value is not None:
         raise ValueError("--weights are those of a --work_dir; a --model has its own only.")
-    return _MODEL.value
+    return None if _MODEL.value is None else _file_of(_MODEL.value)
+
+
+def _file_of(model: str) -> str:
+    """A path as it is, and the file of a preset."""
+    if os.path.exists(model) or model.endswith(".keras"):
+        return model
+    return str(presets.network_file(model))
 
 
 def opened(**settings: Any) -> TrainedNetwork:

@@ -7,7 +7,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Iterator
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class FeatureFile:
     def __init__(self, path: str):
         self._path = path
         # An archive has its list of members at its end: it is written elsewhere, and copied.
-        self._temporary = whole_files.temporary_name(path)
+        self._file: BinaryIO | None = None
         self._archive: zipfile.ZipFile | None = None
         self._next = time.monotonic() + _SECONDS
 
@@ -45,29 +45,30 @@ class FeatureFile:
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Adds an array; `name` may be any that a file can have."""
+        self._file = self._file or whole_files.claimed(self._path)
         if self._archive is None:
-            self._archive = zipfile.ZipFile(self._temporary, "a", zipfile.ZIP_DEFLATED)
+            self._archive = zipfile.ZipFile(self._file, "a", zipfile.ZIP_DEFLATED)
         with self._archive.open(f"{printable(name)}.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
         if time.monotonic() >= self._next:
-            self._copy()
+            self._copy(self._file)
 
     def __exit__(self, *_: object) -> None:
-        if self._archive is not None:
-            self._close()
-        if os.path.exists(self._temporary):
-            whole_files.publish(self._temporary, self._path)
+        if self._file is not None:
+            with self._file:
+                self._close()
+                whole_files.publish(self._file.name, self._path)
 
-    def _copy(self) -> None:
+    def _copy(self, file: BinaryIO) -> None:
         started = time.monotonic()
         self._close()
-        copy = whole_files.temporary_name(self._path)
-        try:
-            shutil.copyfile(self._temporary, copy)
-            whole_files.publish(copy, self._path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(copy)
+        with whole_files.claimed(self._path) as copy:
+            try:
+                shutil.copyfile(file.name, copy.name)
+                whole_files.publish(copy.name, self._path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(copy.name)
         ended = time.monotonic()
         self._next = ended + max(_SECONDS, _SHARE * (ended - started))
 
@@ -75,6 +76,7 @@ class FeatureFile:
         archive, self._archive = self._archive, None
         if archive is not None:
             archive.close()
+            self._file.flush()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -92,25 +93,27 @@ def write_film(
     first = next(answers, None)
     if first is None:
         return
-    temporary = whole_files.temporary_name(str(path))
     frames = annotated(itertools.chain([first], answers), class_names)
-    try:
-        write_mp4(temporary, frames, fps)
-    except KeyboardInterrupt:
-        _publish(temporary, path)  # libav has ended it properly
-        raise
-    except BaseException:
-        _remove(temporary)
-        raise
-    _publish(temporary, path)
+    with whole_files.claimed(path) as file:
+        try:
+            write_mp4(file, frames, fps)
+            file.flush()
+        except KeyboardInterrupt:
+            _publish(file, path)  # libav has ended it properly
+            raise
+        except BaseException:
+            _remove(file.name)
+            raise
+        _publish(file, path)
 
 
-def _publish(temporary: str, path: Path) -> None:
+def _publish(file: BinaryIO, path: Path) -> None:
+    file.flush()
     # Stopped before the first frame was encoded, it is empty.
-    if os.path.exists(temporary) and os.path.getsize(temporary):
-        whole_files.publish(temporary, str(path))
+    if os.path.getsize(file.name):
+        whole_files.publish(file.name, str(path))
     else:
-        _remove(temporary)
+        _remove(file.name)
 
 
 def _remove(path: str) -> None:

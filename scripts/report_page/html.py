@@ -32,6 +32,7 @@ figure { margin: 0; width: fit-content; max-width: 100%; min-width: 0; padding: 
 figure img { display: block; max-width: 100%; height: auto; background: #ffffff; }
 .clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 0.8rem; }
 .clips img { width: 100%; } .clips figcaption { font-size: 0.85rem; overflow-wrap: anywhere; }
+@media (max-width: 600px) { table { font-size: 0.85rem; } th, td { padding: 0.2rem 0.4rem; } }
 details { margin: 0.7rem 0; } summary { cursor: pointer; }
 """
 

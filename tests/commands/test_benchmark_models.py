@@ -140,3 +140,27 @@ def test_a_processor_is_named_with_what_it_can_do(monkeypatch, cpuinfo, expected
     from benchmarks import common
 
     assert common.describe_processor(cpuinfo) == expected
+
+
+def test_a_peer_that_is_not_there_is_named(monkeypatch):
+    from benchmarks import peers
+
+    with pytest.raises(ValueError, match=r"PyTorchVideo has no s3d: .*slow_only_50"):
+        peers.check_known(["slow_only_50", "s3d"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs torch and torchvision and pytorchvideo, not inst"):
+        peers.check_installed()
+
+
+@pytest.mark.parametrize("name", ["slow_only_50", "slow_fast_50_8x8", "ir_csn_50"])
+def test_the_peer_is_the_same_network(name):
+    pytest.importorskip("pytorchvideo")
+    import numpy as np
+
+    from benchmarks import peers
+
+    clips, labels = np.zeros((1, 8, 40, 64, 3), "float32"), np.zeros(1)
+    forward, train = peers.ways(name, clips, labels, REFERENCE[name][0])
+    assert forward().shape == (1, 400) and np.isfinite(train())
+    with pytest.raises(ValueError, match="not the same network"):
+        peers.ways(name, clips, labels, REFERENCE[name][1])

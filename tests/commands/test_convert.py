@@ -22,11 +22,12 @@ from paths import ROOT
 
 from pipelines.conversion import beam_runner, conversion_job, output_folder
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.conversion.split_plans import Conversion, Part
+from pipelines.conversion.split_plans import Conversion
 from pipelines.frames import isolated_reader, video_file
 from pipelines.layouts import annotations
 from pipelines.shards import split_index, verification
 from pipelines.system import command_line
+from pipelines.system.parts import Part
 from pipelines.system.text import printable
 
 SCRIPT = os.path.join(ROOT, "pipelines", "convert.py")

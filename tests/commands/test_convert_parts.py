@@ -13,13 +13,13 @@ from paths import ROOT
 from pipelines import verify
 from pipelines.conversion import conversion_job, output_folder
 from pipelines.conversion.conversion_plan import Settings
-from pipelines.conversion.split_plans import Conversion, Part
+from pipelines.conversion.split_plans import Conversion
 from pipelines.layouts import annotations
 from pipelines.system import filesystems
+from pipelines.system.parts import WHOLE, Part
 from pipelines.system.progress import Progress
 
 SHARDS = 7
-WHOLE = Part()
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis import evaluation_parts, evaluation_results
-from analysis.evaluation_parts import Part
 from keras_rms.inference.saved_scores import SavedScores
+from pipelines.system.parts import Part
 
 KEYS = ["a", "b", "c"]
 
@@ -68,3 +68,24 @@ def test_results_of_another_measurement_are_told_of(tmp_path):
     assert evaluation_results.replaced(stem, new) == ""
     found = evaluation_results.replaced(stem, {**new, "crop_size": 256})
     assert found == "crop_size was 224, is 256"
+    evaluation_results.check_videos(stem, {**new, "keys_crc32": 9})  # converted anew
+    evaluation_results.check_videos(stem, {**new, "data": "moved"})
+    with pytest.raises(ValueError, match=r"of other videos, those of 8\. Give another --output"):
+        evaluation_results.check_videos(stem, {**new, "data": "other", "keys_crc32": 9})
+
+
+def test_other_data_have_a_folder_of_their_own(tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    (tmp_path / "link").symlink_to(own)
+
+    def place(data, of=own):
+        folder = evaluation_results.folder_of_data(tmp_path, str(data), str(of))
+        return str(folder.relative_to(tmp_path))
+
+    assert place(own) == place(f"{own}/") == place(tmp_path / "link") == "."
+    assert place(other) == place(f"{other}/") == "on_other"
+    assert place(other, of=tmp_path / "gone") == "."  # it may have moved
+    assert place("gs://b/k400/", of="gs://b/k400") == "."
+    assert place("gs://b/k600/", of="gs://b/k400") == "on_k600"
+    assert place(own, of="gs://b/k400") == "on_own"

@@ -73,6 +73,15 @@ def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
     assert (images == position_coded(8, *shape)).all()
 
 
+def test_classes_that_are_only_tested_are_refused_by_name():
+    check = batches().check_test_classes
+    check(np.array(["a", "b"]), np.array(["b"]))
+    with pytest.raises(ValueError, match=r"1 have test examples only, c for one: leave them out"):
+        check(np.array(["a", "b"]), np.array(["a", "c"]))
+    with pytest.raises(ValueError, match=r"2 have test examples only, 1 for one"):
+        check(np.array([[0], [2]]), np.array([[3], [1], [3], [2]]))
+
+
 def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
     module = batches()
 
@@ -155,6 +164,7 @@ def test_images_train_on(backend, tmp_path):
     data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
     words = [f"--data={data}", "--images_per_class=8", "--holdout_per_class=6", "--padding=1"]
     words += ["--rms=gaussian", "--residual_drop=shake_drop", "--survival=0.9", "--cutmix=0.2"]
+    words += ["--color_jitter=0.1", "--random_erasing=0.2"]
     words.append(f"--save_model={tmp_path / 'model.keras'}")
     run(backend, "image_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
     result = json.loads((tmp_path / "result.json").read_text())
@@ -252,8 +262,8 @@ def test_curves_show_training_validation_and_test(tmp_path):
     assert drawn.count("stroke-dasharray") == 4  # two lines of training and their legend
 
 
-def write_result(folder, run_name, holdout, test, training=0.75):
-    accuracies = {"holdout": {"accuracy": holdout}, "test": {"accuracy": test}}
+def write_result(folder, run_name, holdout, test, training=0.75, **loss):
+    accuracies = {"holdout": {"accuracy": holdout}, "test": {"accuracy": test, **loss}}
     result = {**accuracies, "history": {"accuracy": [0.1, training]}}
     folder.mkdir(exist_ok=True)
     (folder / f"{run_name}.json").write_text(json.dumps(result))
@@ -272,11 +282,11 @@ def compare(tmp_path, *words):
 
 def test_a_table_takes_the_setting_that_is_best_on_the_held_out_images(tmp_path):
     # On the test images the other setting is better: that must not count.
-    write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.40)
-    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.41, 0.50)
+    write_result(tmp_path / "runs", "plain-0.05-seed_0", 0.42, 0.40, loss=1.2)
+    write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.41, 0.50, loss=9)
     write_result(tmp_path / "runs", "plain-0.05-seed_1", 0.1, 0.44)
-    write_result(tmp_path / "runs", "rms-0.3-seed_0", 0.5, 0.43, 0.5)
-    write_result(tmp_path / "runs", "rms-0.3-seed_1", 0.5, 0.49, 0.5)
+    write_result(tmp_path / "runs", "rms-0.3-seed_0", 0.5, 0.43, 0.5, loss=1.125)
+    write_result(tmp_path / "runs", "rms-0.3-seed_1", 0.5, 0.49, 0.5, loss=7)
     write_result(tmp_path / "runs", "rms-0.3-seed_2", 0.5, 0.46, 0.5)
     command, status = compare(tmp_path, "--table_only")
     assert status == 0, command.stderr
@@ -290,9 +300,13 @@ def test_a_table_takes_the_setting_that_is_best_on_the_held_out_images(tmp_path)
         "42.0 ± 25.4",
         "-",
         "75.0 ± 0.0",
+        "1.20",
+        "-",
     ]
     assert rows[3][:5] == ["RMS", "0.3", "0.3: 50.0", "3", "46.0 ± 7.5"]
     assert rows[3][5] == "+4.0 ± 12.7" and len(rows) == 4
+    # Of the second seed plain has no loss to compare with.
+    assert rows[3][8] == "-0.07"
     assert (tmp_path / "runs" / "table.md").read_text() in command.stdout + "\n"
 
 

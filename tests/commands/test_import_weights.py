@@ -92,3 +92,9 @@ def test_mistakes_end_in_one_paragraph(tmp_path, checkpoint, flags, message):
     printed = run(*usual, *flags, status=1).error
     assert message in printed
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_without_weights_names_the_published_ones(tmp_path):
+    output = f"--output={tmp_path / 'net.keras'}"
+    printed = run("--model=slow_fast_101_16x8", output, status=1).error
+    assert "a published one (slow_fast_101_16x8_kinetics400)" in printed

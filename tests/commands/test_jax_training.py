@@ -73,7 +73,8 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     small_dataset.make_dataset(data)
     flags = [f"--data={data}", f"--work_dir={folder}", *command_runner.SMALL_TRAINING]
     refused = start_on_jax("scripts/train.py", *flags, "--precise_bn_steps=1")
-    output = finish(start_on_jax("scripts/train.py", *flags, "--residual_drop=shake_drop"))
+    random_layers = ["--residual_drop=shake_drop", "--color_jitter=0.4", "--random_erasing=0.5"]
+    output = finish(start_on_jax("scripts/train.py", *flags, *random_layers))
     assert "1 replica(s) on CPU; step 0 of 3" in output
     videos = evaluation_dataset(
         str(data), "validation", batch_size=3, num_frames=2, span=8, crop_size=round(32 * 256 / 224)

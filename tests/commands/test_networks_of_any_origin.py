@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import command_runner
 import keras
@@ -12,11 +13,12 @@ import video_files
 from paths import ROOT
 
 from keras_rms import models
+from keras_rms.models.network_record import add_record
+from keras_rms.models.presets import conversion
 from keras_rms.training.networks import network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
-from keras_rms.training.work_dir.network_record import add_record
 from pipelines.input import evaluation_dataset
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,24 @@ def test_an_imported_network_predicts_all_videos_of_a_folder(tmp_path, imported)
     assert [line["video"].rpartition("/")[2] for line in lines] == ["a.mp4", "b.mp4"]
     assert {row["class"] for row in lines[0]["classes"]} == {"one", "two", "three"}
     assert lines[1]["error"] == "is empty (0 bytes)"
+
+
+def test_a_network_is_used_by_its_published_name(tmp_path, imported):
+    """From the cache, which holds another network under this name; see `test_presets`."""
+    cache = tmp_path / "models" / "keras_rms"
+    cache.mkdir(parents=True)
+    shutil.copy(imported[1], cache / f"slow_only_50_kinetics400-{conversion.VERSION}.keras")
+    video_files.write_numbered(tmp_path / "a.mp4", 30)
+    words = ["--clips=1", "--top=3", tmp_path / "a.mp4"]
+    home = {"KERAS_HOME": str(tmp_path)}
+    result = command_runner.run(
+        "scripts/predict.py", "--model=slow_only_50_kinetics400", *words, variables=home
+    )
+    assert "class 2" in result.stdout
+    result = command_runner.run(
+        "scripts/predict.py", "--model=slow_only_50_kinetics40", *words, status=1
+    )
+    assert "Near names: slow_only_50_kinetics400," in result.error
 
 
 def test_an_unfinished_training_is_evaluated_beside_its_later_results(tmp_path, data):

@@ -11,10 +11,12 @@ from paths import ROOT
 
 import recipes
 from keras_rms.training import networks
+from keras_rms.training.freezing import FrozenStages
 
 RECIPES = sorted((ROOT / "scripts" / "recipes").glob("*.flags"))
 OF_IMAGES = [path for path in RECIPES if path.stem.startswith(("cifar100_", "imagenet_"))]
-OF_THE_PAPER = [path for path in RECIPES if not path.stem.startswith("demo_")]
+OF_THE_PAPER = [path for path in RECIPES if not path.stem.startswith(("demo_", "fine_tune"))]
+WITH_COMMANDS = [path for path in RECIPES if not path.stem.startswith("demo_")]
 
 # Loads a script without running it and parses command lines with its flags.
 PARSE = """
@@ -53,12 +55,29 @@ def commands(path, name):
     return [shlex.split(words) for words in found]
 
 
+def parsed_commands(script, name, paths):
+    """Recipe -> the flags of each command of that name in its header."""
+    lines = [(path, words) for path in paths for words in commands(path, name)]
+    found = {path: [] for path in paths}
+    for (path, _), values in zip(lines, parsed(script, [words for _, words in lines])):
+        found[path].append(values)
+    return found
+
+
 @pytest.fixture(scope="module")
-def training():
-    """Recipe -> the flags of the training command in its header."""
-    lines = {path: commands(path, "train") for path in RECIPES}
-    assert all(len(found) == 1 for found in lines.values()), lines
-    return dict(zip(lines, parsed("scripts/train.py", [found[0] for found in lines.values()])))
+def trainings():
+    """Recipe -> the flags of each training command in its header."""
+    found = parsed_commands("scripts/train.py", "train", RECIPES)
+    assert {path.stem: len(values) for path, values in found.items() if len(values) != 1} == {
+        "fine_tune": 3
+    }
+    return found
+
+
+@pytest.fixture(scope="module")
+def training(trainings):
+    """Recipe -> the flags of the first training command in its header."""
+    return {path: values[0] for path, values in trainings.items()}
 
 
 @pytest.mark.slow
@@ -74,7 +93,7 @@ def test_the_command_of_the_header_reads_the_recipe(path, training):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", OF_THE_PAPER, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITH_COMMANDS, ids=lambda path: path.stem)
 def test_the_network_exists_and_takes_the_options(path, training):
     values = training[path]
     model = networks.build_network(
@@ -83,24 +102,25 @@ def test_the_network_exists_and_takes_the_options(path, training):
     time = () if path in OF_IMAGES else (values["num_frames"],)
     assert model.input_shape == (None, *time, None, None, 3)
     assert any("rms" in layer.name for layer in model.layers)
+    FrozenStages(model, values["freeze"])
 
 
 @pytest.mark.slow
-def test_the_evaluation_of_the_header_is_of_the_training_and_over_the_papers_views(training):
-    lines = {path: commands(path, "evaluate") for path in OF_THE_PAPER}
-    values = parsed("scripts/evaluate.py", [found[0] for found in lines.values()])
-    for path, evaluation in zip(lines, values):
-        assert evaluation["work_dir"] == training[path]["work_dir"]
+def test_the_evaluation_of_the_header_is_of_the_training_and_over_the_papers_views(trainings):
+    evaluations = parsed_commands("scripts/evaluate.py", "evaluate", WITH_COMMANDS)
+    for path, found in evaluations.items():
         views = "1x1" if path in OF_IMAGES else "10x3"
-        assert (evaluation["views"], evaluation["rest"]) == (views, [])
+        for evaluation, training in zip(found, trainings[path], strict=True):
+            assert evaluation["work_dir"] == training["work_dir"]
+            assert (evaluation["views"], evaluation["rest"]) == (views, [])
 
 
 @pytest.mark.slow
-def test_the_conversion_of_the_header_makes_what_is_trained_on(training):
+def test_the_conversion_of_the_header_makes_what_is_trained_on(trainings):
     outputs = {}
-    for path in OF_THE_PAPER:
-        (words,) = commands(path, "convert")
-        outputs[tuple(words)] = training[path]["data"]
+    for path in WITH_COMMANDS:
+        for words, training in zip(commands(path, "convert"), trainings[path], strict=True):
+            outputs[tuple(words)] = training["data"]
     values = parsed("pipelines/convert.py", list(outputs))
     for conversion, data in zip(values, outputs.values()):
         assert (conversion["output"], conversion["rest"]) == (data, [])
@@ -147,7 +167,7 @@ def test_a_recipe_is_found_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "own").touch()
     assert recipes.find("demo_quick.flags") == Path("demo_quick.flags")
     for unknown in ("slow", "../recipes/demo_quick", ""):
-        with pytest.raises(ValueError, match=r"neither a file .*, demo_quick, imagenet"):
+        with pytest.raises(ValueError, match=r"neither a file .*, demo_quick, fine_tune, imagenet"):
             recipes.find(unknown)
     words = ["train", "--flagfile=demo_quick", "-flagfile", "own", "--data=demo_quick", "--"]
     path = f"--flagfile={quick}"

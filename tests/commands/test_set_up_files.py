@@ -42,6 +42,7 @@ def sbatch(variables, *words):
         (76, True, 0),
         (77, False, 77),
         (137, False, 137),
+        (143, True, 0),
     ],
 )
 def test_what_can_continue_goes_back_into_the_queue(tmp_path, cluster, status, requeued, ends_with):

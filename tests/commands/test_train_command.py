@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 # Everything that has a state or draws random numbers.
 WITH_STATE = (
     "--deterministic --epochs=3 --checkpoint_every=1 --learning_rate=0.05 --rms=mean --dropout=0.3 "
-    "--residual_drop=shake_drop --mixing=cutmix --average_decay=0.9 --clip_norm=2"
+    "--residual_drop=shake_drop --mixing=cutmix --average_decay=0.9 --clip_norm=2 "
+    "--random_erasing=0.5"
 ).split()
 
 
@@ -105,6 +106,26 @@ def test_all_settings_are_saved(finished, data):
     # The flags of no other module: absl's own are not the training's.
     assert {"clip_norm", "sync_bn", "rms_stages"} <= settings.keys()
     assert not {"help", "verbosity", "traceback"} & settings.keys()
+
+
+def test_what_fine_tuning_lacks_is_said_before_it_begins(tmp_path, data):
+    weights = tmp_path / "weights.json"
+    weights.write_text('{"blue": 1, "green": 2, "rot": 3}')
+    refused = [
+        (["--freeze=stem"], "without --init_from they are random"),
+        (["--class_weights=none.json"], "is neither balanced nor a file of JSON"),
+        (["--class_weights=balanced", "--order=balanced"], "both together do so twice"),
+        ([f"--class_weights={weights}"], "Without one: red; no class of the data: rot."),
+        (["--stop_after=2", "--validation_split="], "there are no videos to validate on"),
+    ]
+    # At once, as each of them imports all packages.
+    runs = [
+        train(tmp_path / f"{n}", data, tmp_path / "run", *f) for n, (f, _) in enumerate(refused)
+    ]
+    for run, (flags, message) in zip(runs, refused):
+        assert run.status() == 1, flags
+        assert message in run.error, run.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("batch_size", "rate"), [(8, 0.0125), (24, 0.0375)])
@@ -256,6 +277,7 @@ MISTAKES = {
     "no stages": (["--rms_stages="], {}, ["--rms_stages is empty"]),
     "no rate": (["--learning_rate=0"], {}, ["`learning_rate` must", "learning_rate=0"]),
     "bad steps": (["--schedule=steps", "--decay_epochs=a"], {}, ["`decay_epochs`", "Received: a"]),
+    "bad magnitude": (["--rand_augment=2,nine"], {}, ["`rand_augment`", "Received: 2,nine"]),
     "float16": (
         ["--precision=mixed_float16"],
         {},

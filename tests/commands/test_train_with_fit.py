@@ -40,12 +40,12 @@ def test_words_are_refused(flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "network"), [("jax", "slow_only_18"), ("torch", "own")])
-def test_other_backends(flags, backend, network):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends(flags, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed.")
     variables = {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    words = [SCRIPT, *flags, f"--network={network}"]
+    words = [SCRIPT, *flags, "--network=own"]
     check(command_runner.run(*words, variables=variables, cold=True, seconds=500).stdout)
 
 

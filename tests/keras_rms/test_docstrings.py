@@ -30,7 +30,7 @@ SECTIONS = (
 )
 PUBLIC = [
     getattr(module, name)
-    for module in (keras_rms, keras_rms.models)
+    for module in (keras_rms, keras_rms.models, keras_rms.augmentation)
     for name in module.__all__
     if callable(getattr(module, name))
 ]

@@ -3,9 +3,12 @@
 import json
 
 import command_runner
+import finished_runs
 import keras
 import numpy as np
 import pytest
+import small_dataset
+import tensorflow as tf
 from few_blocks import few_blocks
 from paths import ROOT
 
@@ -171,6 +174,70 @@ def test_network_of_mixed_precision_is_exported_in_float32(tmp_path):
     assert_same(full, tmp_path / "x", "tflite", clips(CLIP))
 
 
+def operators(path):
+    """Of a TensorFlow Lite file: each one's name, the type of its first input, its most axes."""
+    interpreter = tf.lite.Interpreter(
+        str(path),
+        # Without the delegate that would take operations over.
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    tensors = {each["index"]: each for each in interpreter.get_tensor_details()}
+    for each in interpreter._get_ops_details():
+        ends = [tensors[i] for i in (*each["inputs"], *each["outputs"]) if i in tensors]
+        yield each["op_name"], ends[0]["dtype"], max(len(end["shape"]) for end in ends)
+
+
+def small_video_network(shape):
+    """Each kind of convolution once, with strides in time; test_framewise_network has families."""
+    inputs = keras.Input(shape, dtype="uint8")
+    x = keras.layers.Rescaling(1 / 64, -2.0)(inputs)
+    x = keras.layers.Conv3D(8, (3, 3, 3), (1, 2, 2), "same", use_bias=False)(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.MaxPooling3D((1, 3, 3), (1, 2, 2), "same")(x)
+    y = keras_rms.models.DepthwiseConv3D(3, strides=2)(x)
+    y = keras.layers.ReLU()(keras.layers.BatchNormalization()(y))
+    y = keras.layers.Conv3D(8, (3, 1, 1), padding="same")(y)
+    x = keras.layers.Add()([y, keras.layers.Conv3D(8, 1, 2)(x)])
+    outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling3D()(x))
+    return keras.Model(inputs, outputs)
+
+
+def test_tflite_as_2d_and_in_integers(tmp_path):
+    """H unlike W and odd; 4 clips give the ranges, others are compared."""
+    shape = (5, 23, 34, 3)
+    keras.utils.set_random_seed(0)
+    model = small_video_network(shape)
+    export_network(model, str(tmp_path / "x"), "tflite", as_2d=True)
+    assert_same(model, tmp_path / "x", "tflite", clips(shape, batch=3))
+    export_network(model, str(tmp_path / "i"), "tflite", calibration=clips(shape, batch=4))
+    x = np.random.default_rng(5).integers(0, 256, (3, *shape), dtype=np.uint8)
+    expected = keras.ops.convert_to_numpy(model(x, training=False))
+    got = exported_outputs(str(tmp_path / "i"), "tflite", x)
+    assert got.dtype == np.float32
+    assert 1e-4 < np.abs(got - expected).max() / np.abs(expected).max() < 0.1
+    for file, dtype in (("x", np.float32), ("i", np.int8)):
+        found = list(operators(tmp_path / file))
+        assert {name for name, *_ in found} <= {
+            *("CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED", "ADD"),
+            *("MUL", "PAD", "RESHAPE", "STRIDED_SLICE", "CONCATENATION", "CAST"),
+            *("QUANTIZE", "DEQUANTIZE"),
+        }
+        # The clip itself has five axes, until it is cut into frames.
+        assert [name for name, _, axes in found if axes > 4] == ["RESHAPE"]
+        assert {kind for name, kind, _ in found if "CONV" in name or name == "ADD"} == {dtype}
+
+
+def test_2d_and_integers_are_of_tflite(tmp_path):
+    model = network("slow_only_18")
+    for given in ({"as_2d": True}, {"calibration": clips(CLIP)}):
+        with pytest.raises(ValueError, match=r"format='tflite'\. Received: format='saved_model'"):
+            export_network(model, str(tmp_path / "x"), "saved_model", **given)
+    for wrong in (clips((8, 48, 32, 3)), clips(CLIP, batch=0)):
+        with pytest.raises(ValueError, match=r"inputs of shape .* Received: calibration\.shape="):
+            export_network(model, str(tmp_path / "x"), "tflite", calibration=wrong)
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_arguments(tmp_path, monkeypatch):
     model = network("slow_only_18")
     with pytest.raises(ValueError, match="Received: format='h5'"):
@@ -222,9 +289,31 @@ def test_command_of_a_finished_training(tmp_path, file):
         assert_same(keras.saving.load_model(file), output, "saved_model", clips(shape))
 
 
+def test_command_writes_integers(tmp_path):
+    """With the size, the clips and the classes of the training."""
+    data = small_dataset.make_dataset(tmp_path / "data")
+    with few_blocks():
+        model = finished_runs.make(tmp_path / "run", data)
+    usual = (f"--work_dir={tmp_path / 'run'}", f"--output={tmp_path / 'x'}", "--int8")
+    said = command(*usual, "--format=tflite").stdout
+    assert "Top-1 of one clip of each of 9 validation videos: Keras " in said
+    # Like those of the data, which gave the ranges.
+    x = np.random.default_rng(0).integers(0, 150, (6, 2, 32, 32, 3)).astype("uint8")
+    for i, clip in enumerate(x):
+        clip[..., i % 3] += 90
+    expected = keras.ops.convert_to_numpy(model(x, training=False))
+    error = np.abs(exported_outputs(str(tmp_path / "x"), "tflite", x) - expected).max()
+    assert error < 0.1 * np.abs(expected).max()
+    assert np.int8 in {kind for name, kind, _ in operators(tmp_path / "x") if name == "CONV_2D"}
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--int8"], "are for TensorFlow Lite: give --format=tflite"),
+        (["--as_2d"], "are for TensorFlow Lite: give --format=tflite"),
+        (["--calibration=data"], "--calibration is for --int8"),
+        (["--int8", "--format=tflite"], "does not say its num_frames, span, evaluation_crop_size"),
         (["--model=absent.keras"], "absent.keras cannot be read as a Keras model"),
         (["--format=tflite"], "`input_shape` must have no open size"),
         (["--input_shape=8,x"], "--input_shape must be sizes"),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_training import small_model
 
+from keras_rms.models.network_record import add_record
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
 from keras_rms.training.work_dir.initial_weights import initialise_from
-from keras_rms.training.work_dir.network_record import add_record
 
 CLASSES = ["a", "b", "c"]
 

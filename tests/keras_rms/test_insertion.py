@@ -28,6 +28,18 @@ def network_with_attention():
     return keras.Model([query, value], attention(query, value))
 
 
+SUMS = ("twins", "inputs", "three", "itself")
+
+
+def sum_of(kind):
+    """A network that ends in a sum in which none is the residual branch."""
+    x, a, b = (keras.Input((4,), name=name) for name in ("input", "a", "b"))
+    left, right = (keras.layers.Dense(4, name=name)(x) for name in ("left", "right"))
+    summands = {"twins": [left, right], "inputs": [a, b], "three": [left, right, x]}
+    summands = summands.get(kind, [left, left])
+    return keras.Model([x, a, b], keras.layers.Add(name="sum")(summands))
+
+
 def with_random_weights(model, seed=0):
     rng = np.random.default_rng(seed)
     model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
@@ -207,6 +219,50 @@ def test_any_layer_can_be_inserted():
     assert isinstance(new.get_layer(input_of(new, "head")), keras.layers.Dropout)
 
 
+@pytest.mark.parametrize("layer", [keras_rms.RandomDrop(0.5), keras_rms.ShakeDrop(0.5)])
+def test_before_a_sum_it_ends_the_residual_branch(layer):
+    """Whatever the order of the summands and however the shortcut is made; `+` is a sum too."""
+
+    def block(x, number, shortcut, swapped, plus=False):
+        branch = keras.layers.ReLU()(keras.layers.Conv2D(3, 3, padding="same")(x))
+        branch = keras.layers.Conv2D(3, 3, padding="same", name=f"branch_{number}")(branch)
+        shortcut = keras.layers.Conv2D(3, 1)(x) if shortcut else x
+        summands = [shortcut, branch] if swapped else [branch, shortcut]
+        return summands[0] + summands[1] if plus else keras.layers.Add()(summands)
+
+    inputs = keras.Input((8, 9, 3))
+    x = block(inputs, 0, False, False)
+    x = block(x, 1, True, True)
+    x = block(x, 2, True, False)
+    inner = block(keras.layers.ReLU()(y := keras.Input((8, 9, 3))), 3, False, True)
+    x = keras.Model(y, inner, name="inner")(x)
+    x = block(x, 4, False, True, plus=True)
+    model = with_random_weights(keras.Model(inputs, x))
+    new = keras_rms.insert_before(model, lambda each: type(each).__name__ == "Add", layer)
+    places = [*new.layers, *new.get_layer("inner").layers]
+    drops = [each for each in places if isinstance(each, type(layer))]
+    before = sorted(each.input._keras_history.operation.name for each in drops)
+    assert before == [f"branch_{number}" for number in range(5)]
+    # With a survival of 1 nothing changes.
+    kept = type(layer)(1.0)
+    same = keras_rms.insert_before(model, lambda each: type(each).__name__ == "Add", kept)
+    np.testing.assert_array_equal(predictions(same), predictions(model))
+
+
+def test_a_function_makes_the_layer_for_its_depth():
+    """Stochastic depth as in its paper: survival falls along a line, to that of the last block."""
+    model = small_network()
+    new = keras_rms.insert_before(
+        model,
+        keras.layers.BatchNormalization,
+        lambda depth: keras_rms.RandomDrop(1 - 0.5 * depth, seed=3),
+    )
+    drops = [layer for layer in new.layers if isinstance(layer, keras_rms.RandomDrop)]
+    assert [(drop.survival, drop.seed) for drop in drops] == [(0.75, 3), (0.5, 4)]
+    first, second = (drop.name for drop in drops)
+    assert first.removeprefix("bn1_") == second.removeprefix("bn2_")
+
+
 def last_bn_of_res4_and_res5(layer):
     return layer.name.startswith(("conv4", "conv5")) and layer.name.endswith("_3_bn")
 
@@ -219,9 +275,15 @@ def test_resnet_50_of_keras_applications():
     )
     assert len(inserted(new)) == 6 + 3
     assert new.count_params() == model.count_params()
-    np.testing.assert_allclose(
-        predictions(new, (1, 64, 64, 3)), predictions(model, (1, 64, 64, 3)), rtol=1e-5
-    )
+    expected = predictions(model, (1, 64, 64, 3))
+    np.testing.assert_allclose(predictions(new, (1, 64, 64, 3)), expected, rtol=1e-5)
+    new = keras_rms.insert_before(model, keras.layers.Add, lambda depth: keras_rms.RandomDrop(1.0))
+    drops = [layer for layer in new.layers if isinstance(layer, keras_rms.RandomDrop)]
+    assert len(drops) == 3 + 4 + 6 + 3
+    for drop in drops:
+        # Never the projection, which is conv..._0_bn.
+        assert drop.input._keras_history.operation.name.endswith("_3_bn"), drop.name
+    np.testing.assert_allclose(predictions(new, (1, 64, 64, 3)), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -256,7 +318,16 @@ def test_a_resnet_of_keras_hub():
         ("new", (3,), keras.layers.ReLU(), "`layer_type_or_predicate`.*Received"),
         ("new", keras.layers.ReLU, "rms", "`layer`.*Received: layer='rms'"),
         ("new", keras.layers.LSTM, keras.layers.ReLU(), "at least one layer.*Received"),
-        ("new", keras.layers.Add, keras.layers.ReLU(), "single input.*Received: the layer 'add'"),
+        ("new", keras.layers.Dense, lambda depth: "rms", "`layer`.*Received: layer='rms'"),
+        (
+            "twins",
+            keras.layers.Add,
+            keras.layers.ReLU(),
+            "longer residual branch.*Received: the layer 'sum' of left and right",
+        ),
+        ("inputs", keras.layers.Add, keras.layers.ReLU(), "Received: the layer 'sum' of a and b"),
+        ("three", keras.layers.Add, keras.layers.ReLU(), "of left and right and input"),
+        ("itself", keras.layers.Add, keras.layers.ReLU(), "of left and left"),
         (
             "two",
             keras.layers.MultiHeadAttention,
@@ -266,7 +337,9 @@ def test_a_resnet_of_keras_hub():
     ],
 )
 def test_bad_arguments(model, choice, layer, message):
-    model = {"new": small_network, "two": network_with_attention}.get(model, lambda: model)()
+    made = {"new": small_network, "two": network_with_attention}
+    made |= {name: lambda kind=model: sum_of(kind) for name in SUMS}
+    model = made.get(model, lambda: model)()
     with pytest.raises(ValueError, match=message):
         keras_rms.insert_before(model, choice, layer)
 

@@ -16,8 +16,10 @@ FILES = sorted(
 _SYSTEM = {"pipelines.system"}
 _CONVERSION = {f"pipelines.{room}" for room in ("layouts", "frames", "shards", "system")}
 _MODELS = {"keras_rms", "keras_rms.models.layers", "keras_rms.models"}
+_AUGMENTATION = "keras_rms.augmentation"
 _RUN = {"keras_rms.training.recipe", "keras_rms.training.networks"}
-_USE = _MODELS | _RUN | {"keras_rms.inference"}
+_PRESETS = _MODELS | {"keras_rms.models.presets"}
+_USE = _PRESETS | _RUN | {"keras_rms.inference"}
 _BASE = {
     f"keras_rms.training.{room}" for room in ("errors", "optimization", "weight_names", "work_dir")
 }
@@ -35,22 +37,25 @@ ROOMS = {
     "pipelines.demo": _SYSTEM | {"pipelines.frames"},
     "pipelines.system": set(),
     # The list of the public names, and the layers.
-    "keras_rms.__init__": _MODELS,
+    "keras_rms.__init__": _MODELS | {_AUGMENTATION},
+    "keras_rms.models.__init__": _PRESETS,
     "keras_rms": set(),
+    _AUGMENTATION: {"keras_rms"},
     "keras_rms.models.layers": {"keras_rms"},
     "keras_rms.models": {"keras_rms", "keras_rms.models.layers"},
     "keras_rms.checkpoints": _MODELS,
+    "keras_rms.models.presets": _MODELS | {"keras_rms.checkpoints"},
     # The files of a run, and how its network is built again.
     "keras_rms.inference": _MODELS | _RUN | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
-    "keras_rms.training.recipe": {"keras_rms"},
+    "keras_rms.training.recipe": {"keras_rms", _AUGMENTATION},
     "keras_rms.training.networks": _MODELS | {"keras_rms.training.recipe"},
-    "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop"},
+    "keras_rms.training": _USE | _STEPS | {"keras_rms.training.loop", _AUGMENTATION},
     "keras_rms.training.loop": _USE | _STEPS,
     "keras_rms.training.batch_norm": _USE | _BASE,
     "keras_rms.training.workers": _BASE,
     "keras_rms.training.optimization": {"keras_rms", "keras_rms.training.weight_names"},
-    "keras_rms.training.work_dir": _MODELS
+    "keras_rms.training.work_dir": _PRESETS
     | {"keras_rms.training.errors", "keras_rms.training.weight_names"},
     "keras_rms.training.errors": set(),
     "keras_rms.training.weight_names": set(),
@@ -148,6 +153,7 @@ def test_no_script_is_imported_by_another():
     [
         "keras_rms",
         "keras_rms.models",
+        "keras_rms.augmentation",
         "keras_rms.inference",
         "keras_rms.training",
         "pipelines.input",

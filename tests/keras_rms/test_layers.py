@@ -51,6 +51,18 @@ CASES = [
         {},
     ),
     (
+        keras_rms.DropBlock,
+        {
+            "block_size": [1, 3, 3],
+            "keep_prob": 0.8,
+            "ramp_steps": 2,
+            "granularity": "sample",
+            "data_format": "channels_first",
+            "seed": 0,
+        },
+        {},
+    ),
+    (
         DepthwiseConv3D,
         {"kernel_size": [3, 5, 3], "strides": [2, 1, 1], "implementation": "taps"},
         {"output_shape": (2, 2, 6, 5, 8), "weights": 1},

@@ -136,11 +136,15 @@ def test_settings_of_rms_reach_every_place(name):
     assert len({x.seed for x in layers}) == len(layers)
 
 
-@pytest.mark.parametrize("kind", ["random_drop", "shake_drop"])
+@pytest.mark.parametrize("kind", ["random_drop", "shake_drop", "drop_block"])
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "s3d"])
 def test_residual_drop_ends_every_branch(name, kind):
     network = build(name, residual_drop=kind)
-    layer = {"random_drop": keras_rms.RandomDrop, "shake_drop": keras_rms.ShakeDrop}[kind]
+    layer, share, last = {
+        "random_drop": (keras_rms.RandomDrop, "survival", 0.5),
+        "shake_drop": (keras_rms.ShakeDrop, "survival", 0.5),
+        "drop_block": (keras_rms.DropBlock, "keep_prob", 0.9),
+    }[kind]
     drops = [drop for drop in network.layers if isinstance(drop, layer)]
     adds = {add.name: add for add in network.layers if isinstance(add, keras.layers.Add)}
     assert len(drops) == len(adds)
@@ -149,9 +153,9 @@ def test_residual_drop_ends_every_branch(name, kind):
         assert drop.output is add.input[0]
     pathways = 2 if name.startswith("slow_fast") else 1
     blocks = len(drops) // pathways
-    survivals = sorted(drop.survival for drop in drops)
-    expected = np.repeat(1 - 0.5 * np.arange(blocks, 0, -1) / blocks, pathways)
-    np.testing.assert_allclose(survivals, expected)
+    shares = sorted(getattr(drop, share) for drop in drops)
+    expected = np.repeat(1 - (1 - last) * np.arange(blocks, 0, -1) / blocks, pathways)
+    np.testing.assert_allclose(shares, expected)
 
 
 def test_residual_drop_copies_a_layer():

@@ -1,10 +1,11 @@
-"""MomentumSGD against PyTorch's SGD, step by step with a falling rate."""
+"""MomentumSGD against PyTorch's SGD, AdamW against Keras's, step by step with a falling rate."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_rms.training.optimization.adamw import AdamW
 from keras_rms.training.optimization.optimizer import MomentumSGD, is_kernel
 from keras_rms.training.optimization.schedules import WarmupCosine
 
@@ -41,6 +42,45 @@ def test_it_is_the_sgd_of_pytorch_with_weight_decay_on_kernels(momentum):
         np.testing.assert_allclose(ours.numpy(), other.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+def keras_adamw(kernel, bias):
+    reference = keras.optimizers.AdamW(1.0, weight_decay=0.05, beta_1=0.8)
+    reference.exclude_from_weight_decay([bias])
+    reference.build([kernel, bias])
+    return reference
+
+
+@pytest.mark.parametrize("unfrozen_at", [0, 3])
+def test_adamw_is_that_of_keras_with_weight_decay_on_kernels(unfrozen_at):
+    """Also where the kernel is unfrozen later: from there on it moves as from the first step."""
+    (kernel, bias), theirs = variables(), variables()
+    schedule = WarmupCosine(0.3, 6, 2)
+    kernel.trainable = not unfrozen_at
+    optimizer = AdamW([kernel, bias], schedule, 0.8, weight_decay=0.05)
+    references = [keras_adamw(*theirs) for _ in range(2)]
+    for step in range(6):
+        kernel.trainable = step >= unfrozen_at
+        assert optimizer.trained == ([kernel, bias] if step >= unfrozen_at else [bias])
+        own = gradients(step)
+        given = own if step >= unfrozen_at else own[1:]
+        optimizer.apply([tf.constant(g) for g in given], tf.constant(step, tf.int64))
+        for reference, variable, gradient, begins in zip(references, theirs, own, (unfrozen_at, 0)):
+            if step >= begins:
+                reference.learning_rate = float(schedule(step))
+                reference.apply([tf.constant(gradient)], [variable])
+        for ours, other in zip((kernel, bias), theirs):
+            np.testing.assert_allclose(ours.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_each_variable_has_its_factor_of_the_rate():
+    (kernel, bias), (first_kernel, first_bias) = variables(), variables()
+    optimizer = MomentumSGD([kernel, bias], lambda step: 0.5, 0.0, factors=[1.0, 10.0])
+    optimizer.apply([tf.constant(g) for g in gradients(0)], 0)
+    moved = [before.numpy() - after.numpy() for before, after in
+             [(first_kernel, kernel), (first_bias, bias)]]  # fmt: skip
+    np.testing.assert_allclose(moved[0], 0.5 * gradients(0)[0], rtol=1e-5)
+    np.testing.assert_allclose(moved[1], 5.0 * gradients(0)[1], rtol=1e-5)
+
+
 def test_the_gradient_is_clipped_over_all_variables_together():
     kernel, bias = variables()
     before = [kernel.numpy(), bias.numpy()]
@@ -51,13 +91,15 @@ def test_the_gradient_is_clipped_over_all_variables_together():
     np.testing.assert_allclose(moved, raw * 0.5 / np.linalg.norm(raw), rtol=1e-5, atol=1e-7)
 
 
-def test_an_unhealthy_step_changes_nothing():
+@pytest.mark.parametrize("kind", [MomentumSGD, AdamW])
+def test_an_unhealthy_step_changes_nothing(kind):
     kernel, bias = variables()
-    optimizer = MomentumSGD([kernel, bias], lambda step: 1.0, weight_decay=0.1)
-    before = [v.numpy() for v in (kernel, bias, *optimizer.velocities)]
+    optimizer = kind([kernel, bias], lambda step: 1.0, weight_decay=0.1)
+    everything = (kernel, bias, *optimizer.state().values())
+    before = [v.numpy() for v in everything]
     bad = [tf.fill((3, 2), np.nan), tf.fill((2,), np.inf)]
     optimizer.apply(bad, 0, healthy=tf.constant(False))
-    for variable, value in zip((kernel, bias, *optimizer.velocities), before):
+    for variable, value in zip(everything, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
@@ -93,3 +135,9 @@ def test_the_state_is_named_after_the_weights():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         MomentumSGD([], lambda step: 1.0, **options)
+
+
+@pytest.mark.parametrize("name", ["beta_1", "beta_2"])
+def test_bad_arguments_of_adamw(name):
+    with pytest.raises(ValueError, match=f"Received: {name}=1.0"):
+        AdamW([], lambda step: 1.0, **{name: 1.0})

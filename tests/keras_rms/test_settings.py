@@ -108,3 +108,12 @@ def test_another_training_is_refused_by_its_differences(tmp_path):
     with pytest.raises(ValueError, match=r'classes was \["a", .*\.\.\. and is now \["b"\]\.'):
         settings.check_same(tmp_path, {**before, "classes": ["b"]}, names)
     assert json.loads((tmp_path / "settings.json").read_text()) == before
+
+
+def test_a_setting_of_a_later_version_had_its_default(tmp_path):
+    settings.write(tmp_path, {"seed": 1})
+    checkpoint(tmp_path)
+    defaults = {"seed": 0, "freeze": []}
+    settings.check_same(tmp_path, {"seed": 1, "freeze": []}, defaults, defaults)
+    with pytest.raises(ValueError, match=r'freeze was \[\] and is now \["stem"\]\.'):
+        settings.check_same(tmp_path, {"seed": 1, "freeze": ["stem"]}, defaults, defaults)

@@ -10,11 +10,11 @@ import pytest
 import keras_rms.models
 from keras_rms.inference import open_file, open_run
 from keras_rms.inference.trained_network import TrainedNetwork
+from keras_rms.models.network_record import MEMBER, add_record, read_record
 from keras_rms.training.networks import network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.checkpoints import Checkpoints, model_state
-from keras_rms.training.work_dir.network_record import MEMBER, add_record, read_record
 from keras_rms.training.work_dir.whole_files import save_model
 
 RECIPE = Recipe("slow_only_18", width=4, num_frames=2, epochs=3, steps_per_epoch=5)

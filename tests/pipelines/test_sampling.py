@@ -59,6 +59,31 @@ def test_class_sorted_videos_are_mixed_well():
         assert np.mean(np.abs(np.diff(order)) < 100) < 0.05, seed
 
 
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_a_balanced_order_has_every_class_in_each_round_and_all_videos_of_each(seed):
+    labels = [4, 0, 2, 2, 4, 2, 2, 2, 0]  # two, none, five, none and two videos of a class
+    order = sampling.BalancedOrder(labels, seed)
+    videos = in_both_modes(order.video_at, 3 * 40)
+    rounds = np.take(labels, videos).reshape(40, 3)
+    np.testing.assert_array_equal(np.sort(rounds, axis=1), np.tile([0, 2, 4], (40, 1)))
+    assert all(set(place) == {0, 2, 4} for place in rounds.T)
+    for label in (0, 2, 4):
+        own = np.flatnonzero(np.equal(labels, label))
+        visits = videos[rounds.ravel() == label].reshape(-1, len(own))
+        np.testing.assert_array_equal(np.sort(visits, axis=1), np.tile(own, (len(visits), 1)))
+        assert len({tuple(each) for each in visits}) > 1
+    # Classes of one size are not drawn alike.
+    places = [np.searchsorted(np.flatnonzero(np.equal(labels, k)), videos[rounds.ravel() == k])
+              for k in (0, 4)]  # fmt: skip
+    assert (places[0] != places[1]).any()
+
+
+def test_balanced_orders_differ_by_their_seeds():
+    labels = np.arange(60) % 3
+    orders = {tuple(in_tf_data(sampling.BalancedOrder(labels, s).video_at, 30)) for s in SEEDS}
+    assert len(orders) == len(SEEDS)
+
+
 def test_every_clip_has_a_seed_of_its_own():
     seeds = {
         tuple(sampling.clip_seed(position, seed).numpy())

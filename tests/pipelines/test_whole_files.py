@@ -1,6 +1,7 @@
 """Local files that are there as a whole or not at all."""
 
 import errno
+import fcntl
 import os
 
 import pytest
@@ -36,6 +37,36 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         whole_files.write(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "film[1].mp4"
+    abandoned = whole_files.temporary_name(str(path))
+    others = [whole_files.temporary_name(f"{path}x"), f"{path}.tmp", str(path)]
+    for name in (abandoned, *others):
+        open(name, "wb").close()
+    with whole_files.claimed(path) as first, whole_files.claimed(path) as second:
+        first.write(b"first")
+        assert first.name != second.name
+        assert sorted(map(str, tmp_path.iterdir())) == sorted([first.name, second.name, *others])
+        second.write(b"second")
+        second.flush()
+        whole_files.publish(second.name, path)
+    assert path.read_bytes() == b"second" and open(first.name, "rb").read() == b"first"
+
+
+def test_a_file_taken_for_an_abandoned_one_is_made_again(tmp_path, monkeypatch):
+    flock, lost = fcntl.flock, []
+
+    def late(file, operation):
+        if not lost:
+            lost.append(file.name)
+            os.remove(file.name)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with whole_files.claimed(tmp_path / "x") as file:
+        assert os.listdir(tmp_path) == [os.path.basename(file.name)] and [file.name] != lost
 
 
 def test_a_relative_name_needs_no_folder(tmp_path, monkeypatch):

@@ -4,7 +4,12 @@ import re
 
 from paths import ROOT
 
-BENCHMARKS = sorted(path.stem for path in (ROOT / "scripts" / "benchmarks").glob("[!_]*.py"))
+_SHARED = ("common", "peers")  # by the parts
+BENCHMARKS = sorted(
+    path.stem
+    for path in (ROOT / "scripts" / "benchmarks").glob("[!_]*.py")
+    if path.stem not in _SHARED
+)
 _RUN = sorted(
     (str(path.relative_to(ROOT)),)
     for folder in ("scripts", "scripts/examples", "pipelines")
@@ -15,4 +20,4 @@ _RUN = sorted(
 EXAMPLES = [words for words in _RUN if "from pipelines" not in (ROOT / words[0]).read_text()]
 COMMANDS = [words for words in _RUN if words not in EXAMPLES]
 COMMANDS += [("scripts/analyze.py", name) for name in ("curves", "frequency", "alpha", "spectrum")]
-COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS if part != "common"]
+COMMANDS += [("scripts/benchmark.py", part) for part in BENCHMARKS]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 
-def check_layer(layer_class, arguments, input_shape, folder, output_shape=None, weights=0):
+def check_layer(
+    layer_class, arguments, input_shape, folder, output_shape=None, weights=0, keeps_dtype=False
+):
     """Settings, shapes, precisions, training and saving of one layer.
 
     Args:
@@ -18,6 +20,7 @@ def check_layer(layer_class, arguments, input_shape, folder, output_shape=None, 
         folder: Where to save.
         output_shape: Of its output; by default that of the input.
         weights: How many weights it has, trained or not, beside the state of its seeds.
+        keeps_dtype: Whether the output has the input's type, and not that of the policy.
     """
     output_shape = output_shape or input_shape
     layer = layer_class(**arguments, name="checked")
@@ -32,7 +35,8 @@ def check_layer(layer_class, arguments, input_shape, folder, output_shape=None, 
     layer = layer_class(**arguments, dtype="mixed_bfloat16")
     assert layer_class.from_config(layer.get_config()).dtype_policy.name == "mixed_bfloat16"
     half = layer(x)
-    assert keras.backend.standardize_dtype(half.dtype) == "bfloat16" and half.shape == output_shape
+    expected = "float32" if keeps_dtype else "bfloat16"
+    assert keras.backend.standardize_dtype(half.dtype) == expected and half.shape == output_shape
 
 
 def check_refused(layer_class, name, *, received=None, **arguments):

@@ -72,12 +72,20 @@ def small_batches(start, batch_size=8, workers=1, worker=0):
 
 @dataclasses.dataclass
 class Training:
-    """A run on the small data, and how it is slowed down."""
+    """A run on the small data, how it is slowed down, and after which steps it fails.
+
+    After a failure it is continued in the same process.
+    """
 
     recipe: Recipe
     running: Running
     step_seconds: float = 0.0
     validation_seconds: float = 0.0
+    faults: tuple[int, ...] = ()
+
+
+class FaultError(Exception):
+    """The failure of a training that is to fail."""
 
 
 def training(work_dir, **options):
@@ -104,6 +112,20 @@ def small_network(recipe, num_classes):
 
 def train(each):
     """Trains to the end, or continues; leaves what each worker then has in memory."""
+    for step in each.faults:
+        try:
+            _train(each, step)
+        except FaultError:
+            continue
+        raise AssertionError(f"It ended before step {step}.")
+    _train(each)
+
+
+def _train(each, fault=None):
+    def fail(batch, logs):
+        if logs["step"] == fault:
+            raise FaultError
+
     run = Run(each.recipe, each.running, small_network)
     worker, workers = run.devices.worker, run.devices.workers
     data = TrainingData(
@@ -115,7 +137,7 @@ def train(each):
     slow = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: time.sleep(each.step_seconds)
     )
-    run.train(data, [slow])
+    run.train(data, [slow, keras.callbacks.LambdaCallback(on_train_batch_end=fail)])
     if run.learner is None:  # it was finished before
         return
     state = {name: keras.ops.convert_to_numpy(v) for name, v in run.learner.state.items()}

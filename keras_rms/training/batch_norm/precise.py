@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_rms.inference.inputs import as_inputs
-from keras_rms.training.batch_norm.layers_of import batch_norms
+from keras_rms.training.batch_norm.layers_of import moving_batch_norms
 from keras_rms.training.work_dir.checkpoints import leaves
 
 
@@ -16,6 +17,7 @@ class PreciseBatchNorm:
     """Replaces running averages, which lag behind the weights, by the mean over whole batches.
 
     The variance is that of all clips together, E[x^2] - E[x]^2 with both taken over all batches.
+    Frozen layers keep their statistics.
 
     Example:
 
@@ -32,13 +34,19 @@ class PreciseBatchNorm:
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         self._model = model
-        self._layers = batch_norms(model)
+        self._strategy = strategy
+        self._layers: list[keras.layers.BatchNormalization] = []
+        self._moments_of_next: Any = None
         self._random_states = [
             variable
             for layer in leaves(model)
             for variable in layer.variables
             if not any(variable is weight for weight in layer.weights)
         ]
+
+    def _traced(self) -> Any:
+        """Takes the next batch of an iterator and returns its moments."""
+        model, strategy = self._model, self._strategy
 
         def moments(clips: tf.Tensor) -> list[tf.Tensor]:
             model(as_inputs(model, clips), training=True)
@@ -55,7 +63,7 @@ class PreciseBatchNorm:
             results = strategy.run(moments, args=(clips,))
             return [strategy.experimental_local_results(result)[0] for result in results]
 
-        self._moments_of_next = moments_of_next
+        return moments_of_next
 
     @contextmanager
     def in_use(
@@ -71,6 +79,13 @@ class PreciseBatchNorm:
             count: Batches to take from it.
             exchange: Entered around each of them, which waits for the other workers.
         """
+        layers = moving_batch_norms(self._model)
+        if not layers:
+            yield
+            return
+        if layers != self._layers or self._moments_of_next is None:
+            # Of a network whose stages were frozen or unfrozen since.
+            self._layers, self._moments_of_next = layers, self._traced()
         before = [(v, keras.ops.convert_to_numpy(v.value)) for v in self._statistics()]
         # Evaluations must not move the training's random numbers.
         states = [(v, keras.ops.convert_to_numpy(v.value)) for v in self._random_states]

@@ -18,6 +18,7 @@ class Position:
         wait: Seconds of the current epoch in which this process waited for data.
         seconds: Length of the current epoch so far.
         best: Highest validation accuracy so far.
+        since_best: Validations since then, as early stopping counts them.
     """
 
     step: int = 0
@@ -26,6 +27,7 @@ class Position:
     wait: float = 0.0
     seconds: float = 0.0
     best: float = -1.0
+    since_best: int = 0
 
     def advance(self, steps: int, sums: list[float], wait: float, seconds: float) -> None:
         """Adds a call's result."""
@@ -33,6 +35,18 @@ class Position:
         self.sums = [total + own for total, own in zip(self.sums, sums)]
         self.wait += wait
         self.seconds += seconds
+
+    def validated(self, accuracy: float, counts: bool = True) -> bool:
+        """Takes in a validation; returns whether it is the best so far.
+
+        Args:
+            accuracy: Of the validation.
+            counts: Whether one that is not counts towards early stopping.
+        """
+        is_best = accuracy > self.best
+        self.best = max(self.best, accuracy)
+        self.since_best = 0 if is_best or not counts else self.since_best + 1
+        return is_best
 
     def finish_epoch(self) -> None:
         """Goes on to the next epoch."""

@@ -23,10 +23,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_rms.inference.inputs import as_inputs
-from keras_rms.training.batch_norm.layers_of import statistics
+from keras_rms.training.batch_norm.layers_of import moving_statistics
 from keras_rms.training.optimization.loss_scaling import LossScale
 from keras_rms.training.optimization.mixing import Mixing
-from keras_rms.training.optimization.optimizer import MomentumSGD
+from keras_rms.training.optimization.optimizer import Optimizer
 from keras_rms.training.optimization.weight_average import WeightAverage
 
 Tensor = Any  # of the backend
@@ -42,9 +42,11 @@ class TrainStep:
 
     Args:
         model: uint8 or float clips -> logits.
-        optimizer: See `MomentumSGD`.
+        optimizer: `MomentumSGD` or `AdamW`.
         global_batch_size: Clips over all replicas; the loss is their mean.
         label_smoothing: Share of the target spread evenly over all classes.
+        class_weights: What the loss of a clip is multiplied with, by class; None for 1. The sum is
+            divided by the number of clips all the same. A mixture of clips has that of its shares.
         accumulation: The replica's batch is taken in so many parts, one after the other, and their
             gradients added, which needs as much less memory. Batch normalisation sees the parts.
         mixing: `CutMix`, `MixUp` or None.
@@ -60,10 +62,11 @@ class TrainStep:
     def __init__(
         self,
         model: keras.Model,
-        optimizer: MomentumSGD,
+        optimizer: Optimizer,
         global_batch_size: int,
         *,
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         accumulation: int = 1,
         mixing: Mixing | None = None,
         seed: int = 0,
@@ -81,14 +84,20 @@ class TrainStep:
         self.optimizer = optimizer
         self.global_batch_size = global_batch_size
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
         self.accumulation = accumulation
         self.mixing = mixing
         self.seed = seed
         self.loss_scale = loss_scale
         self.average = average
-        self._statistics = statistics(model)
+        self._jit_compile = jit_compile
+        self.renew()
+
+    def renew(self) -> None:
+        """Takes in which layers are frozen now; see also `make_several_steps`, which traces."""
+        self._statistics = moving_statistics(self.model)
         self._gradients = self._gradients_of_part
-        if jit_compile:
+        if self._jit_compile:
             self._gradients = tf.function(self._gradients_of_part, jit_compile=True)
 
     def state(self) -> dict[str, keras.Variable]:
@@ -134,6 +143,8 @@ class TrainStep:
         smooth = (1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[-1]
         logits = ops.cast(logits, "float32")
         losses = ops.categorical_crossentropy(smooth, logits, from_logits=True)
+        if self.class_weights is not None:
+            losses *= ops.sum(targets * ops.convert_to_tensor(self.class_weights, "float32"), -1)
         correct = ops.equal(ops.argmax(logits, -1), ops.argmax(targets, -1))
         loss, clips = ops.sum(losses), ops.cast(ops.shape(targets)[0], "float32")
         sums = ops.stack([loss, ops.sum(ops.cast(correct, "float32")), clips])
@@ -167,9 +178,11 @@ class TrainStep:
     def _gradients_of_part(
         self, clips: tf.Tensor, targets: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        with tf.GradientTape() as tape:
-            loss, sums = self.loss(self.model(clips, training=True), targets)
         variables = [variable.value for variable in self.optimizer.trained]
+        # Left to itself the tape would keep what frozen layers compute, too.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss, sums = self.loss(self.model(clips, training=True), targets)
         return tape.gradient(loss, variables, unconnected_gradients="zero"), sums
 
     def _share_statistics(self, sums: list[tf.Tensor], replicas: int) -> None:

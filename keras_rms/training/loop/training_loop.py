@@ -54,6 +54,11 @@ class TrainingLoop:
             worker calls it. It may take any time: what waits for other workers has to have a
             deadline of its own, see `answered_within`.
         validate_every: Epochs from one validation to the next. The last epoch always has one.
+        stop_after: Validations in a row without a higher accuracy after which training ends; None
+            trains to the last epoch.
+        stop_from: Epochs that these validations have to come after.
+        enter_epoch: Told the number of finished epochs before each epoch; returns whether the step
+            is another one from here on, and has to be traced again.
         save: Takes (position, whether it is the best so far).
         checkpoint_every: Steps from one checkpoint to the next, beside those at an epoch's end.
         steps_per_call: 0 chooses as many as take about a second.
@@ -80,6 +85,9 @@ class TrainingLoop:
         schedule: Callable,
         validate: Callable[[int], dict[str, float]] | None = None,
         validate_every: int = 1,
+        stop_after: int | None = None,
+        stop_from: int = 0,
+        enter_epoch: Callable[[int], bool] = lambda finished_epochs: False,
         save: Callable[[Position, bool], object] = lambda position, best: None,
         checkpoint_every: int = 500,
         steps_per_call: int = 0,
@@ -91,6 +99,7 @@ class TrainingLoop:
             "steps_per_epoch": steps_per_epoch,
             "validate_every": validate_every,
             "checkpoint_every": checkpoint_every,
+            "stop_after": 1 if stop_after is None else stop_after,
         }
         for name, value in at_least_one.items():
             if value < 1:
@@ -101,9 +110,8 @@ class TrainingLoop:
             )
         self._strategy = strategy
         self._training_data = training_data
-        self._several_steps: Any = train_step.make_several_steps(
-            strategy, step_function, measure_wait
-        )
+        self._step_function = step_function
+        self._several_steps: Any = None
         self._callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
         )
@@ -112,6 +120,9 @@ class TrainingLoop:
         self._schedule = schedule
         self._validate = validate
         self._validate_every = validate_every
+        self._stop_after = stop_after
+        self._stop_from = stop_from
+        self._enter_epoch = enter_epoch
         self._save = save
         self._checkpoint_every = checkpoint_every
         self._steps_per_call = steps_per_call
@@ -134,7 +145,7 @@ class TrainingLoop:
         """
         with StopSignals(self._request_stop):
             self._callbacks.on_train_begin()
-            if position.finished_epochs < self._epochs:
+            if not self._is_over(position):
                 try:
                     self._run_epochs(position)
                 except errors.LOST_WORKER as error:
@@ -151,9 +162,10 @@ class TrainingLoop:
 
     def _run_epochs(self, position: Position) -> None:
         iterator = iter(distribute(self._strategy, self._training_data(position.step)))
-        self._trace(iterator, position)
         saved_step = position.step
-        while position.finished_epochs < self._epochs:
+        while not self._is_over(position):
+            if self._enter_epoch(position.finished_epochs) or not self._several_steps:
+                self._trace(iterator, position)
             end = (position.finished_epochs + 1) * self._steps_per_epoch
             self._callbacks.on_epoch_begin(position.finished_epochs)
             self._train_until(end, position, iterator)
@@ -165,6 +177,10 @@ class TrainingLoop:
             self._end_epoch(position)
             saved_step = position.step
 
+    def _is_over(self, position: Position) -> bool:
+        stops_early = self._stop_after is not None and position.since_best >= self._stop_after
+        return stops_early or position.finished_epochs >= self._epochs
+
     def _request_stop(self) -> None:
         self._stop_requested = True
         if self._saved:
@@ -175,6 +191,9 @@ class TrainingLoop:
 
         The others are at it too, and may need as much longer again.
         """
+        self._several_steps = train_step.make_several_steps(
+            self._strategy, self._step_function, self._measure_wait
+        )
         if self._several_workers:
             started = time.monotonic()
             with self._watch():
@@ -306,8 +325,7 @@ class TrainingLoop:
             self._saved = None
             self._validation_seconds = time.monotonic() - started
             position.seconds += self._validation_seconds
-            best = logs["validation_top1"] > position.best
-            position.best = max(position.best, logs["validation_top1"])
+            best = position.validated(logs["validation_top1"], epoch >= self._stop_from)
         self._callbacks.on_epoch_end(epoch, {**logs, "seconds": position.seconds})
         position.finish_epoch()
         self._save(position, best)

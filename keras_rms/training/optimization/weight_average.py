@@ -47,7 +47,8 @@ class WeightAverage:
         step = ops.cast(step, "float32")
         decay = ops.minimum(self.decay, (1 + step) / (10 + step))
         for average, variable in zip(self.averages, self.variables):
-            average.assign(decay * average + (1 - decay) * variable)
+            # In this form what stands still is its own average, bit for bit.
+            average.assign(average + (1 - decay) * (variable - average))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

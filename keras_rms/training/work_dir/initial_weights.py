@@ -5,6 +5,7 @@ use for the same classes in the same order only: their number alone says nothing
 """
 
 import dataclasses
+import difflib
 import json
 import os
 import warnings
@@ -15,9 +16,10 @@ import keras
 import numpy as np
 
 from keras_rms import arguments
+from keras_rms.models import presets
+from keras_rms.models.network_record import read_record
 from keras_rms.models.weights import check_archive, differing_settings
 from keras_rms.training.work_dir import checkpoints
-from keras_rms.training.work_dir.network_record import read_record
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 HEADS = ("auto", "keep", "new")
@@ -36,6 +38,44 @@ class Initialised:
     why: str
 
 
+def weights_file(source: str | os.PathLike) -> Path:
+    """The file that a training starts from.
+
+    Call it outside of a strategy: the network of a preset may have to be built.
+
+    Args:
+        source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
+            `model.keras` or else newest checkpoint is taken. Of a training with averaged weights
+            it is these, as they are what is validated and what `model.keras` holds. Or the name of
+            a preset, which is downloaded; a file or folder of that name comes first.
+
+    Raises:
+        ValueError: If there is nothing to load.
+        OSError: If a preset cannot be downloaded.
+    """
+    path = Path(source)
+    if not path.exists():
+        if str(source) in presets.PRESETS:
+            return presets.network_file(str(source))
+        near = difflib.get_close_matches(str(source), presets.PRESETS, n=3)
+        raise ValueError(
+            f"There is nothing to start from: {source} does not exist"
+            + (f", nor a preset of that name. Near names: {', '.join(near)}." if near else ".")
+        )
+    if not path.is_dir():
+        return path
+    folder = WorkFolder(path)
+    if folder.finished:
+        return folder.model
+    paths = checkpoints.paths(folder.checkpoints)
+    if not paths:
+        raise ValueError(
+            f"{source} holds neither {folder.model.name} nor checkpoints. Give the work folder of "
+            "a training, a .keras file or a checkpoint."
+        )
+    return paths[-1]
+
+
 def initialise_from(
     model: keras.Model,
     source: str | os.PathLike,
@@ -49,9 +89,7 @@ def initialise_from(
 
     Args:
         model: The network to set, of the same architecture up to the number of classes.
-        source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
-            `model.keras` or else newest checkpoint is taken. Of a training with averaged weights
-            it is these, as they are what is validated and what `model.keras` holds.
+        source: See `weights_file`.
         class_names: Those of the training to come; None if nobody knows.
         head: "keep" takes the head, "new" leaves it, and "auto" takes it if its classes have the
             same names in the same order, or if their names are not known and their number is the
@@ -62,9 +100,9 @@ def initialise_from(
             of another number of classes shall be kept.
     """
     arguments.validate_choice("head", head, HEADS)
-    path = _find(Path(source))
+    path = weights_file(source)
     found = _weights(path)
-    of_head = _head(model)
+    of_head = head_weights(model)
     shapes = {name: array.shape for name, array in found.items()}
     wanted = {weight.path: tuple(weight.shape) for weight in model.weights}
     resized = any(shapes.get(name) != wanted[name] for name in of_head)
@@ -131,27 +169,10 @@ def _class_names(path: Path) -> list[str] | None:
         return None
 
 
-def _head(model: keras.Model) -> set[str]:
-    """Names of the weights of the last dense layer, which gives the logits."""
+def head_weights(model: keras.Model) -> set[str]:
+    """Paths of the weights of the last dense layer, which gives the logits."""
     dense = [layer for layer in checkpoints.leaves(model) if isinstance(layer, keras.layers.Dense)]
     return {weight.path for weight in dense[-1].weights} if dense else set()
-
-
-def _find(source: Path) -> Path:
-    if not source.exists():
-        raise ValueError(f"There is nothing to start from: {source} does not exist.")
-    if not source.is_dir():
-        return source
-    folder = WorkFolder(source)
-    if folder.finished:
-        return folder.model
-    paths = checkpoints.paths(folder.checkpoints)
-    if not paths:
-        raise ValueError(
-            f"{source} holds neither {folder.model.name} nor checkpoints. Give the work folder of "
-            "a training, a .keras file or a checkpoint."
-        )
-    return paths[-1]
 
 
 def _weights(path: Path) -> Mapping[str, np.ndarray]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_rms.training.work_dir.whole_files import UNFINISHED, saving, write_whole
+from keras_rms.training.work_dir.whole_files import saving, write_whole
 from keras_rms.training.work_dir.work_folder import WorkFolder
+from keras_rms.whole_files import UNFINISHED
 
 COLUMNS = (
     "epoch",

@@ -5,8 +5,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from keras_rms.training.work_dir.whole_files import write_whole
 from keras_rms.training.work_dir.work_folder import WorkFolder
@@ -88,21 +89,27 @@ def write(work_dir: str | os.PathLike, settings: dict) -> None:
     write_whole(WorkFolder(work_dir).settings, lambda file: file.write(text.encode()))
 
 
-def check_same(work_dir: str | os.PathLike, settings: dict, names: Iterable[str]) -> None:
+def check_same(
+    work_dir: str | os.PathLike,
+    settings: dict,
+    names: Iterable[str],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> None:
     """Compares `settings` with those of the run in the folder, if there is one.
 
     Args:
         work_dir: The work folder.
         settings: Those of the run to come.
         names: Which of them have to be equal.
+        defaults: What a folder was made with whose version did not know a setting. Others that it
+            did not know are taken as they are now.
 
     Raises:
         ValueError: If one differs; says which and how.
     """
     if not _has_settings_of_a_run(work_dir):
         return
-    before = read(work_dir)
-    # A setting that an older version did not know is taken as it is now.
+    before = {**defaults, **read(work_dir)}
     different = [
         name
         for name in names

@@ -1,42 +1,14 @@
-"""Files that are there as a whole or not at all."""
+"""The files of a run, which are there as a whole or not at all."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import keras
 
-from keras_rms.training.work_dir.network_record import add_record
-
-UNFINISHED = "unfinished."
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """A name to write a file under, which becomes `path` once it is complete and on the disk.
-
-    Example:
-
-    >>> with whole_file("runs/rms/model.keras") as unfinished:
-    ...     model.save(unfinished)
-
-    Args:
-        path: Replaced if it exists; after an error it is as it was.
-    """
-    path = Path(path)
-    # Before the name: Keras looks at endings. Always the same, so that the next save removes what a
-    # killed one left.
-    unfinished = path.with_name(UNFINISHED + path.name)
-    try:
-        yield unfinished
-        _flush(unfinished)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
+from keras_rms.models.network_record import add_record
+from keras_rms.whole_files import whole_file
 
 
 def write_whole(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
@@ -75,11 +47,3 @@ def saving(what: str) -> Iterator[None]:
             "before are untouched: make room, or repair the disk or its permissions, then run the "
             "same command again to continue from the newest of them."
         ) from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

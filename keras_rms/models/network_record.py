@@ -30,8 +30,10 @@ def add_record(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
 
     Example:
 
-    >>> model.save("slow_only.keras")
+    >>> keras_rms.models.SlowOnly(18, width=8).save("slow_only.keras")
     >>> add_record("slow_only.keras", {"num_frames": 8, "span": 64})
+    >>> read_record("slow_only.keras")
+    {'num_frames': 8, 'span': 64}
 
     Args:
         path: The file.

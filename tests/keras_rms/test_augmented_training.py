@@ -1,0 +1,51 @@
+"""A recipe's augmentation in the training step: where it acts, and that it resumes exactly."""
+
+import numpy as np
+import tensorflow as tf
+from small_training import small_batches, small_model
+
+from keras_rms.training.learner import Learner
+from keras_rms.training.loop.train_step import make_several_steps
+from keras_rms.training.recipe import Recipe
+
+RECIPE = Recipe(
+    "small",
+    batch_size=8,
+    epochs=1,
+    learning_rate=0.05,
+    color_jitter=(0.4,),
+    random_erasing=0.5,
+    mixing="cutmix",
+).completed(80)
+AUGMENTATION = ["color_jitter", "random_erasing"]
+
+
+class Training:
+    """A network in training, on one device."""
+
+    def __init__(self):
+        self.learner = Learner(small_model(), RECIPE)
+        self.several = make_several_steps(tf.distribute.get_strategy(), self.learner.step)
+
+    def sums(self, first, count):
+        numbers = (tf.constant(n, tf.int64) for n in (first, count))
+        return self.several(iter(small_batches(first)), *numbers, tf.zeros(2))["sums"].numpy()
+
+    def state(self):
+        return {name: variable.numpy() for name, variable in self.learner.state.items()}
+
+
+def test_it_resumes_exactly_and_leaves_the_network_as_it_is():
+    whole, continued = Training(), Training()
+    learner = whole.learner
+    assert [layer.name for layer in learner.step.model.layers[1:3]] == AUGMENTATION
+    assert not {layer.name for layer in learner.model.layers} & {*AUGMENTATION}
+    whole.sums(0, 2)
+    for name, value in whole.state().items():
+        continued.learner.state[name].assign(value)
+    np.testing.assert_array_equal(continued.sums(2, 2), whole.sums(2, 2))
+    state = continued.state()
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(state[name], value, name)
+    # The second word of a state counts the draws: one a step, and of erasing two.
+    assert [int(state[f"random/{name}/0"][1]) for name in AUGMENTATION] == [4, 8]
