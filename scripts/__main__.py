@@ -8,6 +8,7 @@ import ast
 import difflib
 import importlib.metadata
 import importlib.util
+import os
 import runpy
 import sys
 import textwrap
@@ -139,6 +140,12 @@ def _unknown(word: str) -> str:
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> str:
+    if error.name == os.environ.get("KERAS_BACKEND"):
+        return _paragraph(
+            f"error: KERAS_BACKEND={error.name} needs the Python package `{error.name}`, which is "
+            f"not installed for {sys.executable}. Install it by `pip install {error.name}`, or "
+            "leave the variable out: the commands run on TensorFlow."
+        )
     return _paragraph(
         f"error: `keras-rms {name}` needs the Python package `{error.name}`, which is not "
         f"installed for {sys.executable}. All that the commands need comes by "

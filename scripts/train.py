@@ -27,7 +27,7 @@ Exit status: 0 finished, 1 wrong flags or files, 75 stopped by SIGTERM or Ctrl-C
 another worker was lost, 77 the loss was not finite, 130 Ctrl-C before training begins. After 75 and
 76 the same command continues.
 
-On one device the JAX backend trains too: KERAS_BACKEND=jax keras-rms train ...
+The JAX backend trains on the devices of one machine: KERAS_BACKEND=jax keras-rms train ...
 """
 
 import dataclasses

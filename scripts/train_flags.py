@@ -161,7 +161,8 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "sync_bn",
     Recipe.sync_bn,
-    "Take the statistics of batch normalisation over the clips of all devices together.",
+    "Take the statistics of batch normalisation over the clips of all devices together, as the JAX "
+    "backend always does.",
 )
 
 command_help.section("Random Mean Scaling (RMS)")

@@ -1,4 +1,4 @@
-"""Training on the JAX backend: what TensorFlow does, on one device, with the same loop."""
+"""Training on one device of the JAX backend: what TensorFlow does, with the same loop."""
 
 import importlib.util
 import os
@@ -72,7 +72,7 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     data, folder = tmp_path / "data", tmp_path / "run"
     small_dataset.make_dataset(data)
     flags = [f"--data={data}", f"--work_dir={folder}", *command_runner.SMALL_TRAINING]
-    refused = start_on_jax("scripts/train.py", *flags, "--sync_bn")
+    refused = start_on_jax("scripts/train.py", *flags, "--precise_bn_steps=1")
     random_layers = ["--residual_drop=shake_drop", "--color_jitter=0.4", "--random_erasing=0.5"]
     output = finish(start_on_jax("scripts/train.py", *flags, *random_layers))
     assert "1 replica(s) on CPU; step 0 of 3" in output
@@ -101,4 +101,4 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     assert {int(counter[1]) for counter in drawn} <= {3, 6} and len(drawn) > 8
     settings = (folder / "settings.json").read_text()
     assert '"backend": "jax"' in settings and '"jax": "' in settings
-    assert refused.status() == 1 and "need KERAS_BACKEND=tensorflow" in refused.error
+    assert refused.status() == 1 and "needs KERAS_BACKEND=tensorflow" in refused.error
