@@ -378,7 +378,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "stop_after",
     Recipe.stop_after,
-    "Stop early, after this many validations in a row without a higher accuracy.",
+    "Stop early, after this number of validations in a row without a higher accuracy.",
 )
 flags.DEFINE_integer(
     "checkpoint_every",

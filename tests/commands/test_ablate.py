@@ -88,7 +88,7 @@ def test_a_killed_grid_continues_and_a_failure_is_isolated(tmp_path, data):
 
 
 def test_a_training_that_outlived_its_grid_is_waited_for(tmp_path, data):
-    words = command(data, tmp_path, "--lines=1", extra=["--epochs=30"])
+    words = command(data, tmp_path, "--lines=1", extra=["--epochs=30", "--validate_every=30"])
     grid = start(words)
     folder = tmp_path / "runs" / "slow_only_18" / "rms=none" / "seed_0"
     grid.wait_for((folder / "log.jsonl").exists)

@@ -21,6 +21,9 @@ sys.argv = sys.argv[1:]
 sys.path.insert(0, "scripts")
 from pipelines.system import quiet_tensorflow
 from keras_rms.training import networks
+sys.path.insert(0, "tests/support")
+import few_blocks
+few_blocks.install()  # half as much to compile
 
 def spy(*args, build=networks.build_network, **options):
     network = build(*args, **options)

@@ -13,7 +13,7 @@ from keras_rms.models.layers.depthwise_conv_3d import IMPLEMENTATIONS
 
 pytestmark = pytest.mark.any_backend
 SHAPES = [(2, 5, 7, 6, 3), (1, 8, 4, 9, 2), (2, 1, 3, 2, 4)]
-SETTINGS = [(3, 1), (3, 2), ((3, 1, 5), (2, 1, 1)), ((5, 3, 1), (3, 2, 1)), ((1, 3, 3), (1, 2, 2))]
+SETTINGS = [(3, 1), (3, 2), ((3, 1, 5), (2, 1, 1)), ((5, 3, 1), (3, 2, 2)), ((1, 3, 3), (1, 2, 2))]
 
 
 def in_numpy(x, kernel, strides):

@@ -13,6 +13,15 @@ _BLOCKS, _CIFAR = (1, 1, 2, 1), (1, 2, 1)
 _INCEPTION = ("mixed_3b", "mixed_4b", "mixed_5b")
 
 
+_installed = contextlib.ExitStack()
+
+
+def install():
+    """Does so for the rest of the process, with networks of 18 layers as well."""
+    _installed.enter_context(few_blocks())
+    _installed.enter_context(mock.patch.dict(slow_only.BLOCKS, {18: (_BLOCKS, False)}))
+
+
 @contextlib.contextmanager
 def few_blocks():
     """While active, networks of 20 and 50 layers have fewer, and S3D has three blocks of nine."""

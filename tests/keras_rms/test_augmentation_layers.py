@@ -12,7 +12,8 @@ from layer_reference import is_nothing_done
 from keras_rms.augmentation import ColorJitter, RandAugment, RandomErasing, augmented, colors
 from keras_rms.augmentation.rand_augment import changes
 
-pytestmark = pytest.mark.any_backend
+# What is drawn is counted on TensorFlow alone: each operation is compiled anew on JAX.
+any_backend = pytest.mark.any_backend
 
 FRAMES, HEIGHT, WIDTH = 3, 21, 32
 
@@ -70,6 +71,7 @@ OF_ALL_LEVELS = ("auto_contrast", "equalize", "contrast", "color", "brightness")
 EXACT = ("identity", "equalize", "posterize", "translate_x", "translate_y")
 
 
+@any_backend
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("name", changes(9.0, 0.0))
 def test_each_change_is_pillow_s(name, sign):
@@ -106,6 +108,7 @@ def test_a_channel_of_one_level_stays():
         np.testing.assert_array_equal(changed(name, frames, 1.0), frames)
 
 
+@any_backend
 @pytest.mark.parametrize("shift", [-0.5, -0.1, 0.0, 0.25])
 def test_the_hue_is_that_of_colorsys(shift):
     frames = clip(height=5, width=6).astype("float64")
@@ -132,6 +135,7 @@ def test_factors_are_uniform_and_each_clip_s_own():
     assert strong.min() >= 0 and strong.max() == 255
 
 
+@any_backend
 def test_jitter_is_its_parts_in_one_of_their_orders():
     layer = ColorJitter(0.5, 0.6, 0.7, 0.2, seed=1)
     batch = np.stack([clip(number) for number in range(20)]).astype("float32")
@@ -155,6 +159,7 @@ def test_jitter_is_its_parts_in_one_of_their_orders():
     assert len(seen) > 8
 
 
+@any_backend
 def test_each_clip_has_changes_of_its_own_and_all_its_frames_the_same():
     """One still picture, many times: all frames of a clip stay equal, the clips do not."""
     still = np.broadcast_to(clip(frames=1), (30, 3, HEIGHT, WIDTH, 3)).copy()
@@ -233,6 +238,7 @@ LAYERS = [
 ]
 
 
+@any_backend
 @pytest.mark.parametrize(("layer_class", "arguments"), LAYERS, ids=lambda x: str(x)[-20:])
 def test_layer(layer_class, arguments, tmp_path):
     check_layer(layer_class, arguments, (2, 2, 6, 5, 3), tmp_path, keeps_dtype=True)
@@ -249,6 +255,7 @@ def test_layer(layer_class, arguments, tmp_path):
     )
 
 
+@any_backend
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="sizes are always known")
 @pytest.mark.parametrize("layer_class", [ColorJitter, RandAugment, RandomErasing])
 def test_sizes_that_are_not_known_when_the_graph_is_built(layer_class):
@@ -303,6 +310,7 @@ def small_network(dtype="uint8"):
     return keras.Model(inputs, keras.layers.Dense(2, name="head")(x), name="small")
 
 
+@any_backend
 def test_the_model_augments_in_training_only_and_shares_the_weights():
     network = small_network()
     settings = {"color_jitter": (0.4,), "rand_augment": (1, 9), "random_erasing": 0.5}
