@@ -6,6 +6,7 @@ import cifar_files
 import numpy as np
 import pytest
 import small_dataset
+import warm_children
 from command_runner import run as command
 from PIL import Image
 
@@ -31,7 +32,7 @@ def job(tmp_path_factory):
     )
     words = [f"--data={folder / 'data'}", f"--output={folder / 'table'}", "--seeds=1"]
     words += ["--table=6", "--lines=2,4", "--model=resnet_20", "--", *SMALL]
-    printed = command("scripts/ablate.py", *words).stdout
+    printed = command("scripts/ablate.py", *words, before=warm_children.install).stdout
     run = folder / "table" / "runs" / "cifar100" / "resnet_20" / "rms=mean" / "seed_0"
     return {"folder": folder, "run": run, "printed": printed}
 
