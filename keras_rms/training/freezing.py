@@ -31,6 +31,7 @@ class FrozenStages:
     """
 
     def __init__(self, model: keras.Model, names: Sequence[str]) -> None:
+        self._model = model
         by_stage: dict[str, list[keras.Layer]] = {}
         for layer in leaves(model):
             by_stage.setdefault(stage_of(layer.name), []).append(layer)
@@ -59,3 +60,5 @@ class FrozenStages:
     def _set_trainable(self, trainable: bool) -> None:
         for layer in self._layers:
             layer.trainable = trainable
+        # On several devices of JAX Keras compiled it for as many trained variables as there were.
+        self._model.predict_function = None

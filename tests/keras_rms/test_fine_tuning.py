@@ -251,3 +251,12 @@ def test_everything_together_resumes_exactly_and_stops_early(tmp_path):
     assert run(other) == 1
     found = output(other)
     assert 'freeze was ["conv", "bn"] and is now ["conv"]; head_rate was 3.0 and is now 2' in found
+
+
+def test_what_keras_compiled_for_other_weights_is_made_anew():
+    model = staged_model()
+    stages = FrozenStages(model, ("stem",))
+    for change in (stages.freeze, stages.unfreeze):
+        model.predict_function = "compiled"
+        change()
+        assert model.predict_function is None
