@@ -37,9 +37,8 @@ def clip_maker(
 
     Args:
         index: The split's index.
-        num_frames, span, crop_size, min_area, padding, flip, seed, order, on_damage, damaged: As
-            for
-            `training_stream`.
+        num_frames, span, crop_size, min_area, padding, flip, seed, order: As for `training_stream`.
+        on_damage, damaged: As for `training_stream`.
 
     Raises:
         ValueError: If an argument is out of range.

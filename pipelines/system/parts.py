@@ -55,9 +55,9 @@ def part_of(flag: str, text: str | None) -> Part:
     if text is None:
         return WHOLE
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    numbers = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= numbers[0] <= numbers[1]:
+    try:
+        return Part(*map(int, match.groups() if match else (0, 0)))
+    except ValueError as error:
         raise ValueError(
             f"--{flag} must be K/N, from 1/N to N/N, as in 1/3. Received: --{flag}={text}"
-        )
-    return Part(*numbers)
+        ) from error

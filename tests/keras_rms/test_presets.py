@@ -141,7 +141,7 @@ def test_a_name_is_downloaded_once_and_takes_uint8_clips(publisher, original, fo
     assert trained.output_shape == (None, 3) and trained.input_shape == (None, 2, 32, 32, 3)
     assert any(isinstance(layer, keras_rms.RandomMeanScaling) for layer in trained.layers)
     for layer in network.layers:
-        if layer.weights and layer.name != loading.HEAD:
+        if layer.weights and layer.name != loading.CLASSIFIER:
             for new, old in zip(trained.get_layer(layer.name).weights, layer.weights):
                 np.testing.assert_array_equal(new.numpy(), old.numpy())
     assert publisher.requests == 1

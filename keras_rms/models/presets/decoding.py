@@ -51,8 +51,7 @@ def decode_predictions(
             f"`names` must be as many as the classes. Received: {len(known)} names for "
             f"{values.shape[1]} classes"
         )
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(values.astype("float32")))
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [[(known[i], float(row[i])) for i in order] for row, order in zip(probabilities, best)]
 

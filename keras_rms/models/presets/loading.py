@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_rms.checkpoints.importing import CLASSIFIER
 from keras_rms.models.catalog import build
 from keras_rms.models.presets import conversion, folders
 from keras_rms.models.presets.catalog import PRESETS, preset_of
@@ -16,7 +17,6 @@ from keras_rms.models.weights import load_weights
 if TYPE_CHECKING:
     from keras_rms.random_mean_scaling import RandomMeanScaling
 
-HEAD = "head_dense"
 # What the arguments of a builder may be beside those that make the network what it is.
 OPTIONS = (
     "dropout",
@@ -181,7 +181,7 @@ def _built(
         arguments["num_classes"] = num_classes
     network = build(name, rms=rms, **arguments)
     has_head = arguments.get("include_top", True) and not is_new
-    _load(network, path, () if has_head else (HEAD,))
+    _load(network, path, () if has_head else (CLASSIFIER,))
     known = {key: value for key, value in arguments.items() if key not in _NOT_KEPT}
     folders.note_builder(network, name, known)
     return network
