@@ -185,11 +185,11 @@ def _polled(progress: Progress, output: str, awaited: dict[str, int]) -> Iterato
     """
     ended = threading.Event()
     left = {os.path.basename(path): clips for path, clips in awaited.items()}
-    stale = left.keys() & tf.io.gfile.listdir(output)
+    stale = left.keys() & filesystems.names(output)
 
     def look() -> None:
         nonlocal stale
-        present = left.keys() & tf.io.gfile.listdir(output)
+        present = left.keys() & filesystems.names(output)
         stale &= present
         progress.update(sum(left.pop(name) for name in present - stale))
 

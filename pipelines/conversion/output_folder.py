@@ -142,8 +142,8 @@ def _clear_old_objects(output: str, split: str) -> None:
     """Removes temporary objects of a killed run; there are no locks, so their age has to tell."""
     names = rf"labels\.txt|{re.escape(split)}(-\d+-of-\d+\.[a-z]+|\.json|\.index\.npz)"
     temporary = re.compile(rf"({names})\.[0-9a-f]+{re.escape(whole_files.ENDING)}")
-    with contextlib.suppress(tf.errors.NotFoundError):  # the folder, or what another run removes
-        for name in filter(temporary.fullmatch, tf.io.gfile.listdir(output)):
+    with contextlib.suppress(tf.errors.NotFoundError):  # what another run removes
+        for name in filter(temporary.fullmatch, filesystems.names(output)):
             path = os.path.join(output, name)
             written = tf.io.gfile.stat(path).mtime_nsec  # 0 where a store does not tell
             if written and time.time_ns() - written > _OLD_NANOSECONDS:
@@ -153,7 +153,7 @@ def _clear_old_objects(output: str, split: str) -> None:
 def name_old_shards(output: str, split: str, num_shards: int) -> None:
     """Says which shards another number of shards has left behind: a terabyte, it may be."""
     shard = re.compile(re.escape(split) + r"-\d{5}-of-(\d{5})\.tfrecord")
-    found = filter(None, map(shard.fullmatch, tf.io.gfile.listdir(output)))
+    found = filter(None, map(shard.fullmatch, filesystems.names(output)))
     old = collections.Counter(match[1] for match in found if int(match[1]) != num_shards)
     for number, count in sorted(old.items()):
         print(

@@ -2,11 +2,10 @@
 
 import os
 
-import tensorflow as tf
-
 from pipelines.conversion import shard_conversion
 from pipelines.conversion.conversion_plan import Plan
 from pipelines.shards import split_index
+from pipelines.system import filesystems
 from pipelines.system.text import printable
 
 _SHOWN = 3
@@ -51,7 +50,7 @@ def _check_begun(output: str, split: str, plan: Plan) -> None:
         for number in range(plan.num_shards)
     }
     # One speaks for all: each run compared its settings with an earlier one.
-    for name in sorted(reports & set(tf.io.gfile.listdir(output))):
+    for name in sorted(reports & filesystems.names(output)):
         recorded = shard_conversion.recorded_settings(os.path.join(output, name))
         if recorded is None:
             continue

@@ -99,7 +99,7 @@ def _shards_of(split: str, present: Sequence[str]) -> list[str]:
 
 
 def _load(data_dir: str, split: str) -> SequenceIndex:
-    present = sorted(tf.io.gfile.listdir(data_dir)) if tf.io.gfile.isdir(data_dir) else []
+    present = sorted(filesystems.names(data_dir)) if tf.io.gfile.isdir(data_dir) else []
     paths = [os.path.join(data_dir, name) for name in _shards_of(split, present)]
     if not paths:
         raise ValueError(

@@ -238,8 +238,7 @@ def list_splits(data_dir: str, *, finished: bool = True) -> list[str]:
     with filesystems.explained(data_dir):
         if not tf.io.gfile.isdir(data_dir):
             return []
-        # Object stores list folders with a slash.
-        names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
+        names = filesystems.names(data_dir)
     manifests = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     indices = {name.removesuffix(".index.npz") for name in names if name.endswith(".index.npz")}
     if finished:
@@ -388,7 +387,7 @@ def _check_index(index: Index) -> None:
 
 
 def _check_shards(index: Index) -> None:
-    present = {name.rstrip("/") for name in tf.io.gfile.listdir(index.data_dir)}
+    present = filesystems.names(index.data_dir)
     # Some stores hold no empty files, so that a shard of no video may be absent.
     wanted = [shard["name"] for shard in index.manifest["shards"] if shard["bytes"]]
     missing = [name for name in wanted if name not in present]

@@ -149,6 +149,17 @@ def write_file(path: str, content: bytes) -> None:
         publish(temporary, path)
 
 
+def names(folder: str) -> set[str]:
+    """Names of what is in a folder; none of a folder that is not there.
+
+    An object store has no empty folders: one that was made is there with its first object only.
+    """
+    with contextlib.suppress(tf.errors.NotFoundError):
+        # Object stores list folders with a slash.
+        return {name.rstrip("/") for name in tf.io.gfile.listdir(folder)}
+    return set()
+
+
 def size(path: str) -> int:
     """Bytes of a file; 0 if there is none, because some stores hold no empty files."""
     try:

@@ -141,3 +141,10 @@ def test_bare_errors_of_the_plugin_are_explained_and_others_are_not():
     with pytest.raises(RuntimeError, match="a bug"):
         with filesystems.explained("/local/x"):
             raise RuntimeError("a bug")
+
+
+def test_names_of_a_folder_and_of_one_that_an_object_store_does_not_have_yet(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "labels.txt").write_text("")
+    assert filesystems.names(str(tmp_path)) == {"train", "labels.txt"}
+    assert filesystems.names(str(tmp_path / "none")) == set()
