@@ -201,7 +201,7 @@ def _polled(progress: Progress, output: str, awaited: dict[str, int]) -> Iterato
     thread.start()
     try:
         yield
-        progress.update(progress.total - progress.count)
+        progress.complete()
     finally:
         ended.set()
         thread.join()
