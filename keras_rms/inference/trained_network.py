@@ -1,7 +1,9 @@
 """A network that was trained, here or elsewhere, opened for evaluation, prediction and export."""
 
 import dataclasses
+import errno
 import os
+import tempfile
 from typing import Any
 
 import keras
@@ -18,6 +20,7 @@ from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 WEIGHTS = ("last", "best")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,8 @@ def open_run(work_dir: str | os.PathLike, weights: str | None = None) -> Trained
             best of a training that has not finished, or the newest where none is validated yet.
 
     Raises:
-        ValueError: If the folder holds no such weights, or its files do not belong together.
+        ValueError: If the folder holds no such weights, its files do not belong together, or
+            weights are not finite numbers.
     """
     if weights is not None:
         arguments.validate_choice("weights", weights, WEIGHTS)
@@ -109,6 +113,7 @@ def open_run(work_dir: str | os.PathLike, weights: str | None = None) -> Trained
             f"{path} has {outputs} outputs but {folder.settings} lists {classes} classes: "
             "the two files come from different trainings."
         )
+    _check_finite(model, path)
     return TrainedNetwork(model, settings, str(path), notes)
 
 
@@ -127,10 +132,11 @@ def open_file(path: str | os.PathLike, **settings: Any) -> TrainedNetwork:
         **settings: Of `network_record.NAMES`, in the place of what the file says; None leaves that.
 
     Raises:
-        ValueError: If the file cannot be read, or neither it nor `settings` says how clips are
-            made; names what is missing.
+        ValueError: If the file cannot be read, its weights are not finite numbers, or neither it
+            nor `settings` says how clips are made; names what is missing.
     """
     original = load_network(path)
+    _check_finite(original, path)
     given = {name: value for name, value in settings.items() if value is not None}
     told = {**read_record(path), **given}
     model = on_uint8_clips(original, path, told.get("normalization"))
@@ -177,9 +183,26 @@ def load_network(path: str | os.PathLike, remedy: str = "") -> keras.Model:
         check_archive(os.fspath(path))
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file
+        if (
+            isinstance(error, OSError) and error.errno in _FULL
+        ):  # of the disk that it is unpacked on
+            place = tempfile.gettempdir()
+            raise OSError(error.errno, f"{error}. Make room to unpack {path}", place) from error
         raise ValueError(
             f"{path} cannot be read as a Keras model ({type(error).__name__}: {error}). {remedy}"
         ) from error
+
+
+def _check_finite(model: keras.Model, path: str | os.PathLike) -> None:
+    """Of such weights every answer would be the first class."""
+    for weight in model.weights:
+        is_float = keras.backend.is_float_dtype(weight.dtype)
+        if is_float and not bool(keras.ops.all(keras.ops.isfinite(weight))):
+            raise ValueError(
+                f"{path} holds weights that are not finite numbers, {weight.path} for one: the "
+                "training has diverged. Take the weights of an earlier step, or train again with "
+                "a lower learning rate."
+            )
 
 
 def _implied(model: keras.Model) -> dict[str, Any]:

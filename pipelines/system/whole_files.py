@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from typing import BinaryIO
 
 ENDING = ".tmp"
@@ -35,13 +36,24 @@ def write(path: str | os.PathLike, content: bytes) -> None:
     path = os.fspath(path)
     temporary = temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             file.write(content)
         publish(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Names the file in an error of the disk, which says of an open file only that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def claimed(path: str | os.PathLike) -> BinaryIO:
@@ -75,8 +87,7 @@ def _remove_abandoned(path: str) -> None:
 def _flush(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:  # a full disk may show here first, and the error names no file
-        raise OSError(error.errno, error.strerror, path) from error
+        with naming(path):  # a full disk may show here first
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

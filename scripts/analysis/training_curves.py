@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,11 +17,20 @@ def read(name: str, work_dir: str) -> list[dict]:
     """A row an epoch; validation_top1 is None where there was no validation.
 
     Raises:
-        ValueError: If the folder has no log.
+        ValueError: If the folder has no log, or it is damaged.
     """
     path = WorkFolder(work_dir).table
     if not path.is_file():
         raise ValueError(f"{work_dir} has no {path.name}: no training has ended an epoch there.")
+    try:
+        return _rows(name, path)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is not the log that keras-rms train wrote ({error!r}). Restore it."
+        ) from error
+
+
+def _rows(name: str, path: Path) -> list[dict]:
     with open(path, newline="") as file:
         return [
             {

@@ -102,4 +102,5 @@ class JsonLines:
     def add(self, **values: object) -> None:
         """Writes the values as one object."""
         if self._file is not None:
-            print(json.dumps(values), file=self._file, flush=True)
+            with whole_files.naming(self._file.name):
+                print(json.dumps(values), file=self._file, flush=True)

@@ -153,7 +153,11 @@ def test_spectrum_of_both_runs(runs):
 
 
 def test_what_is_wrong_is_said(runs, tmp_path):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "log.csv").write_bytes(b"epoch,step\n1,\xff")
     for words, said in (
+        (["curves", f"--work_dir={damaged}"], "log.csv is not the log that keras-rms train wrote"),
         (["curves", f"--work_dir={tmp_path}"], "has no log.csv"),
         (["curves", both(runs), "--names=A"], "a name for each of the 2 runs"),
         (["curves", both(runs), "--names=A,A"], "--names must differ"),

@@ -1,7 +1,9 @@
 """Opening a network: of a run at any stage, with either weights, and of a `.keras` file."""
 
+import errno
 import json
 import zipfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -106,7 +108,7 @@ def test_averaged_weights_go_before_those_in_training(run, network):
     np.testing.assert_allclose(logits(open_run(folder, "last").model), expected, rtol=1e-5)
 
 
-def test_what_a_run_cannot_be_opened_for(run, network):
+def test_what_a_run_cannot_be_opened_for(run, network, monkeypatch):
     folder, save = run
     with pytest.raises(ValueError, match=r"has no model.keras and no checkpoint"):
         open_run(folder)
@@ -126,6 +128,20 @@ def test_what_a_run_cannot_be_opened_for(run, network):
     work_settings.write(folder, SETTINGS | {"class_names": ["a", "b"]})
     with pytest.raises(ValueError, match=r"has 3 outputs but .* lists 2 classes"):
         open_run(folder)
+    work_settings.write(folder, SETTINGS)
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr(keras.saving, "load_model", mock.Mock(side_effect=full))
+        with pytest.raises(OSError, match=r"Make room to unpack .*model\.keras"):
+            open_run(folder)
+    kernel = network.layers[-1].kernel
+    before = keras.ops.convert_to_numpy(kernel).copy()
+    kernel.assign(np.full(before.shape, np.nan))
+    save_model(network, folder / "model.keras")
+    kernel.assign(before)
+    for opened in (open_run, lambda place: open_file(place / "model.keras")):
+        with pytest.raises(ValueError, match=r"not finite numbers, .*kernel for one"):
+            opened(folder)
     (folder / "model.keras").write_text("no archive")
     with pytest.raises(ValueError, match=r"cannot be read as a Keras model .* delete it"):
         open_run(folder)
