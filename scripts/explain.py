@@ -3,8 +3,9 @@
     keras-rms explain --work_dir=runs/rms VIDEO...
     keras-rms explain --work_dir=runs/rms --class=juggling --output=where VIDEO...
 
-Of each video it takes clips that follow each other, as the network sees them. It works out how much
-each place of a clip speaks for a class: by default for the one that the network gives the video.
+VIDEO is a file, a folder (all videos and images below it) or a pattern such as 'videos/*.mp4'. Of
+each it takes clips that follow each other, as the network sees them. It works out how much each
+place of a clip speaks for a class: by default for the one that the network gives the video.
 Writes into --output:
     <name>_where.mp4  the frames beside the same frames in grey, in colour where it counts
     <name>_where.png  frames of the clip with the highest probability of the class
@@ -38,6 +39,7 @@ from pipelines.frames.video_writer import write_mp4
 from pipelines.input import views_of_frames
 from pipelines.system import command_help, command_line, gpus, progress, whole_files
 from pipelines.system.text import printable
+from prediction import files
 
 command_help.section("What to explain")
 _WORK_DIR = flags.DEFINE_string(
@@ -73,9 +75,9 @@ class Explained(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    videos = arguments[1:]
+    videos = files.listed(arguments[1:])
     if not videos:
-        raise ValueError("Name at least one video file: explain.py --work_dir=DIR VIDEO...")
+        raise ValueError("Name a video, or a folder of videos: explain.py --work_dir=DIR VIDEO...")
     gpus.tell_if_missed()
     run = runs.opened(_WORK_DIR.value)
     wanted = _wanted_class(run)

@@ -51,7 +51,7 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno is None or error.filename:
             raise
         raise OSError(error.errno, error.strerror, path) from error
 

@@ -9,6 +9,7 @@ The statistics of batch normalisation stay those of training. A scaled feature n
 which is a part of what is measured here, as in the paper.
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -67,10 +68,13 @@ def parsed_scales(words: Sequence[str]) -> list[float]:
     """The numbers of --scales in ascending order.
 
     Raises:
-        ValueError: If one is no number.
+        ValueError: If one is no finite number.
     """
     try:
-        return sorted({float(word) for word in words})
+        scales = sorted({float(word) for word in words})
+        if not all(map(math.isfinite, scales)):
+            raise ValueError
+        return scales
     except ValueError:
         raise ValueError(f"--scales must be numbers. Received: {','.join(words)}") from None
 

@@ -8,8 +8,10 @@ def distinct_names(places: Sequence[str]) -> list[str]:
     """For each path its last parts, as many as tell it from the others.
 
     Raises:
-        ValueError: If a path is given twice.
+        ValueError: If a path is given twice, or is empty.
     """
+    if "" in places:
+        raise ValueError(f"One of the runs has no name. Received: {','.join(places)}")
     # Without the root, whose name is the sign that no name of a file may have.
     parts = [Path(place.removesuffix(".npz")).absolute().parts[1:] for place in places]
     for length in range(1, max(map(len, parts)) + 1):

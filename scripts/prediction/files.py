@@ -50,9 +50,9 @@ def _files(word: str) -> Iterator[str]:
         yield word
     elif not filesystems.is_local(word):
         raise ValueError(
-            f"{printable(word)} is an address that predict does not read: it takes files of this "
-            "machine and streams of http, rtsp, rtmp, rtp, udp and tcp. Download it first, and "
-            "name the file."
+            f"{printable(word)} is an address that is not read: name files of this "
+            "machine, or to keras-rms predict a stream of http, rtsp, rtmp, rtp, udp or tcp. "
+            "Download it first."
         )
     elif glob.has_magic(word):
         found = sorted(glob.glob(word, recursive=True))

@@ -96,8 +96,9 @@ def write_film(
     frames = annotated(itertools.chain([first], answers), class_names)
     with whole_files.claimed(path) as file:
         try:
-            write_mp4(file, frames, fps)
-            file.flush()
+            with whole_files.naming(str(path)):
+                write_mp4(file, frames, fps)
+                file.flush()
         except KeyboardInterrupt:
             _publish(file, path)  # libav has ended it properly
             raise

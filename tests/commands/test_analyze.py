@@ -162,7 +162,9 @@ def test_what_is_wrong_is_said(runs, tmp_path):
         (["curves", both(runs), "--names=A"], "a name for each of the 2 runs"),
         (["curves", both(runs), "--names=A,A"], "--names must differ"),
         (["curves", f"--work_dir={runs / 'rms'},{runs / 'rms'}"], "named twice"),
+        (["curves", both(runs) + ","], "One of the runs has no name"),
         (["frequency", both(runs), "--scales=1,a"], "must be numbers"),
+        (["frequency", both(runs), "--scales=1,nan"], "must be numbers"),
         (["curve", both(runs)], "Name one of curves, frequency, alpha, spectrum. Received: curve"),
     ):
         assert said in command_runner.run("scripts/analyze.py", *words, status=1).error

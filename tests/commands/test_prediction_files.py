@@ -35,7 +35,7 @@ def test_files_folders_and_patterns(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("gs://bucket/a.mp4", "is an address that predict does not read: .* Download it first"),
+        ("gs://bucket/a.mp4", "is an address that is not read: .* Download it first"),
         ("{folder}/*.mp4", r"No file fits .*/\*\.mp4"),
         ("{folder}", "holds no video and no image: their names end in one of .avi|.3gp"),
     ],
