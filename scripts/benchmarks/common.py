@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipelines.system import onednn
@@ -170,10 +170,19 @@ def _onednn() -> str:
     return ("on" if onednn.is_on() else "off") + (f", limited to {limit}" if limit else "")
 
 
-def report(title: str, rows: Sequence[dict[str, Any]], json_path: str | None) -> None:
-    """Prints the table under its title and the machine's line; writes all of it as JSON."""
-    print(f"\n### {title}\n\n{markdown_table(rows)}\n\n{machine_line()}\n", flush=True)
-    write_json([(title, rows)], json_path)
+def report(title: str, rows: Iterable[dict[str, Any]], json_path: str | None) -> None:
+    """Prints a table under its title, each row when it is there, and the machine's line.
+
+    So does it write them as JSON, if there is a path: what is stopped leaves what it has measured.
+    """
+    print(f"\n### {title}\n", flush=True)
+    measured: list[dict[str, Any]] = []
+    for row in rows:
+        measured.append(row)
+        lines = markdown_table(measured).splitlines()
+        print("\n".join(lines if len(measured) == 1 else lines[-1:]), flush=True)
+        write_json([(title, measured)], json_path)
+    print(f"\n{machine_line()}\n", flush=True)
 
 
 def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | None) -> None:
