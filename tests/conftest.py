@@ -14,7 +14,7 @@ unused_packages.hide()
 unused_packages.hide_in_children()
 # JAX compiles for each test anew, and runs what it has compiled a few times.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# PyTorch's threads wait by spinning, which takes the other processes' time: a third of all for some tests.
+# PyTorch's threads wait by spinning: a third of the processor time of some tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

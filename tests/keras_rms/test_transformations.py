@@ -149,7 +149,7 @@ def matrix_of(stddev):
 
 @pytest.mark.parametrize("name", transformations())
 def test_filters(name):
-    """Both, one after the other: what an error of either changes is no product of their matrices."""
+    """Both, one after the other: an error of either changes the product of their matrices."""
 
     def function(x):
         return keras_rms.gaussian_smooth(keras_rms.local_mean(x), stddev=0.7)
