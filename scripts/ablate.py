@@ -26,8 +26,12 @@ or one of them:
     keras-rms ablate --table=6 --data=images --output=table_6
 
 Flags of keras-rms train for all runs follow after --, as in: ... -- --epochs=10 --width=16
-The recipe of table 5 names classes that are each other's mirror image; on other data than
-Something-Something give --flip_classes= there.
+Table 5 needs the seeds of table 4, and its flags of the network. The recipe names classes that are
+each other's mirror image; on other data than Something-Something give --flip_classes= for none:
+
+    keras-rms ablate --table=4 --lines=6,7 --data=DIR --output=table_4 --seeds=1 -- --width=8
+    keras-rms ablate --table=5 --data=DIR --output=table_5 --seeds=1 --kinetics_runs=table_4 \\
+        -- --width=8 --flip_classes=
 """
 
 import collections
@@ -97,7 +101,8 @@ _RECIPE = flags.DEFINE_string(
 _KINETICS_RUNS = flags.DEFINE_string(
     "kinetics_runs",
     None,
-    "Begin the lines of --table=5 with the networks in this folder, the --output of --table=4.",
+    "Begin the lines of --table=5 with the networks in this folder, the --output of --table=4 with "
+    "the same --model and at least as many --seeds; lines 6 and 7 of it are enough.",
 )
 
 COMMANDS = Path(__file__).resolve().parent  # Python runs this folder as keras-rms does
@@ -110,7 +115,7 @@ _POLL_SECONDS = 1.0
 def main(arguments: Sequence[str]) -> int:
     rows = paper_tables.rows(_TABLE.value, _MODEL.value)
     chosen = _with_data(_chosen(rows))
-    _check_beginnings(chosen, arguments[1:])
+    _check_flags_of_train(chosen, arguments[1:])
     # A grid that is stopped shall stop its training, which then saves.
     signal.signal(signal.SIGTERM, _terminated)
     failures = []
@@ -192,10 +197,22 @@ def _with_data(rows: Sequence[paper_tables.Row]) -> list[paper_tables.Row]:
     return present
 
 
-def _check_beginnings(rows: Sequence[paper_tables.Row], more: Sequence[str]) -> None:
-    """Refuses to train from scratch what the paper has fine-tuned."""
-    given = _KINETICS_RUNS.value or any(word.lstrip("-").startswith("init") for word in more)
-    if any(row.fine_tuned for row in rows) and not given:
+def _check_flags_of_train(rows: Sequence[paper_tables.Row], more: Sequence[str]) -> None:
+    """Refuses what no table can be made of, before anything is trained."""
+    words = [word.lstrip("-").partition("=") for word in more if word.startswith("-")]
+    given = {name.replace("-", "_"): (equals, value) for name, equals, value in words}
+    if given.get("validation_split") == ("=", ""):
+        raise ValueError(
+            "A table is of accuracies on the validation split: leave out --validation_split=, or "
+            "name a split by it."
+        )
+    if _KINETICS_RUNS.value and "init_from" in given:
+        raise ValueError(
+            "--kinetics_runs and the --init_from after -- both say what to begin with: leave out "
+            "one of them."
+        )
+    # Nor train from scratch what the paper has fine-tuned.
+    if any(row.fine_tuned for row in rows) and not (_KINETICS_RUNS.value or "init_from" in given):
         raise ValueError(
             f"Table {_TABLE.value} begins with weights of Kinetics-400. Name the --output of "
             "--table=4 by --kinetics_runs, or give --init_from=FILE after --."
@@ -329,7 +346,7 @@ def _run(folder: Path, command: str, *words: str) -> None:
 def _last_words(folder: Path) -> str:
     """The error that a command printed last."""
     path = folder / _OUTPUT_FILE
-    text = path.read_text(errors="replace").rstrip().rpartition("\nerror: ")
+    text = path.read_text(errors="replace").rstrip().rpartition("\nerror:")
     said = " ".join(text[2].split()) if text[1] else ""
     return said if 0 < len(said) < 2000 else f"See {path}."
 

@@ -171,7 +171,8 @@ def write(stem: Path, found: Explained) -> None:
 
 def _film(found: Explained) -> Iterator[np.ndarray]:
     for number, clip in enumerate(found.clips):
-        for frame in overlays.beside(clip, (heat[number] for heat in found.heat.values())):
+        pair = overlays.beside(clip, (heat[number] for heat in found.heat.values()))
+        for frame in overlays.magnified(pair):
             text = f"{found.class_name}  {found.probabilities[number]:.0%}"
             yield overlays.captioned(frame, text)
 

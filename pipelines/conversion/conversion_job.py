@@ -24,7 +24,7 @@ from pipelines.conversion import beam_runner, local_runner, output_folder, shard
 from pipelines.conversion.conversion_plan import Plan
 from pipelines.conversion.replacement import check_nothing_is_replaced
 from pipelines.conversion.split_plans import Conversion, planned
-from pipelines.shards import split_index
+from pipelines.shards import split_index, split_writing
 from pipelines.system import filesystems
 from pipelines.system.parts import Part
 from pipelines.system.progress import Progress
@@ -86,7 +86,7 @@ def convert_splits(conversion: Conversion, runner: Runner = Runner()) -> dict[st
         # Fixed before the first shard, so that another split, converted at the same time into
         # this folder, takes it too or says at once that it cannot.
         with output_folder.sole_writer_of_labels(output):
-            split_index.write_class_names(output, class_names, splits)
+            split_writing.write_class_names(output, class_names, splits)
         manifests = {}
         for split, plan in planned_splits.plans.items():
             reports = _convert(plan, conversion.part, output, split, runner)
@@ -201,7 +201,7 @@ def _polled(progress: Progress, output: str, awaited: dict[str, int]) -> Iterato
     thread.start()
     try:
         yield
-        progress.update(progress.total - progress.count)
+        progress.complete()
     finally:
         ended.set()
         thread.join()
@@ -229,4 +229,4 @@ def _write_manifest(
         "settings": plan.settings.recorded(),
     }
     rows = [report.rows for report in reports]
-    return split_index.write_split(output, split, rows, class_names, extra)
+    return split_writing.write_split(output, split, rows, class_names, extra)

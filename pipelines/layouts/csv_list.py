@@ -175,10 +175,14 @@ def _columns(line: str, where: str) -> list[str] | None:
     fields = _fields(line) if "," in line else line.split()
     fields = [field.strip().lower() for field in fields]
     if {"path", "label"} <= set(fields):
-        if unknown := set(fields) - _COLUMNS:
+        # Not left aside: a start under another name would be lost without a word.
+        if unknown := [field for field in fields if field not in _COLUMNS]:
+            kept = [str(place) for place, field in enumerate(fields, 1) if field in _COLUMNS]
+            remedy = f"cut -d{',' if ',' in line else repr(' ')} -f{','.join(kept)}"
             raise ValueError(
-                f"{where} names the column {min(unknown)!r}; the columns are "
-                f"{', '.join(sorted(_COLUMNS))}. Rename it, or remove it. Received: {line!r}"
+                f"{where} names {', '.join(map(repr, unknown))}; the columns are "
+                f"{', '.join(sorted(_COLUMNS))}. Rename what is one of these, and leave out the "
+                f"others, as by: {remedy} OLD.csv > NEW.csv. Received: {line!r}"
             )
         return fields
     if len(fields) > 1 and _HEADER_WORDS.issuperset(fields):

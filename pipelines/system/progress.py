@@ -25,7 +25,7 @@ class Progress:
     ...         progress.update()
 
     Args:
-        total: How many there are.
+        total: How many there are; None where that is not known.
         unit: What is counted.
         title: Printed before the numbers.
         done: How many of the total are done already.
@@ -39,7 +39,7 @@ class Progress:
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         unit: str,
         title: str = "",
         *,
@@ -55,6 +55,10 @@ class Progress:
         # The last count that was shown: the end repeats it only where it has changed.
         self._printed: int | None = None
         texts: dict[str, Any] = {"unit": unit, "initial": done}
+        if total is None:  # tqdm's own text has no space there: 3window
+            texts["bar_format"] = (
+                "{desc}: " if title else ""
+            ) + "{n_fmt} {unit} [{elapsed}, {rate_fmt}]"
         self._line = {**texts, "prefix": title, "ncols": 0}
         self._bar = None
         if self._file.isatty():
@@ -67,6 +71,11 @@ class Progress:
             self._bar.update(count)
         elif time.monotonic() - self._last >= self._interval:
             self._print()
+
+    def complete(self) -> None:
+        """Adds what is left of the total."""
+        if self.total is not None:
+            self.update(self.total - self.count)
 
     def close(self) -> None:
         """Shows the last state; nothing may follow."""

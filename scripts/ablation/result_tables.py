@@ -23,7 +23,7 @@ COLUMNS = {
 _BESIDE = "Top-1 beside the plain network"
 _NOTE = (
     "Per cent, mean±deviation over the seeds (95 % interval of the mean). Top-1 and top-5 are of "
-    "{views} views of each video of the validation split; `Training videos` of one view of those "
+    "{views} of each video of the validation split; `Training videos` of one view of those "
     "that were trained on, without augmentation and noise. The gap is that of the paper's Fig. 3: "
     "training accuracy in the last epoch, with augmentation and noise on, minus validation "
     "accuracy after it. `Beside the plain network`: differences of runs with the same seed."
@@ -148,7 +148,9 @@ def markdown(lines: Sequence[dict], views: str) -> str:
         ]
         text.append(f"| {' | '.join([method, str(len(each['runs'])), *own, *theirs])} |")
     clips, _, crops = views.partition("x")
-    return "\n".join([*text, "", _NOTE.format(views=int(clips) * int(crops))])
+    count = int(clips) * int(crops)
+    views_in_words = f"{count} views" if count > 1 else "one view"
+    return "\n".join([*text, "", _NOTE.format(views=views_in_words)])
 
 
 def _paper_cell(pair: tuple[float, float | None] | None) -> str:

@@ -48,6 +48,8 @@ def write_results(stem: Path, saved: SavedScores, measured_on: dict) -> dict:
         # Last: who finds it finds all.
         ".json": json.dumps(summary, indent=1).encode(),
     }
+    # A kill or a full disk in between must not leave the old one with new scores.
+    stem.with_name(f"{stem.name}.json").unlink(missing_ok=True)
     for ending, content in contents.items():
         whole_files.write(stem.with_name(stem.name + ending), content)
     return summary

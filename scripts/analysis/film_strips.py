@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.pictures import new_figure
+from analysis.pictures import empty_figure
 
 _HEIGHT = 1.25  # inches of a row
 
@@ -19,12 +19,13 @@ def film_strips(strips: Sequence[tuple[str, Sequence[bytes]]], frames: int = 6) 
         strips: Of each video its caption and the JPEGs of all its frames.
         frames: Frames in a row.
     """
-    figure, axes = new_figure(1.6 * frames, (_HEIGHT + 0.25) * len(strips), len(strips), frames)
-    for row, (caption, encoded) in enumerate(strips):
+    figure = empty_figure(1.6 * frames, (_HEIGHT + 0.25) * len(strips))
+    # A part of the figure each: the title of a cell would widen the first column.
+    rows = figure.subfigures(len(strips), 1, squeeze=False)[:, 0]
+    for row, (caption, encoded) in zip(rows, strips):
         places = np.linspace(0, len(encoded) - 1, frames).round().astype(int)
-        for column, place in enumerate(places):
-            cell = axes[row * frames + column]
+        for cell, place in zip(row.subplots(1, frames, squeeze=False)[0], places):
             cell.imshow(Image.open(io.BytesIO(encoded[place])))
             cell.axis("off")
-        axes[row * frames].set_title(caption, loc="left", fontsize=8)
+        row.suptitle(caption, x=0.005, ha="left", fontsize=8)
     return figure

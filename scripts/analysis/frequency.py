@@ -98,7 +98,9 @@ def picture(rows: Sequence[dict]) -> Figure:
                 color=colour,
                 label=f"{name}, {part} frequencies",
             )
-    axes.set(xlabel="scale of the one part", ylabel="top-1 accuracy, %", ylim=(0, None))
+    # Room for the markers of the highest, also where all are alike.
+    highest = 105 * max(row["top1"] for row in rows) or 1
+    axes.set(xlabel="scale of the one part", ylabel="top-1 accuracy, %", ylim=(0, highest))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -25,12 +25,17 @@ def colours(count: int) -> list[str]:
     return list(itertools.islice(itertools.cycle(COLOURS), count))
 
 
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches."""
+    # Not by pyplot, which looks for a display and keeps every figure.
+    return Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
+
+
 def new_figure(
     width: float = 6.4, height: float = 4.4, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches, and its axes by row."""
-    # Not by pyplot, which looks for a display and keeps every figure.
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
+    figure = empty_figure(width, height)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 

@@ -47,6 +47,28 @@ def score_file(place: str, split: str, views: str) -> Path:
 
 
 def summary_of(scores: Path) -> dict:
-    """What the evaluation's JSON file says beside the scores; empty if it is gone."""
+    """What the evaluation's JSON file says beside the scores; empty if it is gone.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     path = scores.with_suffix(".json")
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_summary(path) if path.is_file() else {}
+
+
+def read_summary(path: Path) -> dict:
+    """The JSON file of an evaluation.
+
+    Raises:
+        ValueError: If it is damaged.
+        OSError: If it cannot be read.
+    """
+    try:
+        summary = json.loads(path.read_bytes())
+        if not isinstance(summary, dict):
+            raise ValueError(f"it holds a {type(summary).__name__}")
+    except ValueError as error:  # of Unicode too
+        raise ValueError(
+            f"{path} is not what keras-rms evaluate wrote: {error}. Remove it and evaluate again."
+        ) from error
+    return summary

@@ -25,7 +25,7 @@ from pipelines.frames import video_file
 from pipelines.input import augmentation, sampling, training_stream
 from pipelines.input.clip_reader import StoredVideo
 from pipelines.input.training_clip import training_clip
-from pipelines.shards import records, split_index
+from pipelines.shards import records, split_index, split_writing
 from pipelines.system import command_help
 
 command_help.section("What to measure")
@@ -150,7 +150,7 @@ def _write_shards(folder: str, encoded: Any) -> dict[str, list[str]]:
         with tf.io.TFRecordWriter(forms["sequence"][-1]) as writer:
             for _ in videos:
                 writer.write(_sequence_example(encoded.frames))
-    split_index.write_split(folder, "train", rows, ["class"], {})
+    split_writing.write_split(folder, "train", rows, ["class"], {})
     # The kernel forgets only what is on the disk; see `_forget`.
     os.sync()
     return forms

@@ -148,11 +148,28 @@ def test_grids_that_share_a_folder_may_write_their_table_at_once(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.md"]
 
 
+def test_table_5_begins_with_the_network_of_the_same_seed(tmp_path, data):
+    table_4, output = tmp_path / "table_4", tmp_path / "table_5"
+    words = (f"--kinetics_runs={table_4}", "--lines=2")
+    result = run(data, output, *words, table="5")
+    begins = table_4 / "runs" / "slow_only_18" / "rms=mean" / "seed_0"
+    assert result.returncode == 1
+    assert f"{begins} has no finished training to begin with" in result.stdout
+    write_finished(begins)
+    result = run(data, output, *words, table="5", extra=["--flip_classes="])
+    assert result.returncode == 1
+    # An empty file is not trained from scratch.
+    assert f"{begins / 'model.keras'}" in result.stdout.partition("FAILED.")[2]
+
+
 @pytest.mark.parametrize(
     ("flags", "table", "named"),
     [
         ((), "6", "has no cifar100 or imagenet"),
         ((), "5", "--output of --table=4 by --kinetics_runs"),
+        (("--", "--init-head=new"), "5", "--output of --table=4 by --kinetics_runs"),
+        (("--kinetics_runs=x", "--", "--init-from=y"), "5", "leave out one of them"),
+        (("--", "--validation-split="), "1b", "leave out --validation_split="),
         (("--data=nowhere",), "1b", "nowhere does not exist"),
         (("--lines=2,8",), "1b", "numbers from 1 to 7"),
     ],

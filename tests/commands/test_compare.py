@@ -117,7 +117,11 @@ def test_frames_of_sequence_examples_and_of_what_is_gone(tmp_path):
 def test_what_cannot_be_compared_is_said(runs, tmp_path):
     folder, _ = runs
     plain = folder / "plain"
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes((plain / "evaluation" / "validation_10x3.npz").read_bytes())
+    damaged.with_suffix(".json").write_text('{"data": ')
     for words, said in (
+        ([plain, damaged], r"damaged\.json is not what keras-rms evaluate wrote"),
         ([plain], "Name two evaluations at least"),
         ([plain, plain], "named twice"),
         ([plain, folder / "none"], "There is no .*none"),

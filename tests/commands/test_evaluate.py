@@ -1,6 +1,8 @@
 """`evaluate.py`: its files against a plain evaluation of the saved scores; replicas and parts."""
 
 import csv
+import dataclasses
+import errno
 import json
 
 import command_runner
@@ -10,7 +12,9 @@ import pytest
 import small_dataset
 from PIL import Image
 
-from keras_rms.inference.saved_scores import read_scores
+from analysis.evaluation_results import write_results
+from keras_rms.inference.saved_scores import SavedScores, read_scores
+from pipelines.system import whole_files
 
 VIDEOS = 10
 
@@ -67,6 +71,28 @@ def test_the_files_are_a_plain_evaluation_of_the_scores(whole):
     assert [line["class_1"] for line in videos] == [names[i] for i in predicted]
     for name in ("confusion", "calibration"):
         assert Image.open(f"{stem}_{name}.png").width > 300
+
+
+def test_a_full_disk_leaves_no_summary_of_older_scores(tmp_path, monkeypatch):
+    saved = SavedScores(["a", "b"], np.array([0, 1]), np.eye(2, dtype=np.float32), ["x", "y"])
+    stem = tmp_path / "validation_1x1"
+    measured_on = {"model": "resnet_20", "split": "validation"}
+    write_results(stem, saved, measured_on)
+    assert json.loads((tmp_path / "validation_1x1.json").read_text())["top1"] == 1.0
+    write, left = whole_files.write, [2]
+
+    def write_two(path, content):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        write(path, content)
+
+    monkeypatch.setattr(whole_files, "write", write_two)
+    wrong = dataclasses.replace(saved, scores=1 - saved.scores)
+    with pytest.raises(OSError, match="No space left"):
+        write_results(stem, wrong, measured_on)
+    assert read_scores(f"{stem}.npz").predicted.tolist() == [1, 0]
+    assert not (tmp_path / "validation_1x1.json").exists()
 
 
 @pytest.mark.slow

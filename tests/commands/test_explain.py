@@ -38,7 +38,9 @@ def test_a_film_and_a_picture_of_each_video(tmp_path):
     assert "words.mp4" in result.error and "not a video" in result.error
     for name, frames in (("long", 4 * 2), ("short", 2)):
         with av.open(str(tmp_path / "where" / f"{name}_where.mp4")) as film:
-            assert len(list(film.decode(video=0))) == frames
+            shown = list(film.decode(video=0))
+            # Magnified: a clip of 37 pixels cannot be looked at.
+            assert len(shown) == frames and shown[0].height > 224
             # 25 frames a second, of which a clip of 8 has 2.
             assert float(film.streams.video[0].average_rate) == pytest.approx(6.25)
         assert Image.open(tmp_path / "where" / f"{name}_where.png").width > 100

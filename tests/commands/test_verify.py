@@ -10,7 +10,7 @@ from changed_files import change_json
 from paths import ROOT
 
 from pipelines import verify
-from pipelines.shards import contact_sheet, records, split_index, verification
+from pipelines.shards import contact_sheet, records, split_index, split_writing, verification
 from pipelines.system import filesystems
 
 SCRIPT = os.path.join(ROOT, "pipelines", "verify.py")
@@ -30,7 +30,7 @@ def write(folder, split, shards, class_names=("jump", "run"), **extra):
         records.write_shard(split_index.shard_path(str(folder), split, number, len(shards)), videos)
         for number, videos in enumerate(shards)
     ]
-    split_index.write_split(str(folder), split, rows, class_names, extra)
+    split_writing.write_split(str(folder), split, rows, class_names, extra)
     return rows
 
 

@@ -18,7 +18,7 @@ from pipelines.conversion import shard_conversion
 from pipelines.conversion.conversion_plan import Settings, ShardTask
 from pipelines.input import evaluation_dataset
 from pipelines.input.sequence_examples import load_sequence_index
-from pipelines.shards import records, sealed_json, split_index, verification
+from pipelines.shards import records, sealed_json, split_index, split_writing, verification
 
 HEIGHT, WIDTH, FRAMES = 12, 16, 3
 OUR_ERRORS = (ValueError, OSError, records.DamagedRecordError)
@@ -99,7 +99,7 @@ def test_flipped_bytes_are_found_by_verify_and_by_the_reader(tmp_path, shard, vi
     shards = [
         [dataclasses.replace(row, key=f"{n}/{row.key}") for row in rows] for n in range(len(places))
     ]
-    split_index.write_split(str(tmp_path), "train", shards, CLASS_NAMES, {})
+    split_writing.write_split(str(tmp_path), "train", shards, CLASS_NAMES, {})
     damaged = {
         (number, video)
         for number, place in enumerate(places)

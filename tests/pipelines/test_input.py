@@ -1,6 +1,7 @@
 """Batches of clips and views, checked by what the pixels say of the frame and the place."""
 
 import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -246,6 +247,19 @@ def test_other_sizes_are_scaled_by_their_short_side(folder, crop_size, num_crops
                 colour = 255 * middle / (side - 1)
                 found = view[0, ..., channel].astype(float).mean()
                 assert abs(found - colour) < 3 + 255 * scale / side, (label, crop, channel)
+
+
+def test_a_clip_can_cover_the_whole_video(folder):
+    """As PySlowFast's `Ssv2` says it, in Python's numbers."""
+    options = {"num_clips": 1, "num_frames": 4, "span": 0, "crop_size": 36}
+    dataset = evaluation_dataset(folder, "train", batch_size=7, num_crops=1, **options)
+    (batch,) = dataset.as_numpy_iterator()
+    for (view,), label in zip(batch["views"], batch["label"]):
+        ends = [round((LENGTHS[label] - 1) / 4 * part) for part in range(5)]
+        expected = [(first + last) // 2 for first, last in itertools.pairwise(ends)]
+        assert frame_numbers(view).tolist() == expected
+    with pytest.raises(ValueError, match=r"`num_clips` must be 1\. Received: num_clips=2"):
+        views_of_frames([b"x"], **{**options, "num_clips": 2})
 
 
 def test_prediction_sees_what_evaluation_sees(folder):

@@ -52,6 +52,14 @@ def test_short_work_is_one_line_without_carriage_returns(clock):
     assert log.getvalue() == "100% 160/160 [00:01<00:00, 100.00video/s]\n"
 
 
+def test_a_total_that_is_not_known(clock):
+    log = io.StringIO()
+    with Progress(None, "window", "film", file=log) as shown:
+        clock.seconds += 2
+        shown.update(3)
+    assert log.getvalue() == "film: 3 window [00:02,  1.50window/s]\n"
+
+
 def test_where_it_stopped_is_shown_after_an_error_too(clock):
     log = io.StringIO()
     with pytest.raises(KeyError), Progress(7, "shard", file=log) as shown:

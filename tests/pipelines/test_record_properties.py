@@ -13,7 +13,7 @@ from properties import tried
 
 from pipelines.input.clip_reader import ClipReader
 from pipelines.layouts import annotations, csv_list
-from pipelines.shards import index_arrays, records, sealed_json, split_index
+from pipelines.shards import index_arrays, records, sealed_json, split_index, split_writing
 
 CLASSES = ["a", "b", "é"]
 # No text that Python cannot encode: `printable` has seen to that.
@@ -54,7 +54,7 @@ def test_what_is_written_is_read(tmp_path, videos, cuts, data):
         for number in range(len(parts))
     ]
     rows = [records.write_shard(path, part) for path, part in zip(paths, parts)]
-    written = split_index.write_split(str(folder), "train", rows, CLASSES, {"settings": {}})
+    written = split_writing.write_split(str(folder), "train", rows, CLASSES, {"settings": {}})
     index = split_index.load_index(str(folder), "train")
     assert index.manifest == written and index.keys == [video.key for video in videos]
     assert index.class_names == CLASSES and index.shard_paths == paths

@@ -7,7 +7,7 @@ import pytest
 from changed_files import change_json
 from coded_videos import CLASS_NAMES, coded_video, write_folder
 
-from pipelines.shards import records, split_index, verification
+from pipelines.shards import records, split_index, split_writing, verification
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +126,15 @@ def test_data_of_an_older_version_have_neither_digests_nor_hashes(folder):
 def test_a_lost_label_map_is_not_replaced_by_another(folder, videos):
     (folder / "labels.txt").unlink()
     with pytest.raises(ValueError, match=r"labels.txt is gone, and split 'train'"):
-        split_index.write_class_names(str(folder), ["jump", "other"])
-    split_index.write_class_names(str(folder), CLASS_NAMES)
+        split_writing.write_class_names(str(folder), ["jump", "other"])
+    split_writing.write_class_names(str(folder), CLASS_NAMES)
     (folder / "labels.txt").unlink()
-    split_index.write_class_names(str(folder), ["jump", "other"], replaced=["train"])
+    split_writing.write_class_names(str(folder), ["jump", "other"], replaced=["train"])
 
 
 def test_splits_share_their_label_map(folder, videos):
     with pytest.raises(ValueError, match="another label map"):
-        split_index.write_split(str(folder), "test", [rows("a")], ["jump"], {})
+        split_writing.write_split(str(folder), "test", [rows("a")], ["jump"], {})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_splits_share_their_label_map(folder, videos):
 )
 def test_inconsistent_splits_are_refused(tmp_path, shards, classes, extra, message):
     with pytest.raises(ValueError, match=message):
-        split_index.write_split(str(tmp_path), "train", shards, classes, extra)
+        split_writing.write_split(str(tmp_path), "train", shards, classes, extra)
     assert split_index.list_splits(str(tmp_path)) == []
 
 
@@ -158,4 +158,4 @@ def test_the_manifests_own_entries_are_kept(tmp_path, videos):
     shard = split_index.shard_path(str(tmp_path), "train", 0, 1)
     written = records.write_shard(shard, videos[:1])
     with pytest.raises(ValueError, match="must not redefine"):
-        split_index.write_split(str(tmp_path), "train", [written], ["a"], {"num_videos": 2})
+        split_writing.write_split(str(tmp_path), "train", [written], ["a"], {"num_videos": 2})

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.shards import records, split_index
+from pipelines.shards import records, split_index, split_writing
 
 CLASS_NAMES = ["fall", "jump", "läuft"]
 # Of `write_all_sizes`; one frame is the shortest there can be.
@@ -40,7 +40,7 @@ def write_folder(path, videos, split="train", num_shards=2, class_names=CLASS_NA
     for number in range(num_shards):
         shard = split_index.shard_path(str(path), split, number, num_shards)
         shards.append(records.write_shard(shard, iter(videos[number::num_shards])))
-    return split_index.write_split(str(path), split, shards, class_names, {"failures": []})
+    return split_writing.write_split(str(path), split, shards, class_names, {"failures": []})
 
 
 def write_all_sizes(path):

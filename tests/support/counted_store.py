@@ -95,7 +95,7 @@ def main(kind, folder):
     # isort: split
     import tensorflow as tf
 
-    from pipelines.shards import records, split_index
+    from pipelines.shards import records, split_index, split_writing
     from pipelines.system import filesystems
 
     filesystems.require(f"{kind}://bucket/data")
@@ -106,7 +106,7 @@ def main(kind, folder):
         for n in range(VIDEOS)
     ]
     rows = records.write_shard(split_index.shard_path(folder, "train", 0, 1), iter(videos))
-    split_index.write_split(folder, "train", [rows], ["one"], {})
+    split_writing.write_split(folder, "train", [rows], ["one"], {})
     for name in os.listdir(folder):
         with open(os.path.join(folder, name), "rb") as file:
             Store.files[name] = file.read()

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.shards.records import EncodedVideo, write_shard
-from pipelines.shards.split_index import shard_path, write_split
+from pipelines.shards.split_index import shard_path
+from pipelines.shards.split_writing import write_split
 
 CLASSES = ("blue", "green", "red")
 
