@@ -40,12 +40,14 @@ def interleave(
     repetitions: int = 10,
     warm_up: int = 2,
     seconds_per_way: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """The seconds of each repetition of each way, measured in turns.
 
     A way is a function without arguments that returns when its result is there. The order turns
     round at every other repetition, so that no way always follows the same one. A way that has
-    used up its `seconds_per_way` sits out the rest, but not before its second repetition.
+    used up its `seconds_per_way` sits out the rest, but not before its second repetition. The
+    `clock` counts seconds.
     """
     for way in ways.values():
         for _ in range(warm_up):
@@ -56,9 +58,9 @@ def interleave(
         for name in names:
             if len(seconds[name]) >= 2 and sum(seconds[name]) > seconds_per_way:
                 continue
-            start = time.perf_counter()
+            start = clock()
             ways[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

@@ -9,6 +9,7 @@ KERAS_BACKEND. Counting alone takes seconds. Each network's row is printed when 
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,12 @@ _SECONDS = flags.DEFINE_float(
     4.0,
     "Spend this many seconds on one network and pass, and at least two repetitions.",
 )
+_PROCESSOR_TIME = flags.DEFINE_bool(
+    "processor_time",
+    False,
+    "Count the seconds of processor time, on a CPU that does other work as well. Allow one core "
+    "(taskset), since threads that wait for others count too.",
+)
 
 
 @flags.validator("networks", f"must be among {','.join(keras_rms.models.list())}")
@@ -75,6 +82,7 @@ def run(json_path: str | None) -> None:
         title += (
             f"; speed at batch {_BATCH_SIZE.value}, at most {frames}{size}x{size}, "
             f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
+            f"{', by processor time' if _PROCESSOR_TIME.value else ''}"
         )
         keras.config.set_dtype_policy(_DTYPE.value)
     # One at a time: a benchmark that is stopped has printed the networks before.
@@ -156,7 +164,8 @@ def _beside_peer(forward: dict, training: dict) -> dict[str, float | None]:
 
 def _clips_per_second(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
     # The first call compiles.
-    times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value))
+    clock = time.process_time if _PROCESSOR_TIME.value else time.perf_counter
+    times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value, clock))
     return {key: 1e3 * _BATCH_SIZE.value / row["median_ms"] for key, row in times.items()}
 
 
