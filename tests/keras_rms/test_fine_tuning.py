@@ -75,6 +75,7 @@ def changed(before, after):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "options"),
     [(1, {}), (2, {"optimizer": "adamw", "average_decay": 0.5})],
