@@ -107,7 +107,7 @@ def test_the_first_screen_says_what_is_in_a_video(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     video_files.write_numbered("video.mp4", 90)
     block = blocks(ROOT / "README.md", "python")[0]
-    assert len([line for line in block.splitlines() if "import" not in line]) == 3
+    assert len([line for line in block.splitlines() if line and "import" not in line]) == 3
     exec(compile(block, "README.md", "exec"), {})
     (found,) = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
     assert len(found) == 5 and {name for name, _ in found} < {*presets.class_names("kinetics400")}

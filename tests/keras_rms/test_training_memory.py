@@ -71,10 +71,9 @@ def test_frozen_stages_keep_nothing_where_no_gradient_goes():
         keras.layers.Conv3D(3, 1, name="res2_conv"),
         keras.layers.BatchNormalization(name="res3_bn"),  # a gradient passes it
     ]
-    memory, whole = memory_of(*layers, frozen=("stem", "res3")), memory_of(*layers)
+    memory = memory_of(*layers, frozen=("stem", "res3"))
     assert memory.per_sample == 4 * PIXELS * (5 + 3 + 2 * 5)
     assert memory.fixed == 4 * (2 * 5 + 5 + 4 * 5 + 3 * (5 * 3 + 3) + 4 * 3)
-    assert memory.per_sample < whole.per_sample and memory.fixed < whole.fixed
 
 
 def test_in_half_precision_batch_normalisation_keeps_float32():

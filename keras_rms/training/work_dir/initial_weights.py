@@ -164,7 +164,7 @@ def initialise_from(
     return Initialised(left, why)
 
 
-def clips_note(path: str | os.PathLike, num_frames: int, span: int | None) -> str:
+def clips_note(path: str | os.PathLike, num_frames: int, span: object) -> str:
     """A sentence where a network saw other clips than it is to be trained on, or nothing."""
     known = _noted(Path(path))
     before, now = (known.get("num_frames"), known.get("span")), (num_frames, span)
