@@ -63,7 +63,8 @@ _VIEWS = flags.DEFINE_string(
     "views",
     None,
     "Average over these views of a video: clips over time x crops along the longer side, where 1 "
-    "crop is the centre. By default 10x3, and 1x1 of a network that takes images.",
+    "crop is the centre. By default 10x3, 1x3 of a network whose clips cover the whole video, and "
+    "1x1 of one that takes images.",
 )
 
 command_help.section("How to evaluate")
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
         run = network_choice.clips.opened()
     # Now: a training that goes on replaces or removes the file before the videos are scored.
     checksum = _checksum(run.source)
-    views = _VIEWS.value or ("1x1" if run.takes_images else "10x3")
+    views = _VIEWS.value or "{}x{}".format(*run.usual_views)
     num_clips, num_crops = parse_views(views)
     data = data or run.settings["data"]
     # Runs of before there was a choice have no such settings.

@@ -36,8 +36,7 @@ from absl import flags
 from network_choice.calibration import CalibrationClips
 
 from keras_rms.inference.export import FORMATS, export_network, exported_outputs
-from keras_rms.inference.trained_network import load_network
-from keras_rms.models.network_record import read_record
+from keras_rms.models.presets.opening import clip_settings, load_network
 from pipelines.system import command_help, command_line
 
 flags.adopt_module_key_flags(network_choice)
@@ -93,7 +92,7 @@ def main(_: Sequence[str]) -> None:
     # A file's network is written as it is, with normalised clips if it takes these. Clips for
     # integers come as uint8.
     if path and not _INT8.value:
-        model, settings = load_network(path), read_record(path)
+        model, settings = load_network(path), clip_settings(path)
     else:
         if path:
             _check_record(path)
@@ -127,7 +126,7 @@ def main(_: Sequence[str]) -> None:
 
 def _check_record(path: str) -> None:
     """Raises ValueError if the file does not say how its clips are made."""
-    record = read_record(path)
+    record = clip_settings(path)
     needed = ("num_frames", "span", "evaluation_crop_size")
     if missing := [name for name in needed if record.get(name) is None]:
         raise ValueError(

@@ -36,7 +36,8 @@ from absl import flags
 from keras_rms.checkpoints import Imported, import_checkpoint, inflate
 from keras_rms.models import presets
 from keras_rms.models.catalog import BUILDERS
-from keras_rms.models.network_record import add_record, read_record
+from keras_rms.models.network_record import add_record
+from keras_rms.models.presets.opening import clip_settings, local_path
 from keras_rms.whole_files import whole_file
 from pipelines.system import command_help, command_line
 
@@ -59,7 +60,8 @@ _MODEL = flags.DEFINE_string(
     "model",
     None,
     "Build this network, whose name begins with slow_only, slow_fast, ip_csn or ir_csn; or take "
-    "the published one of this name, such as slow_only_50_kinetics400.",
+    "the published one of this name, such as slow_only_50_kinetics400, or that of a folder of "
+    "save_to_preset (or hf://USER/NAME).",
     required=True,
 )
 _INPUT_SHAPE = flags.DEFINE_list(
@@ -138,7 +140,7 @@ def _parsed_shape(sizes: list[str] | None) -> tuple | None:
 
 
 def _write_preset(name: str, path: str) -> None:
-    """Writes a published network as it is, or with a new classifier."""
+    """Writes the network of a preset as it is, or with a new classifier."""
     preset = presets.PRESETS.get(name)
     if preset is None and name in BUILDERS:
         published = [each for each, p in presets.PRESETS.items() if p.architecture == name]
@@ -147,17 +149,20 @@ def _write_preset(name: str, path: str) -> None:
             f"published one ({', '.join(published) or 'there is none'})."
         )
     shape = _parsed_shape(_INPUT_SHAPE.value)
-    network = presets.from_preset(name, num_classes=_NUM_CLASSES.value, input_shape=shape)
-    record = read_record(presets.network_file(name))
-    if network.output_shape[-1] != len(record["class_names"]):
-        del record["class_names"]
+    network = presets.from_preset(name, input_shape=shape)
+    record = clip_settings(local_path(name))
+    if _NUM_CLASSES.value not in (None, network.output_shape[-1]):
+        network = presets.from_preset(name, num_classes=_NUM_CLASSES.value, input_shape=shape)
+        record.pop("class_names", None)
         print("The classifier is new. Train it before you trust its logits.")
-    record["num_frames"] = network.input_shape[1] or record["num_frames"]
+    record["num_frames"] = network.input_shape[1] or record.get("num_frames")
     if _SPAN.value is not None:
         record["span"] = _SPAN.value
     with whole_file(path) as unfinished:
         _save(network, unfinished, record)
-    print(f"Wrote {path}: {name} with {network.count_params():,} parameters. It takes uint8 clips.")
+    clips = "uint8" if network.inputs[0].dtype == "uint8" else "normalised"
+    size = f"{network.count_params():,} parameters"
+    print(f"Wrote {path}: {name} with {size}. It takes {clips} clips.")
 
 
 def _save(network: keras.Model, path: Path, record: dict) -> None:

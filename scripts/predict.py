@@ -46,7 +46,8 @@ command_help.section("How to predict")
 _CLIPS = flags.DEFINE_integer(
     "clips",
     None,
-    "Take this many clips, evenly over the video. By default 10, and 1 of images.",
+    "Take this many clips, evenly over the video. By default 10, and 1 of images and of a network "
+    "whose clips cover the whole video.",
     lower_bound=1,
 )
 _CROPS = flags.DEFINE_enum(
@@ -178,6 +179,7 @@ def _outputs(
     """Each video with the network's outputs (views, outputs), or with what is wrong with it."""
     settings = run.settings
     conversion, outputs_of = _conversion(run), _outputs_of(network)
+    num_clips, num_crops = run.usual_views
     # In a process of its own: a file that makes the decoder hang or crash costs itself only.
     with IsolatedReader() as reader:
         for path in progress.over(videos, "video") if len(videos) > 1 else videos:
@@ -188,8 +190,8 @@ def _outputs(
                 continue
             views = views_of_frames(
                 frames,
-                num_clips=_CLIPS.value or (1 if run.takes_images else 10),
-                num_crops=int(_CROPS.value or (1 if run.takes_images else 3)),
+                num_clips=_CLIPS.value or num_clips,
+                num_crops=int(_CROPS.value or num_crops),
                 num_frames=settings["num_frames"],
                 span=settings["span"],
                 crop_size=settings["evaluation_crop_size"],

@@ -90,7 +90,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _values(kind: type) -> dict[str, Any]:
     """The flags that are fields of a dataclass, whose names they have."""
-    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(kind)}
+    names = [field.name for field in dataclasses.fields(kind) if field.name in FLAGS]
+    values = {name: FLAGS[name].value for name in names}
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

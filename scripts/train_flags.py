@@ -137,8 +137,9 @@ flags.DEFINE_float(
 flags.DEFINE_string(
     "init_from",
     Running.init_from,
-    "Start from the weights of this work folder, .keras file or checkpoint, or of the published "
-    "network of this name, such as slow_only_50_kinetics400.",
+    "Start from the weights of this work folder, .keras file or checkpoint, of this folder of "
+    "save_to_preset (or hf://USER/NAME), or of the published network of this name, such as "
+    "slow_only_50_kinetics400. Normalisation and epsilon are then those of that network.",
 )
 flags.DEFINE_enum(
     "init_head",

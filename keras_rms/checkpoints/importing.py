@@ -15,6 +15,7 @@ from keras_rms.checkpoints.key_map import is_of_detection
 from keras_rms.checkpoints.reading import StoredTensor, open_tensors
 from keras_rms.models.catalog import BUILDERS, build
 from keras_rms.models.network import USUAL, Preprocessing
+from keras_rms.models.network_record import options_of
 
 SOURCES = (pytorchvideo, pyslowfast, mmaction2)
 # Networks of which these sources publish weights.
@@ -47,7 +48,8 @@ class Imported(NamedTuple):
 
         Published video networks are evaluated on crops of 256 pixels.
         """
-        settings: dict[str, Any] = {"evaluation_crop_size": 256}
+        options = options_of(self.arguments)
+        settings: dict[str, Any] = {"evaluation_crop_size": 256, "network_options": options}
         frames = self.model.input_shape[1]
         if frames is not None:
             settings |= {"num_frames": frames, "span": max(_USUAL_SPAN, 2 * frames)}

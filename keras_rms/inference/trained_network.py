@@ -1,9 +1,7 @@
 """A network that was trained, here or elsewhere, opened for evaluation, prediction and export."""
 
 import dataclasses
-import errno
 import os
-import tempfile
 from typing import Any
 
 import keras
@@ -11,8 +9,7 @@ import keras
 import keras_rms.models  # noqa: F401  (registers the layers that networks are made of)
 from keras_rms import arguments
 from keras_rms.inference.uint8_network import on_uint8_clips
-from keras_rms.models.network_record import read_record
-from keras_rms.models.weights import check_archive
+from keras_rms.models.presets.opening import clip_settings, load_network, weights_path
 from keras_rms.training.networks import dtype_policy, network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import checkpoints
@@ -20,7 +17,6 @@ from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
 WEIGHTS = ("last", "best")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +45,18 @@ class TrainedNetwork:
     @property
     def takes_images(self) -> bool:
         return len(self.model.input_shape) == 4
+
+    @property
+    def usual_views(self) -> tuple[int, int]:
+        """Clips and crops of a video that its answer is the mean of, unless a user says others."""
+        if self.takes_images:
+            return 1, 1
+        return (1 if self.covers_video else 10), 3
+
+    @property
+    def covers_video(self) -> bool:
+        """Whether a clip spreads over all of a video, however long it is."""
+        return self.settings["span"] == 0
 
     def check_classes(self, class_names: list[str], data: str) -> None:
         """Raises ValueError unless `class_names`, those of the folder `data`, are the network's.
@@ -118,17 +126,17 @@ def open_run(work_dir: str | os.PathLike, weights: str | None = None) -> Trained
 
 
 def open_file(path: str | os.PathLike, **settings: Any) -> TrainedNetwork:
-    """The network in a `.keras` file: one that was imported, or that a training left.
+    """The network in a `.keras` file, imported or left by a training, or in a preset folder.
 
     It becomes one of uint8 clips of any height and width. How its clips are made the file says,
-    where `keras-rms train` or `keras-rms import-weights` wrote it.
+    where `keras-rms train` or `import-weights` wrote it, and a folder that has a preprocessor.
 
     Example:
 
     >>> network = open_file("slow_only_50.keras", span=64, evaluation_crop_size=256)
 
     Args:
-        path: The file.
+        path: The file or folder.
         **settings: Of `network_record.NAMES`, in the place of what the file says; None leaves that.
 
     Raises:
@@ -138,7 +146,7 @@ def open_file(path: str | os.PathLike, **settings: Any) -> TrainedNetwork:
     original = load_network(path)
     _check_finite(original, path)
     given = {name: value for name, value in settings.items() if value is not None}
-    told = {**read_record(path), **given}
+    told = {**clip_settings(path), **given}
     model = on_uint8_clips(original, path, told.get("normalization"))
     if original.inputs[0].dtype == "uint8" and "normalization" in given:
         raise ValueError(
@@ -166,31 +174,7 @@ def open_file(path: str | os.PathLike, **settings: Any) -> TrainedNetwork:
             f"`class_names` must be as many as the {outputs} outputs of {path}. "
             f"Received: {len(names)} names"
         )
-    return TrainedNetwork(model, known, str(path))
-
-
-def load_network(path: str | os.PathLike, remedy: str = "") -> keras.Model:
-    """Reads a `.keras` file of our networks.
-
-    Args:
-        path: The file.
-        remedy: A sentence for the error.
-
-    Raises:
-        ValueError: If it cannot be read.
-    """
-    try:
-        check_archive(os.fspath(path))
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        if (
-            isinstance(error, OSError) and error.errno in _FULL
-        ):  # of the disk that it is unpacked on
-            place = tempfile.gettempdir()
-            raise OSError(error.errno, f"{error}. Make room to unpack {path}", place) from error
-        raise ValueError(
-            f"{path} cannot be read as a Keras model ({type(error).__name__}: {error}). {remedy}"
-        ) from error
+    return TrainedNetwork(model, known, str(weights_path(path)))
 
 
 def _check_finite(model: keras.Model, path: str | os.PathLike) -> None:

@@ -21,6 +21,18 @@ NAMES = (
     "evaluation_short_side",
     "conversion",
     "normalization",
+    "network_options",
+)
+# Arguments of a builder that give the same weights another meaning.
+OPTIONS = (
+    "alpha",
+    "epsilon",
+    "head_order",
+    "include_preprocessing",
+    "lateral_kernel",
+    "lateral_norm",
+    "slow_frames",
+    "temporal_blocks",
 )
 _LARGEST = 1 << 24  # bytes; a name is a line
 
@@ -38,7 +50,8 @@ def add_record(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     Args:
         path: The file.
         settings: Of these, `NAMES` are kept: as in settings.json; `normalization` has "mean" and
-            "stddev" of RGB from 0 to 1, a number or three.
+            "stddev" of RGB from 0 to 1, a number or three, and `network_options` is what
+            `options_of` gives. A span of 0 is all of the video.
     """
     record = {name: settings[name] for name in NAMES if name in settings}
     with zipfile.ZipFile(path, "a") as archive:
@@ -64,3 +77,12 @@ def read_record(path: str | os.PathLike) -> dict[str, Any]:
                 f"{path} has a damaged record of its clips, {MEMBER} ({error}). Make it anew: "
                 "import or train the network again."
             ) from error
+
+
+def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a builder's arguments those that a network with the same weights has to be built with."""
+    given = {name: arguments[name] for name in OPTIONS if arguments.get(name) is not None}
+    # Clips that come normalised are so by others, who have to know how.
+    if given.get("include_preprocessing") is False:
+        del given["include_preprocessing"]
+    return given

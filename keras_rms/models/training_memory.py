@@ -1,12 +1,14 @@
 """How much memory a training step of a network takes, by calculation from its activations."""
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import keras
 
 from keras_rms.models.layer_specs import output_specs
 from keras_rms.models.layers.frame_subsampling import FrameSubsampling
+from keras_rms.models.stages import stage_of
 from keras_rms.random_layer import RandomLayer
 
 _BYTES = {"uint8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -55,7 +57,9 @@ class TrainingMemory(NamedTuple):
         return max(0, int((available - self.fixed) // self.per_sample))
 
 
-def training_memory(model: keras.Model, input_shape: tuple | None = None) -> TrainingMemory:
+def training_memory(
+    model: keras.Model, input_shape: tuple | None = None, frozen: Collection[str] = ()
+) -> TrainingMemory:
     """Calculates the memory of a step: forward, backward and an update with momentum.
 
     Counted are the activations that the backward pass needs, each once: what enters a convolution,
@@ -79,20 +83,37 @@ def training_memory(model: keras.Model, input_shape: tuple | None = None) -> Tra
         model: A functional model with one input.
         input_shape: One sample's shape; the model's by default. Needed where the model leaves sizes
             open.
+        frozen: Names of stages that are not trained; see `stage_of`. Where no layer before is
+            trained either, nothing is kept for a gradient.
 
     Raises:
         ValueError: If a size is neither in the model nor in `input_shape`.
     """
     specs = output_specs(model, input_shape)
     kept: dict[tuple[str, str], int] = {}
+    trained = _trained(model, frozen)
+    # A gradient has to pass them.
+    passed: set[str] = set()
     for layer in model.layers:
+        if frozen and layer.name not in trained and passed.isdisjoint(_sources(layer)):
+            continue
+        passed.add(layer.name)
         for name, dtype in _kept_by(layer, specs):
             # By tensor and type: two layers that need one tensor share it.
             kept[name, dtype] = math.prod(specs[name].shape) * _BYTES[dtype]
     widest = max(math.prod(spec.shape) * _BYTES[spec.dtype] for spec in specs.values())
     # Variables are float32 in every precision.
-    weights = sum(math.prod(weight.shape) * _BYTES["float32"] for weight in model.weights)
-    return TrainingMemory(_COPIES_OF_A_WEIGHT * weights, sum(kept.values()) + _PASSING * widest)
+    weights = sum(
+        math.prod(weight.shape) * (_COPIES_OF_A_WEIGHT if layer.name in trained else 1)
+        for layer in model.layers
+        for weight in layer.weights
+    )
+    return TrainingMemory(_BYTES["float32"] * weights, sum(kept.values()) + _PASSING * widest)
+
+
+def _trained(model: keras.Model, frozen: Collection[str]) -> set[str]:
+    """The names of the layers whose weights move."""
+    return {x.name for x in model.layers if x.weights and stage_of(x.name) not in frozen}
 
 
 def _kept_by(layer: keras.Layer, specs: dict[str, Any]) -> list[tuple[str, str]]:

@@ -265,11 +265,11 @@ def differing_settings(model: keras.Model, path: str) -> Iterator[str]:
 
 
 def _settings(config: dict) -> dict[str, Any]:
-    """The epsilons, the rule of the slow pathway's frames and the order of joined features."""
+    """Epsilons, normalisation, rule of the slow pathway's frames, order of joined features."""
     found = {}
     for layer in config.get("layers", ()):
         name = layer["name"]
-        for key in ("epsilon", "rule"):
+        for key in ("epsilon", "rule", "scale", "offset"):
             if key in layer["config"]:
                 found[f"{key} of {name}"] = layer["config"][key]
         if layer["class_name"] == "Concatenate":

@@ -49,6 +49,7 @@ def network_of(recipe: Recipe, num_classes: int) -> keras.Model:
         rms_position=recipe.rms_position,
         rms_stages=recipe.rms_stages,
         width=recipe.width,
+        **(recipe.network_options or {}),
         dropout=recipe.dropout,
         residual_drop=drop,
         seed=recipe.seed,
@@ -83,10 +84,8 @@ def build_network(name: str, num_classes: int, num_frames: int, **options: objec
             f"{name} takes images, which are clips of one frame: give num_frames=1 and span=1. "
             f"Received: num_frames={num_frames}"
         )
-    shape = (None, None, 3) if images else (num_frames, None, None, 3)
-    return models.build(
-        name, num_classes=num_classes, input_shape=shape, include_preprocessing=True, **given
-    )
+    given["input_shape"] = (None, None, 3) if images else (num_frames, None, None, 3)
+    return models.build(name, num_classes=num_classes, **{"include_preprocessing": True, **given})
 
 
 def _check_options(name: str, options: dict[str, object]) -> None:

@@ -44,6 +44,8 @@ class Recipe:
         model: One of `keras_rms.models.list()`, or what a builder of one's own calls its network.
         num_frames: Frames of a clip; 1 for networks of images.
         width: Channels of the stem, with which all others scale; None for the network's own.
+        network_options: Further arguments of the network's builder, such as {"epsilon": 0.001};
+            None for those that the network of `init_from` was built with, and else for none.
         dropout: Share of the features dropped before the classifier; None for the network's own.
         residual_drop: One of `RESIDUAL_DROPS`. Regularises the residual branches; the probability
             to keep one (of DropBlock, the share of it that is kept) falls linearly with depth.
@@ -98,6 +100,7 @@ class Recipe:
     model: str = "slow_only_50"
     num_frames: int = 8
     width: int | None = None
+    network_options: Mapping[str, Any] | None = None
     dropout: float | None = None
     residual_drop: str = "none"
     last_survival: float = 0.5
@@ -167,6 +170,11 @@ class Recipe:
             raise ValueError(
                 "`rms_stages` must name a stage, or be None for the paper's; rms='none' leaves "
                 f"RMS out. Received: rms_stages={self.rms_stages!r}"
+            )
+        if not isinstance(self.network_options, Mapping | None):
+            raise ValueError(
+                "`network_options` must be arguments by name, or None. "
+                f"Received: network_options={self.network_options!r}"
             )
         self._check_freezing()
         self._check_class_weights()

@@ -27,6 +27,7 @@ from keras_rms.training.running import Running
 from keras_rms.training.session import Session
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
+from keras_rms.training.work_dir.initial_weights import with_options_of_network
 from keras_rms.training.work_dir.work_folder import WorkFolder
 from keras_rms.training.workers import strategies
 
@@ -50,13 +51,16 @@ class Run:
             training and for the finished one in float32, and has to give the same.
 
     Attributes:
-        recipe, running: As given.
+        recipe: As given, with the `network_options` of what it starts from.
+        running: As given.
         devices: `Devices`, with this process's position among the workers.
         folder: `WorkFolder`, where the results are.
         learner: What is trained, once `train` has begun it.
 
     Raises:
-        ValueError: If the recipe cannot be carried out here, or there are no such devices.
+        ValueError: If the recipe cannot be carried out here, there are no such devices, or
+            nothing to start from.
+        OSError: If a preset to start from cannot be downloaded.
         WorkerLost: If the other workers do not appear.
     """
 
@@ -66,11 +70,11 @@ class Run:
         running: Running,
         build: Callable[[Recipe, int], keras.Model] = network_of,
     ) -> None:
-        self.recipe = recipe
         self.running = running
         self.devices = take_devices(running)
-        self.devices.check(recipe, running.jit_compile, running.deterministic)
         self.folder = WorkFolder(running.work_dir)
+        self.recipe = recipe = with_options_of_network(recipe, self.folder, running.init_from)
+        self.devices.check(recipe, running.jit_compile, running.deterministic)
         self.learner: Learner | None = None
         self._build = build
         keras.utils.set_random_seed(recipe.seed)

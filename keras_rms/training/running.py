@@ -17,8 +17,8 @@ class Running:
 
     Attributes:
         work_dir: Folder of all results, on storage that all workers share.
-        init_from: Work folder, `.keras` file, checkpoint or name of a preset whose weights to start
-            from. It is used before the first step only and may be gone later.
+        init_from: Work folder, `.keras` file, checkpoint, or name or folder of a preset whose
+            weights to start from. It is used before the first step only and may be gone later.
         init_head: Whether to take its last layer too; see `initialise_from`.
         replicas, cluster, task, worker_timeout: See `make_strategy`, and `data_parallel` in
             `workers.jax_devices` for `replicas` on the JAX backend.

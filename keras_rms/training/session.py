@@ -23,7 +23,7 @@ from keras_rms.training.running import Running
 from keras_rms.training.training_data import TrainingData
 from keras_rms.training.work_dir import settings as work_settings
 from keras_rms.training.work_dir.checkpoints import BEST, Checkpoints, paths
-from keras_rms.training.work_dir.initial_weights import initialise_from, weights_file
+from keras_rms.training.work_dir.initial_weights import clips_note, initialise_from, weights_file
 from keras_rms.training.work_dir.lock import lock
 from keras_rms.training.work_dir.progress_line import ProgressLine
 from keras_rms.training.work_dir.run_log import RunLog
@@ -107,9 +107,9 @@ class Session:
                 names, head = self._data.class_names, self._running.init_head
                 done = initialise_from(model, file, names, head)
                 if self._devices.is_first:
-                    print(
-                        f"Weights from {source}; new: {', '.join(done.new) or 'none'}. {done.why}"
-                    )
+                    span = self._data.settings.get("span")
+                    note = done.why + clips_note(file, self._recipe.num_frames, span)
+                    print(f"Weights from {source}; new: {', '.join(done.new) or 'none'}. {note}")
             return Learner(model, self._recipe, self._running.jit_compile)
 
     def _check_memory(self, model: keras.Model) -> None:
@@ -119,11 +119,14 @@ class Session:
         # A network of images takes clips of one frame without the axis of time.
         sample = self._data.clip_shape[1 - len(model.input_shape) :]
         host_memory.check_fits(
-            training_memory(model, sample),
+            training_memory(model, sample, self._frozen_to_the_end()),
             self._recipe.batch_size // workers,
             replicas=self._devices.replicas // workers,
             accumulation=self._recipe.accumulation,
         )
+
+    def _frozen_to_the_end(self) -> tuple[str, ...]:
+        return self._recipe.freeze if self._recipe.unfreeze_epoch is None else ()
 
     @contextlib.contextmanager
     def _claimed(self) -> Iterator[None]:

@@ -56,7 +56,8 @@ def validation_dataset(
         split: Name of the split.
         batch_size: Videos of a batch.
         num_frames: Frames of a clip (T).
-        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`.
+        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`. 0 for
+            the middle frames of equal parts of the whole video.
         crop_size: Height and width of the crops.
         short_side: What the frames' short side is scaled to before; `crop_size` if None.
         data_workers: Number of threads that read and decode; all cores if None.
@@ -124,7 +125,8 @@ def evaluation_dataset(
         num_clips: Clips of a video.
         num_crops: 1 or 3 crops of a clip.
         num_frames: Frames of a clip (T).
-        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`.
+        span: Consecutive frames that a clip stretches over, a multiple of `num_frames`. 0 for
+            the middle frames of equal parts of the whole video.
         crop_size: Height and width of the crops.
         short_side: What the frames' short side is scaled to; `crop_size` if None.
         num_workers: Number of workers, which must divide `batch_size`.

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 ORDERS = ("shuffled", "balanced")
+WHOLE_VIDEO = 0  # the span of clips that cover all of a video, however long it is
 
 
 def video_at(position: tf.Tensor, num_videos: int, seed: int) -> tf.Tensor:
@@ -162,3 +163,18 @@ def evaluation_starts(length: tf.Tensor, num_clips: int, span: int) -> tf.Tensor
     if num_clips == 1:
         return last[tf.newaxis] // 2
     return last * tf.range(num_clips, dtype=tf.int64) // (num_clips - 1)
+
+
+def middle_frames(length: tf.Tensor, num_frames: int) -> tf.Tensor:
+    """The middle frames of equal parts of a video, as PySlowFast's `Ssv2` evaluates.
+
+    Args:
+        length: Number of frames of the video.
+        num_frames: Number of parts.
+
+    Returns:
+        int64 tensor of shape `(num_frames,)`.
+    """
+    step = (tf.cast(length, tf.float64) - 1) / num_frames
+    ends = tf.cast(tf.round(step * tf.range(num_frames + 1, dtype=tf.float64)), tf.int64)
+    return (ends[:-1] + ends[1:]) // 2

@@ -7,6 +7,7 @@ import tensorflow as tf
 from pipelines.input import augmentation, sampling
 from pipelines.input.batching import check_positive
 from pipelines.input.clip_reader import StoredVideo, reader_in_memory
+from pipelines.input.sampling import WHOLE_VIDEO
 
 
 def views_of_frames(
@@ -52,7 +53,7 @@ def checked_views(
     Raises:
         ValueError: If one is out of range.
     """
-    check_positive(num_clips=num_clips, crop_size=crop_size)
+    check_positive(num_clips=num_clips, num_frames=num_frames, crop_size=crop_size)
     if num_crops not in (1, 3):
         raise ValueError(f"`num_crops` must be 1 or 3. Received: num_crops={num_crops}")
     if short_side is not None and short_side < crop_size:
@@ -60,11 +61,17 @@ def checked_views(
             f"`short_side` must be None or at least crop_size. Received: short_side={short_side}, "
             f"crop_size={crop_size}"
         )
+    if span == WHOLE_VIDEO and num_clips != 1:
+        raise ValueError(
+            "With span=0 a clip covers the whole video, so that `num_clips` must be 1. "
+            f"Received: num_clips={num_clips}"
+        )
+    stride = 0 if span == WHOLE_VIDEO else sampling.frame_stride(span, num_frames)
     return {
         "num_clips": num_clips,
         "num_crops": num_crops,
         "num_frames": num_frames,
-        "stride": sampling.frame_stride(span, num_frames),
+        "stride": stride,
         "crop_size": crop_size,
         "short_side": crop_size if short_side is None else short_side,
     }
@@ -88,7 +95,7 @@ def video_views(
         num_clips: Number of clips.
         num_crops: 1 for the centre, 3 for both ends and the centre of the longer side.
         num_frames: Frames of a clip (T).
-        stride: Distance of a clip's frames in the video.
+        stride: Distance of a clip's frames in the video; 0 for the middles of equal parts of it.
         crop_size: Height and width of the crops.
         short_side: What the frames' short side is scaled to before, at least `crop_size`.
         max_ratio: Largest reduction while decoding (`augmentation.largest_ratio`).
@@ -105,7 +112,7 @@ def video_views(
     unscaled = tf.reduce_all(tf.equal([height, width], [video.height, video.width]))
 
     def clip_views(start: tf.Tensor) -> tf.Tensor:
-        encoded = video.read(start, stride, num_frames)
+        encoded = _encoded(video, start, stride, num_frames)
         frames = tf.cond(
             unscaled,
             lambda: augmentation.decode_frames(encoded, part),
@@ -121,6 +128,15 @@ def video_views(
     views = tf.map_fn(clip_views, starts, fn_output_signature=tf.uint8, parallel_iterations=1)
     shape = (num_clips * num_crops, num_frames, crop_size, crop_size, 3)
     return tf.reshape(views, shape)
+
+
+def _encoded(video: StoredVideo, start: tf.Tensor, stride: int, num_frames: int) -> tf.Tensor:
+    if stride:
+        return video.read(start, stride, num_frames)
+    middles = sampling.middle_frames(video.num_frames, num_frames)
+    return tf.map_fn(
+        lambda frame: video.read(frame, 1, 1)[0], middles, fn_output_signature=tf.string
+    )
 
 
 def _needed_part(height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int) -> tf.Tensor:

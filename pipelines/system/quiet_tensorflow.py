@@ -2,10 +2,11 @@
 
 Those dozen lines (which CPU instructions it found, that there is no GPU) come before its log level
 counts. If the import fails, what it printed is shown after all. Where TF_CPP_MIN_LOG_LEVEL is set,
-nothing is hidden. For oneDNN see `onednn.chosen`.
+nothing is hidden. For oneDNN see `onednn.chosen`. A backend that is not installed is named.
 """
 
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -44,5 +45,20 @@ def _import() -> None:
         onednn.is_on()  # TensorFlow keeps its first answer
 
 
+def _check_backend() -> None:
+    """Ends the command with a paragraph where Keras would end it with the trace of an import."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend in ("jax", "torch") and importlib.util.find_spec(backend) is None:
+        from pipelines.system.command_line import FAILURE, paragraph
+
+        said = (
+            f"error: KERAS_BACKEND={backend} asks for a package that is not installed. Install it "
+            f"(pip install {backend}), or unset KERAS_BACKEND to use TensorFlow."
+        )
+        print(paragraph(said), file=sys.stderr)
+        sys.exit(FAILURE)
+
+
+_check_backend()
 if "tensorflow" not in sys.modules:
     _import()

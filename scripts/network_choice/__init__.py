@@ -7,7 +7,8 @@ from typing import Any
 from absl import flags
 
 from keras_rms.inference.trained_network import WEIGHTS, TrainedNetwork, open_file, open_run
-from keras_rms.models import presets
+from keras_rms.models.presets.opening import local_path
+from keras_rms.training.work_dir.work_folder import WorkFolder
 from pipelines.system import command_help, command_line
 
 command_help.section("Which network")
@@ -17,8 +18,9 @@ _WORK_DIR = flags.DEFINE_string(
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Use the network in this .keras file, as keras-rms import-weights writes it, or the published "
-    "one of this name, such as slow_only_50_kinetics400, in the place of --work_dir.",
+    "Use the network in this .keras file, as keras-rms import-weights writes it, in this folder of "
+    "save_to_preset (or hf://USER/NAME), or the published one of this name, such as "
+    "slow_only_50_kinetics400, in the place of --work_dir.",
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
@@ -35,11 +37,11 @@ def work_dir() -> str | None:
 
 
 def model() -> str | None:
-    """The .keras file, if the network is one's. A published network is downloaded first.
+    """The .keras file or preset folder, if the network is one's. It is downloaded first.
 
     Raises:
         ValueError: If it is not clear which network is meant, or there is none of that name.
-        OSError: If it cannot be downloaded.
+        OSError, ImportError: If it cannot be downloaded.
     """
     if (_WORK_DIR.value is None) == (_MODEL.value is None):
         raise ValueError("Give either --work_dir, of a training, or --model, a .keras file.")
@@ -49,10 +51,12 @@ def model() -> str | None:
 
 
 def _file_of(model: str) -> str:
-    """A path as it is, and the file of a preset."""
-    if os.path.exists(model) or model.endswith(".keras"):
+    """The path of a file as it is, and that of a preset."""
+    if os.path.isfile(model) or model.endswith(".keras"):
         return model
-    return str(presets.network_file(model))
+    if WorkFolder(model).settings.exists():
+        raise ValueError(f"{model} is the folder of a training: give it as --work_dir.")
+    return str(local_path(model))
 
 
 def opened(**settings: Any) -> TrainedNetwork:

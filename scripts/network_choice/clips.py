@@ -33,9 +33,9 @@ _NUM_FRAMES = flags.DEFINE_integer(
 _SPAN = flags.DEFINE_integer(
     "span",
     None,
-    "Spread the frames of a clip of --model over this many consecutive frames of the video. By "
-    "default as its file says.",
-    lower_bound=1,
+    "Spread the frames of a clip of --model over this many consecutive frames of the video, and 0 "
+    "over all of it. By default as its file says.",
+    lower_bound=0,
 )
 _MEAN = flags.DEFINE_list(
     "mean",

@@ -74,7 +74,12 @@ class Windows(NamedTuple):
         return Fraction(repr(_STRIDE.value)) * Fraction(repr(self.fps))
 
     def check(self) -> None:
-        """Raises ValueError if --stride does not fit the rate or the film."""
+        """Raises ValueError if --stride does not fit the rate or the film, or there is no span."""
+        if self.run.covers_video:
+            raise ValueError(
+                "The clips of this network cover the whole video: give the frames that a window "
+                "covers, as in --span=64."
+            )
         if self.stride < 1:
             raise ValueError(
                 f"--stride must be at least a frame, {1 / self.fps:g} s. "

@@ -12,7 +12,7 @@ from paths import ROOT
 
 from keras_rms.training.work_dir.lock import lock_file
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(10)
 
 SMALL = (
     "--width=4 --crop_size=32 --num_frames=2 --span=8 --batch_size=8 --epochs=1 --warmup_epochs=0 "

@@ -1,5 +1,6 @@
 """What the documents say is true: code runs, flags exist, links lead somewhere."""
 
+import ast
 import re
 import subprocess
 import textwrap
@@ -8,7 +9,12 @@ import all_commands
 import command_runner
 import pytest
 import small_dataset
+import video_files
 from paths import ROOT
+
+from keras_rms import models
+from keras_rms.models import presets
+from keras_rms.models.presets import conversion, downloads
 
 DOCUMENTS = sorted(
     path
@@ -72,7 +78,7 @@ def test_lines_are_short(path):
     assert not [line for line in long if not re.fullmatch(r"\[[^\]]+\]: \S+", line)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_dataset.make_dataset(tmp_path / "data", frames=70)
@@ -87,6 +93,24 @@ def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     assert names["accuracy"] > 0.9  # three colours
     assert names["resnet"].count_params() == 25_636_712
     assert names["network"].output_shape == (None, 174)
+
+
+def test_the_first_screen_says_what_is_in_a_video(tmp_path, monkeypatch, capsys):
+    """With a small network, of random weights, as if it had been downloaded."""
+    name = "slow_only_50_kinetics400"
+    row = presets.PRESETS[name]._replace(architecture="slow_only_18", width=4)
+    monkeypatch.setitem(presets.PRESETS, name, row)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    downloads.cache_folder().mkdir(parents=True)
+    network = models.build(row.architecture, rms=None, **conversion.builder_arguments(row))
+    network.save(downloads.cache_folder() / f"{name}-{conversion.VERSION}.keras")
+    monkeypatch.chdir(tmp_path)
+    video_files.write_numbered("video.mp4", 90)
+    block = blocks(ROOT / "README.md", "python")[0]
+    assert len([line for line in block.splitlines() if line and "import" not in line]) == 3
+    exec(compile(block, "README.md", "exec"), {})
+    (found,) = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+    assert len(found) == 5 and {name for name, _ in found} < {*presets.class_names("kinetics400")}
 
 
 def as_python(program, words):
@@ -105,6 +129,7 @@ def as_python(program, words):
     return [words[0], "--only_check_args", *words[1:]] if words else []
 
 
+@pytest.mark.slow
 @of_each_document
 def test_commands_take_the_flags_that_they_are_given(path, tmp_path):
     for block in blocks(path, "bash", "shell"):

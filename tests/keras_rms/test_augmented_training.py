@@ -1,9 +1,12 @@
 """A recipe's augmentation in the training step: where it acts, and that it resumes exactly."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from replicas import mirrored_strategy
 from small_training import small_batches, small_model
 
+from keras_rms.augmentation import RandAugment
 from keras_rms.training.learner import Learner
 from keras_rms.training.loop.train_step import make_several_steps
 from keras_rms.training.recipe import Recipe
@@ -35,6 +38,7 @@ class Training:
         return {name: variable.numpy() for name, variable in self.learner.state.items()}
 
 
+@pytest.mark.slow
 def test_it_resumes_exactly_and_leaves_the_network_as_it_is():
     whole, continued = Training(), Training()
     learner = whole.learner
@@ -49,3 +53,17 @@ def test_it_resumes_exactly_and_leaves_the_network_as_it_is():
         np.testing.assert_array_equal(state[name], value, name)
     # The second word of a state counts the draws: one a step, and of erasing two.
     assert [int(state[f"random/{name}/0"][1]) for name in AUGMENTATION] == [4, 8]
+
+
+def test_replicas_change_the_same_clip_each_in_its_own_way():
+    """And the first as a single device does, whatever the number of replicas."""
+    clips = np.random.default_rng(0).integers(0, 256, (4, 2, 9, 8, 3)).astype("uint8")
+    with mirrored_strategy().scope():
+        layer = RandAugment(seed=3)
+    layer(clips[:1], training=True)  # its random state is there before the replicas are
+    alone = RandAugment(seed=3)
+    alone(clips[:1], training=True)
+    run = tf.function(lambda: mirrored_strategy().run(lambda: layer(clips, training=True)))
+    first, second = mirrored_strategy().experimental_local_results(run())
+    np.testing.assert_array_equal(first, alone(clips, training=True))
+    assert (first.numpy() != second.numpy()).any(axis=(1, 2, 3, 4)).sum() >= 3

@@ -34,17 +34,17 @@ def covered_by_blocks(dropped, block):
 
 
 @pytest.mark.parametrize(
-    ("space", "block_size", "block"),
+    ("space", "block_size", "block", "data_format"),
     [
-        ((23,), 4, (4,)),
-        ((11, 14), 3, (3, 3)),
-        ((11, 14), (2, 5), (2, 5)),
-        ((5, 9, 12), (2, 3, 4), (2, 3, 4)),
+        ((23,), 4, (4,), "channels_last"),
+        ((23,), 4, (4,), "channels_first"),
+        ((11, 14), 3, (3, 3), "channels_last"),
+        ((11, 14), (2, 5), (2, 5), "channels_first"),
+        ((5, 9, 12), (2, 3, 4), (2, 3, 4), "channels_first"),
         # Larger than the feature along time: as large as the feature.
-        ((3, 9, 12), 4, (3, 4, 4)),
+        ((3, 9, 12), 4, (3, 4, 4), "channels_last"),
     ],
 )
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_what_is_dropped_are_whole_blocks_of_each_channel(space, block_size, block, data_format):
     shape = (4, *space, 3) if data_format == "channels_last" else (4, 3, *space)
     layer = keras_rms.DropBlock(block_size, 0.7, data_format=data_format, seed=1)

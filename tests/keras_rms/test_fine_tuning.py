@@ -44,12 +44,12 @@ def staged_model():
 class Steps:
     """A learner of the staged model and its steps."""
 
-    def __init__(self, replicas=1, **recipe):
+    def __init__(self, replicas=1, jit_compile=False, **recipe):
         recipe = {"batch_size": 8, "warmup_epochs": 0, "learning_rate": 0.1} | recipe
         self.strategy = mirrored_strategy() if replicas > 1 else tf.distribute.get_strategy()
         with self.strategy.scope():
             recipe = Recipe("staged", epochs=9, **recipe).completed(80)
-            self.learner = Learner(staged_model(), recipe)
+            self.learner = Learner(staged_model(), recipe, jit_compile)
         self.model = self.learner.model
         self.batches = iter(strategies.distribute(self.strategy, small_batches(0)))
 
@@ -75,9 +75,14 @@ def changed(before, after):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "options"),
-    [(1, {}), (2, {"optimizer": "adamw", "average_decay": 0.5})],
+    [
+        (1, {}),
+        (1, {"jit_compile": True}),
+        (2, {"optimizer": "adamw", "average_decay": 0.5}),
+    ],
 )
 def test_frozen_stages_stay_bit_for_bit_until_they_are_unfrozen(replicas, options):
     steps = Steps(replicas, freeze=("stem",), unfreeze_epoch=2, weight_decay=0.1, **options)

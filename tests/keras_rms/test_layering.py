@@ -46,7 +46,7 @@ ROOMS = {
     "keras_rms.checkpoints": _MODELS,
     "keras_rms.models.presets": _MODELS | {"keras_rms.checkpoints"},
     # The files of a run, and how its network is built again.
-    "keras_rms.inference": _MODELS | _RUN | {"keras_rms.training.work_dir"},
+    "keras_rms.inference": _PRESETS | _RUN | {"keras_rms.training.work_dir"},
     # A run, and what it is described by.
     "keras_rms.training.recipe": {"keras_rms", _AUGMENTATION},
     "keras_rms.training.networks": _MODELS | {"keras_rms.training.recipe"},
@@ -56,7 +56,7 @@ ROOMS = {
     "keras_rms.training.workers": _BASE,
     "keras_rms.training.optimization": {"keras_rms", "keras_rms.training.weight_names"},
     "keras_rms.training.work_dir": _PRESETS
-    | {"keras_rms.training.errors", "keras_rms.training.weight_names"},
+    | {f"keras_rms.training.{room}" for room in ("errors", "recipe", "weight_names")},
     "keras_rms.training.errors": set(),
     "keras_rms.training.weight_names": set(),
 }

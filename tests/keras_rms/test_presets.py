@@ -5,6 +5,8 @@ import inspect
 import io
 import json
 import re
+import shutil
+import socket
 from functools import partial
 
 import foreign_checkpoints as foreign
@@ -18,12 +20,17 @@ from preset_server import publishing
 import keras_rms
 from keras_rms import models
 from keras_rms.checkpoints.importing import SOURCES
+from keras_rms.inference import open_file
 from keras_rms.models import csn, presets, slow_fast, slow_only
 from keras_rms.models.catalog import BUILDERS
 from keras_rms.models.network_record import read_record
 from keras_rms.models.presets import conversion, downloads, loading
 from keras_rms.models.presets.downloads import ChangedFileError
-from keras_rms.training.work_dir.initial_weights import weights_file
+from keras_rms.training.networks import network_of
+from keras_rms.training.recipe import Recipe
+from keras_rms.training.run import Run
+from keras_rms.training.running import Running
+from keras_rms.training.work_dir.initial_weights import clips_note, initialise_from, weights_file
 from pipelines.input import sampling
 
 torch = pytest.importorskip("torch")
@@ -91,6 +98,9 @@ def test_rows_of_the_table(name):
     assert len(set(presets.class_names(row.dataset))) == {"k": 400, "s": 174}[row.dataset[0]]
     taken = inspect.signature(BUILDERS[row.architecture]).parameters
     assert conversion.builder_arguments(row).keys() <= taken.keys()
+    kept = {"num_classes", "width", "input_shape"}
+    options = conversion.clip_settings(row)["network_options"]
+    assert options.keys() == conversion.builder_arguments(row).keys() - kept
     assert row.span in (None, 64, 128)
     assert [other.address for other in presets.PRESETS.values()].count(row.address) == 1
 
@@ -106,6 +116,7 @@ def test_the_documents_have_the_table():
     assert f"{len(listed)} of PyTorchVideo and mmaction2" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_key_maps_cover_every_family_of_the_table(monkeypatch):
     """With one block a stage: `test_import_checkpoint` has the depths of real checkpoints."""
     few = (1, 1, 1, 1)
@@ -130,6 +141,7 @@ def test_the_key_maps_cover_every_family_of_the_table(monkeypatch):
         assert set(paths.values()) == places, (source, name)
 
 
+@pytest.mark.slow
 def test_a_name_is_downloaded_once_and_takes_uint8_clips(publisher, original, folder):
     network = models.from_preset(NAME)
     expected = logits(original[0], ((clips() / 255 - MEAN) / STDDEV).astype("float32"))
@@ -220,6 +232,19 @@ def test_no_network_and_a_full_disk(publisher, folder, monkeypatch):
     assert names_in(folder) == []
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_server_that_falls_silent(publisher, folder, monkeypatch, begins):
+    monkeypatch.setattr(downloads, "PATIENCE", 0.2)
+    publisher.missing, publisher.silence = 99, 5
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        if not begins:  # the kernel accepts, and nobody answers
+            address = f"http://127.0.0.1:{mute.getsockname()[1]}/a.pth"
+            monkeypatch.setitem(presets.PRESETS, NAME, ROW._replace(address=address))
+        with pytest.raises(OSError, match=r"no byte came for 0\.2 seconds\)\. It is needed once"):
+            presets.network_file(NAME)
+    assert names_in(folder) == [] and socket.getdefaulttimeout() is None
+
+
 def test_a_changed_file_is_refused(publisher, folder, monkeypatch):
     path = presets.network_file(NAME)
     path.unlink()
@@ -245,6 +270,7 @@ def test_half_a_file_that_lies_in_the_cache_is_set_aside(publisher, folder):
     assert names_in(folder) == sorted([*DONE, "refused.a.pth"]) and publisher.requests == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_kill_while_it_is_converted(publisher, folder, monkeypatch):
     class Killed(BaseException):
         pass
@@ -325,6 +351,7 @@ def test_wrong_presets(preset, options, message, monkeypatch):
         models.from_preset(preset, **options)
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
     network = models.from_preset(NAME, num_classes=3, dropout=0.1)
     preprocessor = models.VideoPreprocessor(2, 8, 32)
@@ -373,6 +400,53 @@ def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
         models.from_preset(place)
 
 
+@pytest.mark.parametrize("kind", ["name", "folder", "run"])
+def test_a_training_starts_from_what_the_preset_computes(publisher, tmp_path, kind):
+    """Its normalisation is ImageNet's, not that of our networks, and a run has to keep it."""
+    preset, source = models.from_preset(NAME), NAME
+    if kind == "folder":
+        models.save_to_preset(preset, source := tmp_path / "folder")
+    if kind == "run":
+        source = tmp_path / "before"
+        source.mkdir()
+        shutil.copy(presets.network_file(NAME), source / "model.keras")
+    recipe = Recipe("slow_only_18", num_frames=2, width=4, rms="none")
+    run = Run(recipe, Running(tmp_path / "run", init_from=source))
+    options = {"include_preprocessing": {"mean": [*ROW.mean], "stddev": [*ROW.stddev]}}
+    assert json.loads(json.dumps(run.recipe.network_options)) == options
+    network = network_of(run.recipe, 400)
+    assert initialise_from(network, source).new == []
+    np.testing.assert_allclose(logits(network, clips()), logits(preset, clips()), atol=1e-5)
+    plain = network_of(recipe, 400)
+    if kind != "folder":
+        with pytest.warns(UserWarning, match="its scale of preprocessing is"):
+            initialise_from(plain, source)
+    # It goes on as it began, whatever became of its source.
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_0000000001.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    (tmp_path / "run" / "settings.json").write_text(json.dumps({"network_options": options}))
+    again = Run(recipe, Running(tmp_path / "run", init_from="gone"))
+    assert again.recipe.network_options == options
+
+
+def test_a_folder_is_opened_as_a_file_is(publisher, tmp_path):
+    preset = models.from_preset(NAME)
+    preprocessor = models.VideoPreprocessor(2, None, 32)
+    names = [str(number) for number in range(400)]
+    models.save_to_preset(preset, tmp_path, class_names=names, preprocessor=preprocessor)
+    opened = open_file(tmp_path)
+    assert opened.class_names == names and opened.usual_views == (1, 3)
+    assert opened.settings["evaluation_crop_size"] == 32
+    assert opened.source == str(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(logits(opened.model, clips()), logits(preset, clips()))
+    assert open_file(presets.network_file(NAME)).usual_views == (10, 3)
+    assert "of 2 frames over 8, and these are of 8 over 64" in clips_note(
+        presets.network_file(NAME), 8, 64
+    )
+    assert clips_note(presets.network_file(NAME), 2, 8) == ""
+
+
 def test_a_folder_of_any_network(tmp_path):
     inputs = keras.Input((4, 4, 2))
     outputs = keras.layers.Dense(3, name="head")(keras.layers.Flatten()(inputs))
@@ -402,6 +476,7 @@ def test_frames_of_the_whole_video_and_their_centre():
     video = np.zeros((9, 12, 21, 3), "uint8") + np.arange(9, dtype="uint8")[:, None, None, None]
     received = models.VideoPreprocessor(4, None, 4)(video)
     assert received[0, :, 0, 0, 0].tolist() == [1, 3, 5, 7]
+    assert sampling.middle_frames(9, 4).numpy().tolist() == [1, 3, 5, 7]
     ramp = np.zeros((1, 8, 16, 3), "uint8") + (8 * np.arange(16, dtype="uint8"))[:, None]
     scaled = models.VideoPreprocessor(1, 1, 4)(ramp)[0, 0]
     assert scaled.shape == (4, 4, 3)

@@ -18,11 +18,11 @@ SHAPE = (3, 8, 6, 2)  # time, height, width, channels
 PIXELS = 3 * 8 * 6
 
 
-def memory_of(*layers, dtype="float32", shape=SHAPE):
+def memory_of(*layers, dtype="float32", shape=SHAPE, frozen=()):
     inputs = x = keras.Input(shape, dtype=dtype)
     for layer in layers:
         x = layer(x)
-    return training_memory(keras.Model(inputs, x))
+    return training_memory(keras.Model(inputs, x), frozen=frozen)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,19 @@ def test_activations_by_hand(layers, kept, widest):
 
 def test_weights_have_a_gradient_and_a_momentum():
     assert memory_of(keras.layers.Conv3D(5, 3)).fixed == 3 * 4 * (27 * 2 * 5 + 5)
+
+
+def test_frozen_stages_keep_nothing_where_no_gradient_goes():
+    layers = [
+        keras.layers.Conv3D(5, 1, name="stem_conv"),
+        keras.layers.BatchNormalization(name="stem_bn"),
+        keras.layers.ReLU(name="stem_relu"),
+        keras.layers.Conv3D(3, 1, name="res2_conv"),
+        keras.layers.BatchNormalization(name="res3_bn"),  # a gradient passes it
+    ]
+    memory = memory_of(*layers, frozen=("stem", "res3"))
+    assert memory.per_sample == 4 * PIXELS * (5 + 3 + 2 * 5)
+    assert memory.fixed == 4 * (2 * 5 + 5 + 4 * 5 + 3 * (5 * 3 + 3) + 4 * 3)
 
 
 def test_in_half_precision_batch_normalisation_keeps_float32():

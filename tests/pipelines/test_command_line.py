@@ -6,7 +6,7 @@ import command_runner
 import pytest
 from absl import flags
 
-from pipelines.system import command_line
+from pipelines.system import command_line, quiet_tensorflow
 
 
 def run_main(body, *flags):
@@ -21,6 +21,17 @@ def test_a_user_error_is_its_message_alone(error):
     result = run_main(f"raise {error}('no such folder: a b')")
     assert result.returncode == command_line.FAILURE
     assert result.stderr == "error: no such folder: a b\n"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_backend_that_is_not_installed_is_named(backend, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=str(command_line.FAILURE)):
+        quiet_tensorflow._check_backend()
+    assert f"Install it (pip install {backend})" in capsys.readouterr().err
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    quiet_tensorflow._check_backend()
 
 
 def test_a_bug_keeps_its_traceback():

@@ -1,6 +1,7 @@
 """Batches of clips and views, checked by what the pixels say of the frame and the place."""
 
 import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -166,6 +167,7 @@ def test_balanced_classes_over_shards_workers_and_a_restart(tmp_path):
     assert_same(training_batches(str(tmp_path), 4, start_step=5, **options), whole[5:])
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides(folder):
     first = training_batches(folder, 3, seed=0)
     tf.random.set_seed(77)
@@ -176,6 +178,7 @@ def test_the_seed_alone_decides(folder):
     assert len({clip.tobytes() for clips, _ in first for clip in clips}) == 12
 
 
+@pytest.mark.slow
 def test_flips_are_off_on_or_change_the_class(folder):
     plain = training_batches(folder, 14, flip=False, seed=4)
     flipping = training_batches(folder, 14, flip=True, seed=4)
@@ -248,6 +251,20 @@ def test_other_sizes_are_scaled_by_their_short_side(folder, crop_size, num_crops
                 assert abs(found - colour) < 3 + 255 * scale / side, (label, crop, channel)
 
 
+def test_a_clip_can_cover_the_whole_video(folder):
+    """As PySlowFast's `Ssv2` says it, in Python's numbers."""
+    options = {"num_clips": 1, "num_frames": 4, "span": 0, "crop_size": 36}
+    dataset = evaluation_dataset(folder, "train", batch_size=7, num_crops=1, **options)
+    (batch,) = dataset.as_numpy_iterator()
+    for (view,), label in zip(batch["views"], batch["label"]):
+        ends = [round((LENGTHS[label] - 1) / 4 * part) for part in range(5)]
+        expected = [(first + last) // 2 for first, last in itertools.pairwise(ends)]
+        assert frame_numbers(view).tolist() == expected
+    with pytest.raises(ValueError, match=r"`num_clips` must be 1\. Received: num_clips=2"):
+        views_of_frames([b"x"], **{**options, "num_clips": 2})
+
+
+@pytest.mark.slow
 def test_prediction_sees_what_evaluation_sees(folder):
     index = split_index.load_index(folder, "train")
     options = {"num_clips": 4, "num_crops": 3, "num_frames": 4, "span": 16}
@@ -261,6 +278,7 @@ def test_prediction_sees_what_evaluation_sees(folder):
                     np.testing.assert_array_equal(seen, views)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "num_workers"), [(1, 1), (4, 1), (4, 2), (6, 3), (16, 2)])
 def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_workers):
     index = split_index.load_index(folder, "train")

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import threading
+import time
 
 
 class Publisher:
@@ -11,11 +12,12 @@ class Publisher:
     Attributes:
         content: The bytes of each answer; None for the answer 404.
         missing: How many of the bytes that it announces it keeps back.
+        silence: Seconds that it then goes on to say nothing.
         requests: How many it has answered.
     """
 
     def __init__(self, content):
-        self.content, self.missing, self.requests = content, 0, 0
+        self.content, self.missing, self.requests, self.silence = content, 0, 0, 0
         self.address = None
 
 
@@ -33,6 +35,8 @@ def publishing(content):
             self.send_header("Content-Length", str(len(publisher.content)))
             self.end_headers()
             self.wfile.write(publisher.content[: len(publisher.content) - publisher.missing])
+            self.wfile.flush()
+            time.sleep(publisher.silence)
 
         def log_message(self, *_):
             pass

@@ -6,14 +6,14 @@ from typing import Any
 import keras
 
 from keras_rms.checkpoints.importing import SOURCES, import_checkpoint
-from keras_rms.models.network_record import add_record
+from keras_rms.models.network_record import add_record, options_of
 from keras_rms.models.presets import downloads
 from keras_rms.models.presets.catalog import Preset, preset_of
 from keras_rms.models.presets.class_names import class_names
 from keras_rms.whole_files import whole_file
 
 # Part of the files' names: a version that converts otherwise does not take those of an older one.
-VERSION = 1
+VERSION = 2
 _STEMS = ("stem_conv", "slow_stem_conv", "fast_stem_conv")
 
 
@@ -69,11 +69,11 @@ def clip_settings(preset: Preset) -> dict[str, Any]:
         "class_names": list(class_names(preset.dataset)),
         "num_frames": preset.num_frames,
         "evaluation_crop_size": preset.crop_size,
+        "span": preset.span or 0,
+        "network_options": options_of(builder_arguments(preset)),
     }
-    if preset.span is not None:
-        settings["span"] = preset.span
-        if preset.source == "PyTorchVideo":
-            settings["conversion"] = {"fps": 30, "short_side": 256}
+    if preset.span and preset.source == "PyTorchVideo":
+        settings["conversion"] = {"fps": 30, "short_side": 256}
     return settings
 
 

@@ -1,10 +1,13 @@
 """A publisher's file in Keras's cache: there as a whole, and the same as at first."""
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,6 +16,7 @@ from keras_rms.models.presets.catalog import Preset
 from keras_rms.whole_files import UNFINISHED, whole_file
 
 _FOLDER = "models/keras_rms"
+PATIENCE = 60.0  # seconds without a byte after which a download is given up
 _ABANDONED = 24 * 3600  # seconds after which nobody writes an unfinished file any more
 
 
@@ -59,17 +63,31 @@ def _fetch(name: str, preset: Preset, path: Path) -> None:
     # Under a name of its own: whoever is killed, or is not alone, leaves no half of a file.
     unfinished = f"{UNFINISHED}{secrets.token_hex(4)}.{path.name}"
     try:
-        received = keras.utils.get_file(
-            unfinished, preset.address, cache_dir=str(path.parent), cache_subdir="."
-        )
+        with _patient():
+            received = keras.utils.get_file(
+                unfinished, preset.address, cache_dir=str(path.parent), cache_subdir="."
+            )
         os.replace(received, path)
     except Exception as error:  # get_file raises a bare Exception
         (path.parent / unfinished).unlink(missing_ok=True)
+        silent = isinstance(error, TimeoutError)
+        why = f"no byte came for {PATIENCE:g} seconds" if silent else error
         raise OSError(
-            f"The preset {name} could not be downloaded from {preset.address} ({error}). It is "
+            f"The preset {name} could not be downloaded from {preset.address} ({why}). It is "
             "needed once; after that no network is. Without one put the file, fetched elsewhere, "
             f"into {path.parent} and call this again."
         ) from error
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Sets how long a server may be silent, which get_file leaves to the default of sockets."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _checked(name: str, preset: Preset, path: Path) -> str:

@@ -4,21 +4,25 @@ The head is the last dense layer, which gives the logits. Its rows are of classe
 use for the same classes in the same order only: their number alone says nothing.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_rms import arguments
 from keras_rms.models import presets
-from keras_rms.models.network_record import read_record
-from keras_rms.models.weights import check_archive, differing_settings
+from keras_rms.models.presets.opening import clip_settings, is_preset, load_network, local_path
+from keras_rms.models.weights import differing_settings
+from keras_rms.training.recipe import Recipe
 from keras_rms.training.work_dir import checkpoints
 from keras_rms.training.work_dir.work_folder import WorkFolder
 
@@ -46,17 +50,20 @@ def weights_file(source: str | os.PathLike) -> Path:
     Args:
         source: A `.keras` file, a checkpoint (`.npz`), or the work folder of a training, whose
             `model.keras` or else newest checkpoint is taken. Of a training with averaged weights
-            it is these, as they are what is validated and what `model.keras` holds. Or the name of
-            a preset, which is downloaded; a file or folder of that name comes first.
+            it is these, as they are what is validated and what `model.keras` holds. Or a preset:
+            its name, its folder or `"hf://USER/NAME"`. It is downloaded, and its folder returned
+            where it is one. A file or folder of a preset's name comes first.
 
     Raises:
         ValueError: If there is nothing to load.
-        OSError: If a preset cannot be downloaded.
+        OSError, ImportError: If a preset cannot be downloaded.
     """
     path = Path(source)
+    if path.is_dir() and is_preset(path):
+        return path
     if not path.exists():
-        if str(source) in presets.PRESETS:
-            return presets.network_file(str(source))
+        if is_preset(source):
+            return local_path(source)
         near = difflib.get_close_matches(str(source), presets.PRESETS, n=3)
         raise ValueError(
             f"There is nothing to start from: {source} does not exist"
@@ -71,9 +78,33 @@ def weights_file(source: str | os.PathLike) -> Path:
     if not paths:
         raise ValueError(
             f"{source} holds neither {folder.model.name} nor checkpoints. Give the work folder of "
-            "a training, a .keras file or a checkpoint."
+            "a training, a preset's folder, a .keras file or a checkpoint."
         )
     return paths[-1]
+
+
+def with_options_of_network(
+    recipe: Recipe, folder: WorkFolder, source: str | os.PathLike | None
+) -> Recipe:
+    """The recipe of a network that computes with the weights of `source` what its own does.
+
+    A run that has begun keeps what it began with: what it started from may be gone.
+
+    Args:
+        recipe: What is asked for. If it has `network_options`, these stay.
+        folder: Of the run.
+        source: See `weights_file`; None for weights that are new.
+
+    Raises:
+        ValueError, OSError, ImportError: See `weights_file`.
+    """
+    if recipe.network_options is not None:
+        return recipe
+    if folder.begun:
+        known = _noted(folder.settings)
+    else:
+        known = {} if source is None else _noted(weights_file(source))
+    return dataclasses.replace(recipe, network_options=known.get("network_options"))
 
 
 def initialise_from(
@@ -106,7 +137,7 @@ def initialise_from(
     shapes = {name: array.shape for name, array in found.items()}
     wanted = {weight.path: tuple(weight.shape) for weight in model.weights}
     resized = any(shapes.get(name) != wanted[name] for name in of_head)
-    is_new, why = _decide(head, resized, class_names, _class_names(path))
+    is_new, why = _decide(head, resized, class_names, _noted(path).get("class_names"))
     if resized and not is_new:
         raise ValueError(
             f"The head of {path} is of another number of classes and cannot be kept. Give "
@@ -118,8 +149,8 @@ def initialise_from(
     if shapes != wanted:
         raise ValueError(
             f"The weights in {path} are of another network: "
-            f"{checkpoints.difference(wanted, shapes)}. Give the same model and width that "
-            "they were trained with; only the number of classes may differ."
+            f"{checkpoints.difference(wanted, shapes)}. Give the same model{_model(path)} and "
+            "width that they were trained with; only the number of classes may differ."
         )
     if path.suffix == ".keras" and (differences := list(differing_settings(model, str(path)))):
         warnings.warn(
@@ -131,6 +162,19 @@ def initialise_from(
         if weight.path not in left:
             weight.assign(found[weight.path])
     return Initialised(left, why)
+
+
+def clips_note(path: str | os.PathLike, num_frames: int, span: object) -> str:
+    """A sentence where a network saw other clips than it is to be trained on, or nothing."""
+    known = _noted(Path(path))
+    before, now = (known.get("num_frames"), known.get("span")), (num_frames, span)
+    if None in (*before, *now) or before == now:
+        return ""
+    spread = f"over {before[1]}" if before[1] else "in even parts of the whole video"
+    return (
+        f" Its network saw clips of {before[0]} frames {spread}, and these are of {now[0]} over "
+        f"{now[1]}: num_frames and span change that."
+    )
 
 
 def _decide(
@@ -157,16 +201,24 @@ def _decide(
     )
 
 
-def _class_names(path: Path) -> list[str] | None:
-    """Those that a `.keras` file notes, or of the training in whose work folder a file lies."""
-    if path.suffix == ".keras" and (noted := read_record(path).get("class_names")):
-        return noted
+def _noted(path: Path) -> dict[str, Any]:
+    """The settings that a file or preset folder notes, or else the work folder it lies in."""
+    if path.is_dir() or path.suffix == ".keras":
+        with contextlib.suppress(OSError, zipfile.BadZipFile):  # what loads it says what it is
+            noted = clip_settings(path)
+            if noted.get("class_names") or noted.get("network_options") or path.is_dir():
+                return noted
     in_checkpoints = path.parent.name == WorkFolder(path.parent).checkpoints.name
     settings = WorkFolder(path.parent.parent if in_checkpoints else path.parent).settings
     try:
-        return json.loads(settings.read_text())["class_names"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+        return dict(json.loads(settings.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _model(path: Path) -> str:
+    name = _noted(path).get("model")
+    return f" ({name})" if name else ""
 
 
 def head_weights(model: keras.Model) -> set[str]:
@@ -176,14 +228,13 @@ def head_weights(model: keras.Model) -> set[str]:
 
 
 def _weights(path: Path) -> Mapping[str, np.ndarray]:
-    if path.suffix not in (".keras", ".npz"):
+    if path.suffix not in (".keras", ".npz") and not path.is_dir():
         raise ValueError(f"Weights are read from .keras and .npz files. Received: {path}")
     try:
         if path.suffix == ".npz":
             return checkpoints.evaluated_weights(checkpoints.read(path))
         # A model of its own, which stays out of the strategy that trains.
-        check_archive(str(path))
-        loaded = keras.saving.load_model(path, compile=False)
+        loaded = load_network(path)
         return {w.path: keras.ops.convert_to_numpy(w.value) for w in loaded.weights}
     except Exception as error:
         raise ValueError(f"{path} could not be read ({type(error).__name__}: {error}).") from error
