@@ -62,7 +62,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
     def _is_renormalised(self) -> bool:
-        return getattr(self, "renorm", False)  # unknown to Keras 3.12
+        return getattr(self, "renorm", False)  # Keras has it since 3.14
 
     def _move(self, statistic: keras.Variable, value: Any) -> None:
         # As Keras rounds it.
