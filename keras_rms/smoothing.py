@@ -20,7 +20,6 @@ time take the fewest passes.
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ from keras_rms.arguments import (
     validate_floating,
     validate_positive,
 )
+from keras_rms.compilation import is_compiled_by_xla
 
 
 def local_mean(
@@ -269,8 +269,7 @@ def _is_fused() -> bool:
     """Whether a compiler makes one pass over the memory of many small operations."""
     if keras.backend.backend() != "tensorflow":
         return keras.backend.backend() != "torch"
-    # Keras has imported TensorFlow: this package itself does without.
-    return sys.modules["tensorflow"].__internal__.get_enclosing_xla_context() is not None
+    return is_compiled_by_xla()
 
 
 def _times(x: Any, factor: Any) -> Any:

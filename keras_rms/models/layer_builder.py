@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_rms.arguments import validate_rate
 from keras_rms.dropout import Dropout
+from keras_rms.models.layers.batch_normalization import BatchNormalization
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.replica_seed import validate_seed
@@ -101,7 +102,7 @@ class LayerBuilder:
 
     def norm(self, x: Any, name: str, zero_gamma: bool = False) -> Any:
         """Batch normalisation; `zero_gamma` starts a residual branch at nothing."""
-        return keras.layers.BatchNormalization(
+        return BatchNormalization(
             axis=-1,
             momentum=BATCH_NORM_MOMENTUM,
             epsilon=self.epsilon,

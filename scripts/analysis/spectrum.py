@@ -90,7 +90,9 @@ def picture(rows: Sequence[dict]) -> Figure:
                 label=name,
             )
         panel.set(title=stage, xlabel="cycles a position", ylabel="share of the energy, %")
-        panel.set_ylim(0, None)
+        # Room for the markers of the highest.
+        highest = max(row["energy_share"] for row in rows if row["stage"] == stage)
+        panel.set_ylim(0, 105 * highest)
         panel.grid(alpha=0.3)
         _draw_filter(panel.twinx())
         panel.legend()

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.pictures import COLOURS, colours, new_figure
 from keras_rms.training.work_dir.work_folder import WorkFolder
@@ -63,6 +64,7 @@ def picture(rows: Sequence[dict]) -> Figure:
             label=label,
         )
     axes.plot([], [], linestyle=":", color=COLOURS[-1], label="(dotted: training)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="top-1 accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend()

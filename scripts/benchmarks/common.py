@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipelines.system import onednn
@@ -40,12 +40,14 @@ def interleave(
     repetitions: int = 10,
     warm_up: int = 2,
     seconds_per_way: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """The seconds of each repetition of each way, measured in turns.
 
     A way is a function without arguments that returns when its result is there. The order turns
     round at every other repetition, so that no way always follows the same one. A way that has
-    used up its `seconds_per_way` sits out the rest, but not before its second repetition.
+    used up its `seconds_per_way` sits out the rest, but not before its second repetition. The
+    `clock` counts seconds.
     """
     for way in ways.values():
         for _ in range(warm_up):
@@ -56,9 +58,9 @@ def interleave(
         for name in names:
             if len(seconds[name]) >= 2 and sum(seconds[name]) > seconds_per_way:
                 continue
-            start = time.perf_counter()
+            start = clock()
             ways[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
@@ -170,10 +172,19 @@ def _onednn() -> str:
     return ("on" if onednn.is_on() else "off") + (f", limited to {limit}" if limit else "")
 
 
-def report(title: str, rows: Sequence[dict[str, Any]], json_path: str | None) -> None:
-    """Prints the table under its title and the machine's line; writes all of it as JSON."""
-    print(f"\n### {title}\n\n{markdown_table(rows)}\n\n{machine_line()}\n", flush=True)
-    write_json([(title, rows)], json_path)
+def report(title: str, rows: Iterable[dict[str, Any]], json_path: str | None) -> None:
+    """Prints a table under its title, each row when it is there, and the machine's line.
+
+    So does it write them as JSON, if there is a path: what is stopped leaves what it has measured.
+    """
+    print(f"\n### {title}\n", flush=True)
+    measured: list[dict[str, Any]] = []
+    for row in rows:
+        measured.append(row)
+        lines = markdown_table(measured).splitlines()
+        print("\n".join(lines if len(measured) == 1 else lines[-1:]), flush=True)
+        write_json([(title, measured)], json_path)
+    print(f"\n{machine_line()}\n", flush=True)
 
 
 def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | None) -> None:

@@ -61,7 +61,7 @@ def run(json_path: str | None) -> None:
         f"Depthwise 3x3x3 convolution in CSN-50, forward + backward, batch {_BATCH_SIZE.value}, "
         f"float32, {keras.backend.backend()} (milliseconds)"
     )
-    common.report(title, list(_rows()), json_path)
+    common.report(title, _rows(), json_path)
 
 
 def _rows() -> Iterator[dict[str, Any]]:

@@ -1,15 +1,15 @@
 """The networks by name: parameters, multiply-accumulates, shapes and measured speed.
 
 Counts are those of the builder's own input and, for networks of 224x224, of 256x256 as well. Speed
-is measured on noise of the size that the flags state, the networks in turns: the forward pass of
-inference, and a whole training step (forward, backward, plain SGD) with RMS. The backend is that of
-KERAS_BACKEND. Counting alone takes seconds.
-
-With --peer=pytorchvideo that package's networks run on the same clips, in turns with ours.
+is measured on noise of the size that the flags state: the forward pass of inference, and a whole
+training step (forward, backward, plain SGD) with RMS. The filters of RMS take turns, and with
+--peer=pytorchvideo that package's network on the same clips does as well. The backend is that of
+KERAS_BACKEND. Counting alone takes seconds. Each network's row is printed when it is measured.
 """
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +58,12 @@ _SECONDS = flags.DEFINE_float(
     4.0,
     "Spend this many seconds on one network and pass, and at least two repetitions.",
 )
+_PROCESSOR_TIME = flags.DEFINE_bool(
+    "processor_time",
+    False,
+    "Count the seconds of processor time, on a CPU that does other work as well. Allow one core "
+    "(taskset), since threads that wait for others count too.",
+)
 
 
 @flags.validator("networks", f"must be among {','.join(keras_rms.models.list())}")
@@ -69,7 +75,6 @@ def run(json_path: str | None) -> None:
     if _PEER.value:
         peers.check_installed()
         peers.check_known(_NETWORKS.value)
-    rows = [_counts(name) for name in _NETWORKS.value]
     title = "The networks"
     if _MEASURE.value:
         size = _CROP_SIZE.value
@@ -77,10 +82,18 @@ def run(json_path: str | None) -> None:
         title += (
             f"; speed at batch {_BATCH_SIZE.value}, at most {frames}{size}x{size}, "
             f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
+            f"{', by processor time' if _PROCESSOR_TIME.value else ''}"
         )
         keras.config.set_dtype_policy(_DTYPE.value)
-        rows = [{**row, **speed} for row, speed in zip(rows, _speeds(_NETWORKS.value))]
-    common.report(title, rows, json_path)
+    # One at a time: a benchmark that is stopped has printed the networks before.
+    common.report(title, map(_row, _NETWORKS.value), json_path)
+    memory = common.peak_memory() if _MEASURE.value else None
+    if memory is not None:
+        print(f"Highest use of the accelerator's memory: {memory:.1f} GiB")
+
+
+def _row(name: str) -> dict[str, Any]:
+    return _counts(name) | (_speed(name) if _MEASURE.value else {})
 
 
 def _counts(name: str) -> dict[str, Any]:
@@ -116,53 +129,43 @@ def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
     return keras_rms.models.build(name, rms=rms, input_shape=(*shape[:-3], None, None, 3))
 
 
-def _speeds(names: list[str]) -> list[dict[str, float | None]]:
-    """Clips a second of each network, and of its training by each filter of RMS."""
-    forward: dict[Any, Callable[[], Any]] = {}
-    training: dict[Any, Callable[[], Any]] = {}
-    for name in names:
-        clips, labels = _data(name)
-        for rms in _RMS.value:
-            print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
-            network = _with_open_sizes(name, clips.shape[1:], rms)
-            forward[name], training[name, rms] = _ways(network, clips, labels)
-            training[name, rms]()
-        forward[name]()
-        if _PEER.value:
-            trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-            theirs = peers.ways(name, clips, labels, trained)
-            forward[name, _PEER.value], training[name, _PEER.value] = theirs
-            for way in theirs:
-                way()
-    forward_speeds, training_speeds = (_clips_per_second(ways) for ways in (forward, training))
-    speeds: list[dict[str, float | None]] = []
-    for name in names:
-        row: dict[str, float | None] = {"forward clips/s": forward_speeds[name]}
-        for rms in _RMS.value:
-            title = "training clips/s" + (f", {rms}" if len(_RMS.value) > 1 else "")
-            row[title] = training_speeds[name, rms]
-        if _PEER.value:
-            row |= _beside_peer(name, forward_speeds, training_speeds)
-        speeds.append(row)
-    memory = common.peak_memory()
-    if memory is not None:
-        print(f"Highest use of the accelerator's memory: {memory:.1f} GiB")
-    return speeds
-
-
-def _beside_peer(name: str, forward: dict, training: dict) -> dict[str, float | None]:
-    """The peer's speeds, and ours as multiples of them."""
-    peer = (name, _PEER.value)
-    row = {f"{_PEER.value} forward": forward[peer], f"{_PEER.value} training": training[peer]}
-    row["forward ratio"] = forward[name] / forward[peer]
+def _speed(name: str) -> dict[str, float | None]:
+    """Clips a second of a network, and of its training by each filter of RMS, and of the peer."""
+    clips, labels = _data(name)
+    forward: dict[str, Callable[[], Any]] = {}
+    training: dict[str, Callable[[], Any]] = {}
     for rms in _RMS.value:
-        row[f"training ratio, {rms}"] = training[name, rms] / training[peer]
+        print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
+        network = _with_open_sizes(name, clips.shape[1:], rms)
+        # Inference is the same with RMS and without.
+        forward["ours"], training[rms] = _ways(network, clips, labels)
+    if _PEER.value:
+        trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+        forward["peer"], training["peer"] = peers.ways(name, clips, labels, trained)
+    forward_speeds, training_speeds = (_clips_per_second(ways) for ways in (forward, training))
+    row: dict[str, float | None] = {"forward clips/s": forward_speeds["ours"]}
+    for rms in _RMS.value:
+        title = "training clips/s" + (f", {rms}" if len(_RMS.value) > 1 else "")
+        row[title] = training_speeds[rms]
+    return row | (_beside_peer(forward_speeds, training_speeds) if _PEER.value else {})
+
+
+def _beside_peer(forward: dict, training: dict) -> dict[str, float | None]:
+    """The peer's speeds, and ours as multiples of them."""
+    row = {
+        f"{_PEER.value} forward": forward["peer"],
+        f"{_PEER.value} training": training["peer"],
+        "forward ratio": forward["ours"] / forward["peer"],
+    }
+    for rms in _RMS.value:
+        row[f"training ratio, {rms}"] = training[rms] / training["peer"]
     return row
 
 
-def _clips_per_second(ways: dict[Any, Callable[[], Any]]) -> dict[Any, float]:
-    # Each was run once before, to compile, and needs no warm-up.
-    times = common.summarize(common.interleave(ways, 30, 0, _SECONDS.value))
+def _clips_per_second(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    # The first call compiles.
+    clock = time.process_time if _PROCESSOR_TIME.value else time.perf_counter
+    times = common.summarize(common.interleave(ways, 30, 1, _SECONDS.value, clock))
     return {key: 1e3 * _BATCH_SIZE.value / row["median_ms"] for key, row in times.items()}
 
 

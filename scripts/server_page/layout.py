@@ -42,7 +42,7 @@ def page(viewer: Viewer) -> gr.Blocks:
             try:
                 found = viewer.read(path)
             except VideoError as error:
-                raise gr.Error(f"This video {error.cause}") from error
+                raise gr.Error(f"This video cannot be read: {error.cause}") from error
             plain = viewer.probabilities(found)
             scaled = viewer.probabilities(found, low_scale, high_scale)
             return (

@@ -148,7 +148,7 @@ def test_a_peer_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"PyTorchVideo has no s3d: .*slow_only_50"):
         peers.check_known(["slow_only_50", "s3d"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs torch and torchvision and pytorchvideo, not inst"):
+    with pytest.raises(ValueError, match="needs torch and pytorchvideo, not installed"):
         peers.check_installed()
 
 

@@ -114,6 +114,7 @@ def test_frames_of_sequence_examples_and_of_what_is_gone(tmp_path):
     assert stored.read(f"{path.name}:1") is None
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_said(runs, tmp_path):
     folder, _ = runs
     plain = folder / "plain"

@@ -74,6 +74,7 @@ def convert(videos, output, split="train", dataset="folder", workers=2, source=N
 # --- the result ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_manifest_index_and_labels(videos, tmp_path):
     manifests = convert(videos, tmp_path, "train,validation")
     assert list(manifests) == ["train", "validation"]
@@ -104,6 +105,7 @@ def test_manifest_index_and_labels(videos, tmp_path):
             assert video_files.numbers(video.frames[-1:])[0] >= count - (1 if rate == 25 else 2)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_workers(videos, tmp_path):
     for workers in (1, 2, 5):
         convert(videos, tmp_path / str(workers), workers=workers)
@@ -178,6 +180,7 @@ def test_shards_of_another_number_are_named(videos, tmp_path, capfd):
     assert f"Remove {tmp_path}/train-*-of-00002.* to" in said
 
 
+@pytest.mark.slow
 def test_an_output_with_the_scheme_of_files(videos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     convert(videos, f"file://{tmp_path}/out")
@@ -187,6 +190,7 @@ def test_an_output_with_the_scheme_of_files(videos, tmp_path, monkeypatch):
     assert len(split_index.load_index(f"file://{tmp_path}/out", "train")) == 11
 
 
+@pytest.mark.slow
 def test_shards_without_a_video_may_be_absent(videos, tmp_path):
     """As they are in stores that hold no empty files."""
     convert(videos, tmp_path, num_shards=17, source={"validation_share": 0})
@@ -200,6 +204,7 @@ def test_shards_without_a_video_may_be_absent(videos, tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_other_settings_replace_a_finished_split_only_when_told_to(videos, tmp_path):
     convert(videos, tmp_path, settings={"quality": 4})
     first = snapshot(tmp_path)
@@ -215,6 +220,7 @@ def test_other_settings_replace_a_finished_split_only_when_told_to(videos, tmp_p
     assert snapshot(tmp_path) == first
 
 
+@pytest.mark.slow
 def test_a_finished_split_loses_videos_only_when_told_to(videos, tmp_path):
     folder, output = tmp_path / "v", tmp_path / "out"
     shutil.copytree(videos, folder, copy_function=shutil.copy2)
@@ -289,6 +295,7 @@ def test_a_video_in_two_splits_is_an_error(videos, tmp_path):
 # --- the command line ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_failures_past_the_limit_end_with_an_error_and_keep_the_rest(videos, tmp_path):
     arguments = {"dataset": "folder", "videos": videos, "output": tmp_path, "short_side": 48}
     ended = run(**arguments, validation_share=0, split="all")
@@ -306,6 +313,7 @@ def test_failures_past_the_limit_end_with_an_error_and_keep_the_rest(videos, tmp
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_folder_elsewhere_and_no_installation(videos, tmp_path):
     # From another folder, where no `pipelines` can be imported by chance.
     arguments = {"dataset": "folder", "videos": videos, "split": "validation"}
@@ -534,6 +542,7 @@ def test_a_full_disk_loses_nothing_and_says_what_to_do(many, tmp_path, limit):
     assert len(split_index.load_index(str(tmp_path), "train")) == 16
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(videos, tmp_path):
     with open(tmp_path / ".train.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -51,6 +51,7 @@ def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
 def test_parts_in_any_order_give_the_bytes_of_one_conversion(videos, whole, tmp_path, order):
     for place, number in enumerate(order):

@@ -123,6 +123,7 @@ def test_replicas_and_parts_give_the_same_scores(run, whole, tmp_path):
     assert not list(parts.glob("*part*"))
 
 
+@pytest.mark.slow
 def test_wrong_parts_are_refused(run, tmp_path):
     for text in ("0/3", "4/3", "one"):
         error = evaluate(run, tmp_path, f"--part={text}", status=1).error

@@ -162,7 +162,7 @@ BACKENDS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_images_train_on(backend, tmp_path):
     data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
@@ -212,7 +212,7 @@ def test_renewed_statistics_are_the_averages_of_all_batches():
     command_runner.run("-c", RENEWAL)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_videos_train_on(backend, tmp_path):
     data = arrays(tmp_path / "clips.npz", (16, 2, 40, 36, 3), (6, 2, 40, 36, 3))

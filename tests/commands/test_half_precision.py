@@ -12,7 +12,7 @@ import small_dataset
 from keras_rms.training.work_dir import checkpoints, settings
 from pipelines.system import onednn
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(20)
 
 # Runs a command; says what the layers of the network to train compute in.
 SPY = """

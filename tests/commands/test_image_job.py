@@ -12,7 +12,7 @@ from PIL import Image
 
 SMALL = "--width=4 --batch_size=8 --epochs=1 --warmup_epochs=0 --mixing=cutmix".split()
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(10)
 
 
 @pytest.fixture(scope="module")

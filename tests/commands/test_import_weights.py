@@ -26,6 +26,7 @@ def checkpoint(tmp_path_factory):
     return model, path
 
 
+@pytest.mark.slow
 def test_whole_network_and_weights_alone(tmp_path, checkpoint):
     expected, path = checkpoint
     clip = np.random.default_rng(4).normal(size=(1, 8, 32, 48, 3)).astype("float32")
@@ -45,6 +46,7 @@ def test_whole_network_and_weights_alone(tmp_path, checkpoint):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.keras", "net.weights.h5"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_said(tmp_path, checkpoint):
     said = run(
         "--model=slow_only_18",
@@ -57,6 +59,7 @@ def test_fine_tuning_is_said(tmp_path, checkpoint):
     assert keras.saving.load_model(tmp_path / "net.keras").output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_a_network_of_images_is_inflated(tmp_path):
     images = keras.applications.ResNet50(weights=None, include_top=False)
     images.save_weights(tmp_path / "images.weights.h5")

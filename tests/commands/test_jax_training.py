@@ -20,7 +20,7 @@ from keras_rms.training.work_dir import checkpoints
 from pipelines.input import evaluation_dataset
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(10),
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares with TensorFlow"),
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX"),
 ]

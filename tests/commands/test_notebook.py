@@ -9,7 +9,7 @@ from paths import ROOT
 NOTEBOOK = ROOT / "scripts" / "examples" / "random_mean_scaling.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_every_cell_runs_and_every_picture_is_drawn():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(NOTEBOOK, as_version=4)

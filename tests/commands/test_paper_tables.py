@@ -41,6 +41,7 @@ def test_methods_differ_in_their_flags(table):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_every_position_and_component_of_the_tables_can_be_built():
     for row in {id(row): row for rows in TABLES.values() for row in rows}.values():
         flags = row.flags

@@ -78,7 +78,7 @@ def test_lines_are_short(path):
     assert not [line for line in long if not re.fullmatch(r"\[[^\]]+\]: \S+", line)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_python_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_dataset.make_dataset(tmp_path / "data", frames=70)
@@ -129,6 +129,7 @@ def as_python(program, words):
     return [words[0], "--only_check_args", *words[1:]] if words else []
 
 
+@pytest.mark.slow
 @of_each_document
 def test_commands_take_the_flags_that_they_are_given(path, tmp_path):
     for block in blocks(path, "bash", "shell"):

@@ -13,6 +13,7 @@ def run(*flags, status=0):
     return command_runner.run("scripts/show_rms.py", *flags, status=status, cold=not status)
 
 
+@pytest.mark.slow
 def test_draws_a_frame_of_a_video(tmp_path):
     video = video_files.write_numbered(tmp_path / "clip.mp4", 60)
     output = tmp_path / "rms.png"

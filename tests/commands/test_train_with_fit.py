@@ -31,6 +31,7 @@ def check(output):
     assert all(abs(9 * share - round(9 * share)) < 0.01 for share in shares) and min(shares) > 0.7
 
 
+@pytest.mark.slow
 def test_own_network_on_tensorflow(flags):
     check(command_runner.run(SCRIPT, *flags, "--network=own").stdout)
 

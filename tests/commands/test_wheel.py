@@ -13,7 +13,7 @@ import small_dataset
 import unused_packages
 from paths import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(20)
 
 FOLDERS = ("keras_rms", "pipelines", "scripts", "tests", ".ci", ".github")
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"

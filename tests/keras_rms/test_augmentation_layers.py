@@ -310,6 +310,7 @@ def small_network(dtype="uint8"):
     return keras.Model(inputs, keras.layers.Dense(2, name="head")(x), name="small")
 
 
+@pytest.mark.slow
 @any_backend
 def test_the_model_augments_in_training_only_and_shares_the_weights():
     network = small_network()

@@ -1,6 +1,7 @@
 """A recipe's augmentation in the training step: where it acts, and that it resumes exactly."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from replicas import mirrored_strategy
 from small_training import small_batches, small_model
@@ -37,6 +38,7 @@ class Training:
         return {name: variable.numpy() for name, variable in self.learner.state.items()}
 
 
+@pytest.mark.slow
 def test_it_resumes_exactly_and_leaves_the_network_as_it_is():
     whole, continued = Training(), Training()
     learner = whole.learner

@@ -87,6 +87,7 @@ def arrays(model):
     return {w.path: ops.convert_to_numpy(w) for w in model.weights}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["slow_only_18", "slow_fast_50_8x8"])
 def test_a_seed_fixes_the_weights_with_rms_and_without(name):
     networks = [

@@ -131,7 +131,7 @@ def test_choice_of_the_formulation(monkeypatch):
     ):
         monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
         monkeypatch.setattr(
-            depthwise_conv_3d, "_is_compiled_by_xla", lambda compiled=compiled: compiled
+            depthwise_conv_3d, "is_compiled_by_xla", lambda compiled=compiled: compiled
         )
         monkeypatch.setattr(depthwise_conv_3d, "_is_on_cpu", lambda cpu=cpu: cpu)
         chosen[backend, compiled, cpu] = depthwise_conv_3d._fastest_implementation()
@@ -150,7 +150,7 @@ def test_xla_is_noticed_inside_of_it_only():
     seen = []
 
     def function(x):
-        seen.append(depthwise_conv_3d._is_compiled_by_xla())
+        seen.append(depthwise_conv_3d.is_compiled_by_xla())
         return x + 1
 
     for jit_compile in (True, False):

@@ -52,6 +52,7 @@ class AnyBackend(doctest.OutputChecker):
         return super().check_output(want, got, flags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 def test_examples_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -74,6 +74,7 @@ def test_every_family_in_every_format(tmp_path, name):
         assert_same(model, tmp_path / format, format, clips(model.input_shape[1:], batch=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LAYERS, "cifar"])
 def test_layers_of_other_networks(tmp_path, name):
     needs("onnx")
@@ -93,6 +94,7 @@ def test_layers_of_other_networks(tmp_path, name):
         assert_same(model, tmp_path / format, format, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_open_sizes(tmp_path, format):
     needs(format)
@@ -111,6 +113,7 @@ def test_open_sizes(tmp_path, format):
 ABOUT = {"class_names": ["run", "säge"], "frame_rate": 25, "span": 64}
 
 
+@pytest.mark.slow
 def test_onnx_has_names_and_says_what_it_takes(tmp_path):
     """The lines of the README, and what they rest on."""
     needs("onnx")
@@ -162,6 +165,7 @@ def test_folders_that_tensorflow_takes_for_patterns(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_network_of_mixed_precision_is_exported_in_float32(tmp_path):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -203,6 +207,7 @@ def small_video_network(shape):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.slow
 def test_tflite_as_2d_and_in_integers(tmp_path):
     """H unlike W and odd; 4 clips give the ranges, others are compared."""
     shape = (5, 23, 34, 3)
@@ -290,6 +295,7 @@ def test_command_of_a_finished_training(tmp_path, file):
         assert_same(keras.saving.load_model(file), output, "saved_model", clips(shape))
 
 
+@pytest.mark.slow
 def test_command_writes_integers(tmp_path):
     """With the size, the clips and the classes of the training."""
     data = small_dataset.make_dataset(tmp_path / "data")

@@ -75,6 +75,7 @@ def changed(before, after):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "options"),
     [

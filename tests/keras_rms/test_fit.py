@@ -52,6 +52,7 @@ def test_evaluate_counts_every_video_once(folder):
     np.testing.assert_allclose(model.evaluate(validation, verbose=0), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_fit_needs_no_number_of_steps(folder):
     model = colour_model()

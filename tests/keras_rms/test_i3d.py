@@ -37,6 +37,7 @@ def test_parameter_counts(attention):
         assert trainable(I3D(attention, rms=None)) == 28_043_472 + blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", KINDS)
 def test_attention_follows_five_blocks(tmp_path, attention):
     network = I3D(attention, **NARROW)
@@ -71,6 +72,7 @@ def test_temporal_kernels_and_shapes():
     assert network.get_layer("res5_block2_relu").output.shape == (None, 4, 7, 7, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", KINDS)
 def test_open_sizes_seed_and_training_step(attention):
     arguments = NARROW | {"input_shape": (None, None, None, 3), "seed": 0}

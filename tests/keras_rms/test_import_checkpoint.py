@@ -95,6 +95,7 @@ def test_names_are_those_of_the_real_checkpoints(spec):
     assert set(real) - set(paths) == {n for n in real if n.endswith("num_batches_tracked")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source", "naming"),
     [
@@ -118,6 +119,7 @@ def test_computes_what_the_source_computes(tmp_path, name, source, naming):
     assert_same(result.model, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["slow_only_50", "slow_fast_50_8x8"])
 def test_caffe2(tmp_path, name):
     expected = network(name, "PySlowFast")
@@ -140,6 +142,7 @@ def test_prefixes_of_wrappers(tmp_path, slow_only, wrapper):
     assert_same(imported(path).model, model)
 
 
+@pytest.mark.slow
 def test_state_dict_alone_and_beside_a_training_state(tmp_path, slow_only):
     model, named = slow_only
     state = {name: torch.from_numpy(np.array(value)) for name, value in named.items()}
@@ -152,6 +155,7 @@ def test_state_dict_alone_and_beside_a_training_state(tmp_path, slow_only):
     assert_same(imported(path).model, model)
 
 
+@pytest.mark.slow
 def test_result_serves_the_network_with_rms(tmp_path, slow_only):
     model, named = slow_only
     result = imported(foreign.write_torch(tmp_path / "x.pth", named))

@@ -96,6 +96,7 @@ def check(received, expected):
     assert error < 1e-4, error
 
 
+@pytest.mark.slow
 def test_slow_only_of_a_still_clip(resnet, weights_file, image):
     shape = (None, None, None, 3)
     imported = inflate("slow_only_50", weights_file, num_classes=5, input_shape=shape)
@@ -114,6 +115,7 @@ def test_slow_only_of_a_still_clip(resnet, weights_file, image):
     check(received[2][CENTRE][inside], own[inside])
 
 
+@pytest.mark.slow
 def test_slow_pathway_of_a_still_clip(resnet, weights_file, image):
     shape = (None, None, None, 3)
     model = inflate("slow_fast_50_8x8", weights_file, num_classes=5, input_shape=shape).model
@@ -157,6 +159,7 @@ def test_files_of_another_network(tmp_path, weights_file):
         inflate("slow_only_50", tmp_path / "other.weights.h5")
 
 
+@pytest.mark.slow
 def test_wrong_shapes(tmp_path):
     inputs = keras.Input((64, 64, 4))
     gray = keras.applications.ResNet50(weights=None, include_top=False, input_tensor=inputs)
@@ -165,6 +168,7 @@ def test_wrong_shapes(tmp_path):
         inflate("slow_only_50", tmp_path / "four.weights.h5")
 
 
+@pytest.mark.slow
 def test_kinds_of_files(tmp_path, resnet, weights_file):
     """The whole network and the layout that Keras publishes give what the weights file gives."""
     resnet.save(tmp_path / "net.keras")

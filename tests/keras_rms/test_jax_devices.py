@@ -41,7 +41,7 @@ OPTIONS |= {
 }  # of three videos, which two cannot share
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="started from TensorFlow's run")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_in_a_process_of_its_own():

@@ -237,6 +237,7 @@ def test_fit_draws_anew_in_each_step(jit_compile, smoothing):
     assert len(set(losses)) == 4
 
 
+@pytest.mark.slow
 def test_training_under_a_strategy(tmp_path):
     strategy = mirrored_strategy()
     with strategy.scope():

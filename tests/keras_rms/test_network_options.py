@@ -92,6 +92,7 @@ def test_open_sizes_compute_the_same(name):
     np.testing.assert_allclose(output(opened, clip), usual(name)[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_file_serves_the_twins_with_rms_and_without(tmp_path, name):
     network, expected = usual(name)
@@ -243,6 +244,7 @@ def test_a_file_with_another_epsilon(tmp_path):
     build("ir_csn_50", epsilon=1e-3, weights=path)
 
 
+@pytest.mark.slow
 def test_a_file_with_other_frames_or_another_order_of_the_features(tmp_path):
     rule, order = {"slow_frames": "stride"}, {"head_order": "fast_slow"}
     path = saved(build("slow_fast_50_8x8", **rule, **order), tmp_path)

@@ -61,6 +61,7 @@ def reference(layer, x):
     return x + normal * value(bn.gamma) + value(bn.beta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["embedded_gaussian", "gaussian", "dot_product"])
 @pytest.mark.parametrize("pool_size", [None, (1, 2, 2), (2, 1, 2)])
 def test_equals_the_equations(kernel, pool_size):

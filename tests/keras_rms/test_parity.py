@@ -49,6 +49,7 @@ def test_there_is_a_fixture_for_every_network():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["slow_only_18", "ip_csn_50"])
 def test_logits_on_every_backend(name):
@@ -57,6 +58,7 @@ def test_logits_on_every_backend(name):
 
 
 # Deeper ones repeat the blocks of the others.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -116,6 +116,7 @@ def test_the_documents_have_the_table():
     assert f"{len(listed)} of PyTorchVideo and mmaction2" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_key_maps_cover_every_family_of_the_table(monkeypatch):
     """With one block a stage: `test_import_checkpoint` has the depths of real checkpoints."""
     few = (1, 1, 1, 1)
@@ -140,6 +141,7 @@ def test_the_key_maps_cover_every_family_of_the_table(monkeypatch):
         assert set(paths.values()) == places, (source, name)
 
 
+@pytest.mark.slow
 def test_a_name_is_downloaded_once_and_takes_uint8_clips(publisher, original, folder):
     network = models.from_preset(NAME)
     expected = logits(original[0], ((clips() / 255 - MEAN) / STDDEV).astype("float32"))
@@ -268,6 +270,7 @@ def test_half_a_file_that_lies_in_the_cache_is_set_aside(publisher, folder):
     assert names_in(folder) == sorted([*DONE, "refused.a.pth"]) and publisher.requests == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_kill_while_it_is_converted(publisher, folder, monkeypatch):
     class Killed(BaseException):
         pass
@@ -348,6 +351,7 @@ def test_wrong_presets(preset, options, message, monkeypatch):
         models.from_preset(preset, **options)
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
     network = models.from_preset(NAME, num_classes=3, dropout=0.1)
     preprocessor = models.VideoPreprocessor(2, 8, 32)

@@ -104,6 +104,7 @@ def test_replicas_share_statistics():
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_mixing_differs_between_replicas_and_repeats_with_the_seed():
     shares = []
 

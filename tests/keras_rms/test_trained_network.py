@@ -62,6 +62,7 @@ def run(tmp_path, network):
     return tmp_path, save
 
 
+@pytest.mark.slow
 def test_of_an_unfinished_run_the_best_is_taken_or_else_the_newest(run):
     folder, save = run
     newest = save(1, 4)
@@ -83,6 +84,7 @@ def test_of_an_unfinished_run_the_best_is_taken_or_else_the_newest(run):
         assert opened.class_names == NAMES
 
 
+@pytest.mark.slow
 def test_of_a_finished_run_the_last_is_taken_unless_the_best_is_wanted(run, network):
     folder, save = run
     best = save(2, 5, best=True)
@@ -131,6 +133,7 @@ def test_what_a_run_cannot_be_opened_for(run, network):
         open_run(folder)
 
 
+@pytest.mark.slow
 def test_a_network_of_normalised_clips_of_one_size_takes_uint8_of_any(tmp_path):
     path = tmp_path / "net.keras"
     floats = keras_rms.models.build(

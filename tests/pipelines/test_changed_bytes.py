@@ -89,6 +89,7 @@ def flipped_places(content):
     return framing + sorted(random.Random(0).sample(range(len(content)), 100))
 
 
+@pytest.mark.slow
 def test_flipped_bytes_are_found_by_verify_and_by_the_reader(tmp_path, shard, videos):
     content, rows = shard
     places = flipped_places(content)
@@ -249,6 +250,7 @@ def check_shard(path, whole, videos):
     return problems
 
 
+@pytest.mark.slow
 def test_mutated_shards(folder, videos):
     whole = split_index.load_index(str(folder), "train")
     path = whole.shard_paths[0]
@@ -262,6 +264,7 @@ def test_mutated_shards(folder, videos):
             load(folder)
 
 
+@pytest.mark.slow
 def test_records_that_changed_places_are_found(folder, videos):
     """All checksums are right."""
     whole = split_index.load_index(str(folder), "train")
@@ -288,6 +291,7 @@ def test_records_that_changed_places_are_found(folder, videos):
         assert check_shard(path, whole, videos) or changed == split, (seed, kind, here, there)
 
 
+@pytest.mark.slow
 def test_hostile_headers(folder, videos):
     """Changed headers and frames whose checksums are right."""
     whole = split_index.load_index(str(folder), "train")

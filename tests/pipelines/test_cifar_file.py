@@ -99,6 +99,7 @@ def _own_folder(tmp_path, monkeypatch):
     cifar_file._pixels.cache_clear()
 
 
+@pytest.mark.slow
 def test_conversion_of_both_splits(tmp_path):
     videos, output = write(tmp_path, "archive"), str(tmp_path / "out")
     manifests = conversion_job.convert_splits(

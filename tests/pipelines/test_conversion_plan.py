@@ -139,6 +139,7 @@ def test_errors():
         Settings(quality=0)
 
 
+@pytest.mark.slow
 def test_planning_holds_numbers_and_no_clips():
     def many(count):
         for number in range(count):

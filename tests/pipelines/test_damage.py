@@ -57,6 +57,7 @@ def test_damage_stops_the_run_by_default(folder):
         list(evaluation_dataset(folder, "train", batch_size=4, crop_size=16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_skipped_clips_are_replaced_named_and_counted(folder, tmp_path_factory, capfd, seed):
     whole = damaged_folder(tmp_path_factory.mktemp("whole"), None)

@@ -40,6 +40,7 @@ def fingerprint(batch):
     return tuple(np.asarray(part).tobytes() for part in batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_step", [0, 7])
 def test_training_batches_are_the_same_and_come_once(folder, address, start_step):
     options = {"batch_size": 2, "crop_size": 16, "seed": 0, "start_step": start_step}
@@ -53,6 +54,7 @@ def test_training_batches_are_the_same_and_come_once(folder, address, start_step
     assert max(found) < 100
 
 
+@pytest.mark.slow
 def test_every_video_is_evaluated_once(folder, address):
     options = {"batch_size": 4, "crop_size": 16, "num_clips": 2}
     shared = evaluation_dataset(folder, "train", data_service=address, **options)

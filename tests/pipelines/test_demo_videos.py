@@ -96,6 +96,7 @@ def test_second_run_makes_only_what_is_missing(dataset):
     assert all((dataset / path).stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_whole_files_and_continues(tmp_path):
     arguments = ["--size=48x36", "--workers=1", "--train_per_class=8", "--validation_per_class=2"]
     made = command_runner.start(None, *command(tmp_path, *arguments), session=True, cold=True)

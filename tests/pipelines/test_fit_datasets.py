@@ -19,6 +19,7 @@ def contents(dataset):
     return [(clips.tobytes(), labels.tolist()) for clips, labels in dataset.as_numpy_iterator()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 7), (4, 2), (16, 1)])
 def test_each_iteration_is_the_next_epoch_of_the_stream(folder, batch_size, steps):
     options = {"batch_size": batch_size, "crop_size": 16, "num_frames": 2, "seed": 3}

@@ -167,6 +167,7 @@ def peaks(path, take):
             tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_with_the_video(tmp_path):
     def in_windows(reader, path):
         cut = windows(reader.stream_frames(path, short_side=None), 16, Fraction(16), 25)

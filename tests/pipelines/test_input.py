@@ -167,6 +167,7 @@ def test_balanced_classes_over_shards_workers_and_a_restart(tmp_path):
     assert_same(training_batches(str(tmp_path), 4, start_step=5, **options), whole[5:])
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides(folder):
     first = training_batches(folder, 3, seed=0)
     tf.random.set_seed(77)
@@ -177,6 +178,7 @@ def test_the_seed_alone_decides(folder):
     assert len({clip.tobytes() for clips, _ in first for clip in clips}) == 12
 
 
+@pytest.mark.slow
 def test_flips_are_off_on_or_change_the_class(folder):
     plain = training_batches(folder, 14, flip=False, seed=4)
     flipping = training_batches(folder, 14, flip=True, seed=4)
@@ -262,6 +264,7 @@ def test_a_clip_can_cover_the_whole_video(folder):
         views_of_frames([b"x"], **{**options, "num_clips": 2})
 
 
+@pytest.mark.slow
 def test_prediction_sees_what_evaluation_sees(folder):
     index = split_index.load_index(folder, "train")
     options = {"num_clips": 4, "num_crops": 3, "num_frames": 4, "span": 16}
@@ -275,6 +278,7 @@ def test_prediction_sees_what_evaluation_sees(folder):
                     np.testing.assert_array_equal(seen, views)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "num_workers"), [(1, 1), (4, 1), (4, 2), (6, 3), (16, 2)])
 def test_every_video_is_evaluated_once_over_all_workers(folder, batch_size, num_workers):
     index = split_index.load_index(folder, "train")

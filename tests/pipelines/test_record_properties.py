@@ -41,6 +41,7 @@ def as_stored(row):
     return dataclasses.replace(row, fps=float(np.float32(row.fps)))
 
 
+@pytest.mark.slow
 @tried(12)
 @given(videos=videos(), cuts=st.lists(st.integers(0, 6), max_size=3), data=st.data())
 def test_what_is_written_is_read(tmp_path, videos, cuts, data):
@@ -128,6 +129,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @tried(100)
 @given(content=st.dictionaries(st.text(), JSON), indent=st.none() | st.integers(0, 2))
 def test_a_seal_fits_its_content_however_it_is_written(content, indent):

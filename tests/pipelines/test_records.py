@@ -47,6 +47,7 @@ def test_whole_videos_come_back(folder, videos):
         assert index.fps[number] == 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_tf_data", [False, True])
 def test_clips_hold_exactly_the_frames_asked_for(folder, videos, in_tf_data):
     index = split_index.load_index(str(folder), "train")

@@ -41,6 +41,7 @@ def test_seeds_give_different_orders():
     assert len(set(orders.values())) == len(SEEDS)
 
 
+@pytest.mark.slow
 def test_class_sorted_videos_are_mixed_well():
     # 10,000 videos sorted by class, 100 of each of 100 classes, in batches of 100: the classes of
     # a batch must be spread as in a draw without order. Their number of distinct classes has

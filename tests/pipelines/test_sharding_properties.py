@@ -51,6 +51,7 @@ def batches(dataset, count):
     return tuple(np.stack([row[n] for row in rows]).astype(np.int64) for n in (0, 1))
 
 
+@pytest.mark.slow
 @tried(12)
 @given(
     videos=st.integers(1, 60),

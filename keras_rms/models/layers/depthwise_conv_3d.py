@@ -1,11 +1,12 @@
 """Depthwise 3D convolution, which Keras has none of."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_rms.compilation import is_compiled_by_xla
 
 IMPLEMENTATIONS = ("frames", "taps", "grouped")
 
@@ -121,18 +122,13 @@ class DepthwiseConv3D(keras.layers.Layer):
 def _fastest_implementation() -> str:
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return "taps" if _is_compiled_by_xla() and _is_on_cpu() else "frames"
+        return "taps" if is_compiled_by_xla() and _is_on_cpu() else "frames"
     return "taps" if backend == "jax" and _is_on_cpu() else "grouped"
 
 
 def _is_on_cpu() -> bool:
     # Keras's name of a device begins with its kind on every backend.
     return all("cpu" in device.lower() for device in keras.distribution.list_devices())
-
-
-def _is_compiled_by_xla() -> bool:
-    # Keras has imported TensorFlow: this package itself does without.
-    return sys.modules["tensorflow"].__internal__.get_enclosing_xla_context() is not None
 
 
 def _by_frames(x: Any, kernel: Any, kernel_size: tuple, strides: tuple) -> Any:

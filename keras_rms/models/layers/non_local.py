@@ -14,6 +14,7 @@ from keras_rms.arguments import (
     validate_positive,
     validate_rate,
 )
+from keras_rms.models.layers.batch_normalization import BatchNormalization
 from keras_rms.models.layers.framewise_pooling import framewise_max_pool
 from keras_rms.replica_seed import validate_seed
 
@@ -111,7 +112,7 @@ class NonLocal(keras.layers.Layer):
         self.g.build(input_shape)
         self.out = self._projection(channels, "out")
         self.out.build((*input_shape[:-1], inner))
-        self.bn = keras.layers.BatchNormalization(
+        self.bn = BatchNormalization(
             epsilon=self.epsilon,
             momentum=self.momentum,
             gamma_initializer="zeros",
