@@ -58,8 +58,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and len(inputs.shape) in (4, 5)
             and self.axis in (-1, len(inputs.shape) - 1)
             and keras.backend.standardize_dtype(inputs.dtype) != "float64"
-            and not (self.synchronized or self.renorm or is_compiled_by_xla())
+            and not (self.synchronized or self._is_renormalised() or is_compiled_by_xla())
         )
+
+    def _is_renormalised(self) -> bool:
+        return getattr(self, "renorm", False)  # Keras has it since 3.14
 
     def _move(self, statistic: keras.Variable, value: Any) -> None:
         # As Keras rounds it.
