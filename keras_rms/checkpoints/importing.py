@@ -48,8 +48,9 @@ class Imported(NamedTuple):
 
         Published video networks are evaluated on crops of 256 pixels.
         """
-        options = options_of(self.arguments)
-        settings: dict[str, Any] = {"evaluation_crop_size": 256, "network_options": options}
+        settings: dict[str, Any] = {"evaluation_crop_size": 256}
+        if options := options_of(self.arguments):
+            settings["network_options"] = options
         frames = self.model.input_shape[1]
         if frames is not None:
             settings |= {"num_frames": frames, "span": max(_USUAL_SPAN, 2 * frames)}

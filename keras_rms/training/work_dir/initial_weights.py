@@ -149,8 +149,8 @@ def initialise_from(
     if shapes != wanted:
         raise ValueError(
             f"The weights in {path} are of another network: "
-            f"{checkpoints.difference(wanted, shapes)}. Give the same model{_model(path)} and "
-            "width that they were trained with; only the number of classes may differ."
+            f"{checkpoints.difference(wanted, shapes)}. Give the same model and width that "
+            f"they were trained with{_model(path)}; only the number of classes may differ."
         )
     if path.suffix == ".keras" and (differences := list(differing_settings(model, str(path)))):
         warnings.warn(
@@ -218,7 +218,7 @@ def _noted(path: Path) -> dict[str, Any]:
 
 def _model(path: Path) -> str:
     name = _noted(path).get("model")
-    return f" ({name})" if name else ""
+    return f" (model={name})" if name else ""
 
 
 def head_weights(model: keras.Model) -> set[str]:
