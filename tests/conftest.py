@@ -4,6 +4,7 @@ import collections
 import gc
 import os
 
+import garbage
 import unused_packages
 
 from pipelines.system import onednn
@@ -46,6 +47,5 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Collects garbage seldom, and not among what was imported: a twentieth of all time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    garbage.collect_seldom()
+    gc.freeze()  # what was imported is none

@@ -106,7 +106,7 @@ def write_finished(folder):
     (folder / "model.keras").touch()
     settings = {"train_split": "train", "validation_split": "validation", "seed": 0}
     (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "log.csv").write_text("top1,validation_top1\n1.0,0.5\n")
+    (folder / "log.csv").write_text("epoch,top1,validation_top1,seconds\n1,1.0,0.5,9.0\n")
     for name in ("train_1x1", "validation_2x1"):
         scores = json.dumps({"top1": 0.5, "top5": 1.0})
         (folder / "evaluation" / f"{name}.json").write_text(scores)

@@ -42,7 +42,7 @@ def test_the_table_has_the_line_whose_dataset_is_there_and_the_papers_numbers(jo
     assert [len(line["runs"]) for line in lines] == [0, 1, 0, 0]
     assert [line["paper"]["top1"][0] for line in lines] == [74.49, 77.17, 76.81, 77.62]
     assert "[1/1] resnet_20 --rms=mean seed 0" in job["printed"]
-    assert "1 views of each video" in job["printed"]
+    assert "one view of each video" in job["printed"]
     settings = json.loads((job["run"] / "settings.json").read_text())
     assert (settings["padding"], settings["crop_size"], settings["rms"]) == (4, 32, "mean")
     assert settings["evaluation_crop_size"] == settings["evaluation_short_side"] == 32

@@ -52,7 +52,8 @@ def commands(text, folder):
     """The words of each command of a piece of shell, as the shell would start it."""
     record = folder / "commands"
     record.write_text("")
-    (folder / "block").write_text(RECORDER + text)
+    # One after the other: two at once would write into each other's lines.
+    (folder / "block").write_text(RECORDER + text.replace(" &\n", "\n"))
     environment = {"RECORD": str(record), "HOME": "/home/somebody"}
     shell = ["/usr/bin/env", "bash", "--norc", str(folder / "block")]
     result = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True)
