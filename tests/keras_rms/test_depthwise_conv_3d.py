@@ -36,7 +36,7 @@ def random_input(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("implementation", [None, *IMPLEMENTATIONS])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("kernel_size", "strides"), SETTINGS, ids=str)
 def test_equals_numpy(implementation, shape, kernel_size, strides):
@@ -51,7 +51,7 @@ def test_equals_numpy(implementation, shape, kernel_size, strides):
     np.testing.assert_allclose(received, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("implementation", [*IMPLEMENTATIONS])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_takes_sizes_that_are_open(implementation):
     inputs = keras.Input((None, None, None, 3))
     layer = DepthwiseConv3D(3, 2, implementation=implementation)
