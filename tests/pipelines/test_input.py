@@ -384,5 +384,6 @@ def test_an_evaluation_makes_few_batches_ahead(folder, monkeypatch):
     while before != len(made):
         before = len(made)
         time.sleep(0.3)
-    # In use, held ready, being put together, and the rows of one that are made.
-    assert 2 < len(made) <= 4 * 2
+    # In use, held ready, being put together, and the rows of one that are made: four batches, and
+    # on a busy machine five. The 16 threads alone would make eight.
+    assert 2 < len(made) < 16
