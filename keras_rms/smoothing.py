@@ -140,7 +140,7 @@ class Smoothing:
             change: Likewise. Both without a gradient of their own.
         """
         # Keras multiplies matrices of float64 in float32 on PyTorch.
-        by_shifts = _is_fused() or keras.backend.standardize_dtype(x.dtype) == "float64"
+        by_shifts = is_compiled_by_xla() or keras.backend.standardize_dtype(x.dtype) == "float64"
         formulation = self._by_shifts if by_shifts else self._by_kernels
         scaled, transposed = formulation(x, change)
         # PyTorch's own gradient costs the same, JAX's a fifth more, and JAX's custom gradients know
@@ -263,13 +263,6 @@ class Smoothing:
         images = ops.reshape(x, (-1, *shape[-3:]))
         images = ops.depthwise_conv(images, kernel, 1, "same", "channels_last")
         return ops.reshape(images, shape)
-
-
-def _is_fused() -> bool:
-    """Whether a compiler makes one pass over the memory of many small operations."""
-    if keras.backend.backend() != "tensorflow":
-        return keras.backend.backend() != "torch"
-    return is_compiled_by_xla()
 
 
 def _times(x: Any, factor: Any) -> Any:

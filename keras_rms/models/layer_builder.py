@@ -18,6 +18,7 @@ from keras_rms.arguments import validate_rate
 from keras_rms.dropout import Dropout
 from keras_rms.models.layers.batch_normalization import BatchNormalization
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
+from keras_rms.models.layers.framewise_conv_3d import FramewiseConv3D
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.replica_seed import validate_seed
 
@@ -77,7 +78,7 @@ class LayerBuilder:
         strides = per_axis(strides, len(kernel_size))
         rank = len(kernel_size)
         x, padding = self._padded(x, kernel_size, strides, name)
-        layer = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[rank]
+        layer = {2: keras.layers.Conv2D, 3: FramewiseConv3D}[rank]
         return layer(
             filters,
             kernel_size,

@@ -19,6 +19,7 @@ from absl import flags
 
 import keras_rms.models
 from benchmarks import common, peers
+from keras_rms.models.blocks import rms_positions
 from keras_rms.models.macs import multiply_accumulates
 from pipelines.system import command_help
 
@@ -42,13 +43,19 @@ _NUM_FRAMES = flags.DEFINE_integer(
     1,
 )
 _PEER = flags.DEFINE_enum(
-    "peer", None, ["pytorchvideo"], "Measure the networks of this package beside, on the CPU."
+    "peer", None, ["pytorchvideo"], "Measure the networks of this package in PyTorch beside."
 )
 _RMS = flags.DEFINE_multi_enum(
     "rms",
     ["mean"],
     ["none", "mean", "gaussian"],
     "Measure networks with RMS by this filter. Given several times, each is trained in turns.",
+)
+_POSITION = flags.DEFINE_multi_enum(
+    "rms_position",
+    ["default"],
+    rms_positions(3),
+    "Put RMS at this place in a block. Given several times, each is trained in turns.",
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "mixed_bfloat16"], "Compute the networks in this precision."
@@ -99,7 +106,7 @@ def _row(name: str) -> dict[str, Any]:
 def _counts(name: str) -> dict[str, Any]:
     with common.without_values():
         shape = _usual_shape(name)
-        network = _with_open_sizes(name, shape, "none")
+        network = _with_open_sizes(name, shape, rms="none")
         at_256 = None
         if shape[-2] == 224:
             at_256 = _giga(multiply_accumulates(network, (*shape[:-3], 256, 256, 3)))
@@ -124,28 +131,38 @@ def _giga(number: int) -> str:
     return f"{number / 1e9:.2f}"
 
 
-def _with_open_sizes(name: str, shape: tuple, rms: str) -> keras.Model:
+def _with_open_sizes(name: str, shape: tuple, **rms: str) -> keras.Model:
     """The network as training builds it: its crops may have any size."""
-    return keras_rms.models.build(name, rms=rms, input_shape=(*shape[:-3], None, None, 3))
+    return keras_rms.models.build(name, **rms, input_shape=(*shape[:-3], None, None, 3))
+
+
+def _variants() -> dict[str, dict[str, str]]:
+    """The kinds of RMS that are measured: title -> arguments of the builder."""
+    variants = {}
+    for rms in _RMS.value:
+        for position in _POSITION.value:
+            title = rms if len(_POSITION.value) == 1 or rms == "none" else f"{rms} {position}"
+            variants[title] = {"rms": rms, "rms_position": position}
+    return variants
 
 
 def _speed(name: str) -> dict[str, float | None]:
-    """Clips a second of a network, and of its training by each filter of RMS, and of the peer."""
+    """Clips a second of a network, and of its training by each kind of RMS, and of the peer."""
     clips, labels = _data(name)
     forward: dict[str, Callable[[], Any]] = {}
     training: dict[str, Callable[[], Any]] = {}
-    for rms in _RMS.value:
-        print(f"Compiling {name}, rms={rms}", file=sys.stderr, flush=True)
-        network = _with_open_sizes(name, clips.shape[1:], rms)
+    for title, arguments in _variants().items():
+        print(f"Compiling {name}, rms={title}", file=sys.stderr, flush=True)
+        network = _with_open_sizes(name, clips.shape[1:], **arguments)
         # Inference is the same with RMS and without.
-        forward["ours"], training[rms] = _ways(network, clips, labels)
+        forward["ours"], training[title] = _ways(network, clips, labels)
     if _PEER.value:
         trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
         forward["peer"], training["peer"] = peers.ways(name, clips, labels, trained)
     forward_speeds, training_speeds = (_clips_per_second(ways) for ways in (forward, training))
     row: dict[str, float | None] = {"forward clips/s": forward_speeds["ours"]}
-    for rms in _RMS.value:
-        title = "training clips/s" + (f", {rms}" if len(_RMS.value) > 1 else "")
+    for rms in _variants():
+        title = "training clips/s" + (f", {rms}" if len(_variants()) > 1 else "")
         row[title] = training_speeds[rms]
     return row | (_beside_peer(forward_speeds, training_speeds) if _PEER.value else {})
 
@@ -157,7 +174,7 @@ def _beside_peer(forward: dict, training: dict) -> dict[str, float | None]:
         f"{_PEER.value} training": training["peer"],
         "forward ratio": forward["ours"] / forward["peer"],
     }
-    for rms in _RMS.value:
+    for rms in _variants():
         row[f"training ratio, {rms}"] = training[rms] / training["peer"]
     return row
 

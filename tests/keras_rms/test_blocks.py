@@ -38,13 +38,14 @@ CHANNEL_SEPARATED = BOTTLENECK | {
 }
 
 
-def block_of(kind, position, stage="res4"):
+def block_of(kind, position, stage="res4", seed=None):
     inputs = keras.Input((4, 6, 5, 16), name=INPUT)
     builder = BlockBuilder(
         convolutions_per_block=2 if kind == "basic" else 3,
         num_blocks=1,
         rms="gaussian",
         rms_position=position,
+        seed=seed,
     )
     if kind == "basic":
         outputs = builder.basic_block(inputs, 16, [(3, 3, 3)] * 2, 1, stage, 0)
@@ -78,6 +79,20 @@ def test_every_position_of_table_1a(kind, expected):
     for position, places in expected.items():
         assert neighbours(block_of(kind, position)) == places, position
         assert neighbours(block_of(kind, position, stage="res3")) == {}
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "channel_separated"])
+def test_before_the_last_convolution_rms_does_what_it_does_behind(kind):
+    """A 1x1x1 convolution mixes the channels of a position, and RMS the positions of a channel."""
+    x = np.random.default_rng(3).normal(size=(3, 4, 6, 5, 16)).astype("float32")
+    results = []
+    for position in ("before_bn3", "before_conv3"):
+        block = block_of(kind, position, seed=1)
+        # At 0, where it starts, nothing of the branch would be seen.
+        block.get_layer("res4_block0_bn3").gamma.assign(np.linspace(1, 2, 16))
+        results.append(ops.convert_to_numpy(block(x, training=True)))
+    assert np.abs(results[0] - ops.convert_to_numpy(block(x))).max() > 0.1  # it does something
+    np.testing.assert_allclose(*results, atol=2e-5)
 
 
 SMALL = {"num_classes": 3, "input_shape": (4, 32, 24, 3), "width": 8}

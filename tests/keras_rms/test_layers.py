@@ -8,6 +8,7 @@ from keras_rms.models.layers.compact_generalized_non_local import CompactGeneral
 from keras_rms.models.layers.compact_global_descriptor import CompactGlobalDescriptor
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.layers.frame_subsampling import FrameSubsampling
+from keras_rms.models.layers.framewise_conv_3d import FramewiseConv3D
 from keras_rms.models.layers.framewise_pooling import FramewiseMaxPooling3D
 from keras_rms.models.layers.non_local import NonLocal
 
@@ -71,6 +72,11 @@ CASES = [
         FramewiseMaxPooling3D,
         {"pool_size": [2, 3, 3], "strides": [2, 2, 1], "padding": "same"},
         {"output_shape": (2, 2, 3, 5, 8)},
+    ),
+    (
+        FramewiseConv3D,
+        {"filters": 3, "kernel_size": [3, 1, 3], "strides": [1, 2, 2], "padding": "valid"},
+        {"output_shape": (2, 2, 3, 2, 3), "weights": 2},
     ),
     (FrameSubsampling, {"alpha": 2, "rule": "stride"}, {"output_shape": (2, 2, 6, 5, 8)}),
     (

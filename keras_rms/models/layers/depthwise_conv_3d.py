@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_rms.compilation import is_compiled_by_xla
+from keras_rms.compilation import is_compiled_by_xla, is_on_cpu
 
 IMPLEMENTATIONS = ("frames", "taps", "grouped")
 
@@ -20,10 +20,10 @@ class DepthwiseConv3D(keras.layers.Layer):
     kernel. The same sum is written in three ways, of which each platform runs another one fast:
 
     - `"frames"`: a 2D depthwise convolution of the frames for each time step of the kernel, the
-      results shifted in time and added. For TensorFlow.
+      results shifted in time and added. For TensorFlow, and for JAX on an accelerator.
     - `"taps"`: a multiplication of the shifted input for each element of the kernel. For XLA on a
       CPU, which fuses these and has no fast grouped convolution; so for JAX on a CPU.
-    - `"grouped"`: the backend's grouped 3D convolution. For PyTorch and for JAX on an accelerator.
+    - `"grouped"`: the backend's grouped 3D convolution. For PyTorch.
 
     Example:
 
@@ -120,15 +120,9 @@ class DepthwiseConv3D(keras.layers.Layer):
 
 
 def _fastest_implementation() -> str:
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        return "taps" if is_compiled_by_xla() and _is_on_cpu() else "frames"
-    return "taps" if backend == "jax" and _is_on_cpu() else "grouped"
-
-
-def _is_on_cpu() -> bool:
-    # Keras's name of a device begins with its kind on every backend.
-    return all("cpu" in device.lower() for device in keras.distribution.list_devices())
+    if keras.backend.backend() == "torch":
+        return "grouped"
+    return "taps" if is_compiled_by_xla() and is_on_cpu() else "frames"
 
 
 def _by_frames(x: Any, kernel: Any, kernel_size: tuple, strides: tuple) -> Any:
