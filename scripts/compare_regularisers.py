@@ -14,7 +14,7 @@ again continues: a run whose file is there is not repeated, and processes may sh
 
 Videos have folds in place of held-out clips; seed 0 is tested on the first fold, and so on:
 
-    keras-rms compare-regularisers --output=DIR --example=video_classification --folds=3 \\
+    keras-rms compare-regularisers --output=DIR --example=video_classification --folds=1,2,3 \\
         --settings=1 --seeds=6 --methods=plain,rms -- --data=folds.csv --width=8
 """
 
@@ -100,8 +100,8 @@ _EXAMPLE = flags.DEFINE_enum(
     ["image_classification", "video_classification"],
     "Train with this script of scripts/examples.",
 )
-_FOLDS = flags.DEFINE_integer(
-    "folds", 0, "Test in turn on this number of folds, a seed on each. 0 is none.", lower_bound=0
+_FOLDS = flags.DEFINE_list(
+    "folds", [], "Test in turn on the folds of these names, a seed on each, as in 1,2,3."
 )
 
 command_help.section("What to write")
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
             f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
-        _claim([*more, *([f"--folds={_FOLDS.value}"] if _FOLDS.value else [])])
+        _claim([*more, *([f"--folds={','.join(_FOLDS.value)}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
         numbers = range(_SETTINGS.value)
         run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
@@ -173,7 +173,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py"), *more, *own]
         command += [f"--seed={seed}", f"--output={result}"]
         if _FOLDS.value:
-            command.append(f"--fold={seed % _FOLDS.value + 1}")
+            command.append(f"--fold={_FOLDS.value[seed % len(_FOLDS.value)]}")
         command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if status:
