@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from absl import flags
 
 from pipelines.demo.demo_dataset import FORMS, make_dataset
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, output_paths
 
 
 def _define_flags() -> None:
     # Not at import: a module that is imported must not claim flag names.
     command_help.section("What to make")
-    flags.DEFINE_string(
+    output = flags.DEFINE_string(
         "output", None, "Write the folders train and validation into this folder.", required=True
     )
+    output_paths.names_folder(output)
     flags.DEFINE_enum("form", "quick", list(FORMS), "Make this form of the dataset.")
     flags.DEFINE_integer(
         "seed", 0, "Derive the whole dataset from this number; another one gives other videos."

@@ -54,7 +54,7 @@ import recipes
 from ablation import paper_tables, result_tables, run_results
 from keras_rms.training.work_dir.lock import InUseError, lock, lock_file
 from keras_rms.training.work_dir.work_folder import WorkFolder
-from pipelines.system import command_help, command_line, filesystems
+from pipelines.system import command_help, command_line, filesystems, output_paths
 
 command_help.section("What to run")
 _TABLE = flags.DEFINE_enum(
@@ -92,6 +92,7 @@ _DATA = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Write everything that is made into this folder.", required=True
 )
+output_paths.names_folder(_OUTPUT)
 _RECIPE = flags.DEFINE_string(
     "recipe",
     None,

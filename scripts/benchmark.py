@@ -26,7 +26,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from pipelines.system import command_help, command_line, command_parts
+from pipelines.system import command_help, command_line, command_parts, output_paths
 
 BACKENDS = ("tensorflow", "jax", "torch")
 PARTS = ("layer", "models", "depthwise", "input", "convert")
@@ -38,6 +38,7 @@ flags.DEFINE_enum(
 
 command_help.section("What to write")
 _JSON = flags.DEFINE_string("json", None, "Also write the measurements to this file, as JSON.")
+output_paths.names_file(_JSON)
 
 
 def main(argv: list[str]) -> None:

@@ -33,7 +33,7 @@ from analysis.stored_frames import StoredFrames
 from analysis.tables import csv_file
 from keras_rms.inference import metrics
 from keras_rms.inference.saved_scores import SavedScores, mean_of, read_scores
-from pipelines.system import command_help, command_line, whole_files
+from pipelines.system import command_help, command_line, output_paths, whole_files
 from pipelines.system.text import printable
 
 command_help.section("What to compare")
@@ -44,6 +44,7 @@ _VIEWS = flags.DEFINE_string(
 
 command_help.section("What to write")
 _OUTPUT = flags.DEFINE_string("output", None, "Write the tables and pictures into this folder.")
+output_paths.names_folder(_OUTPUT)
 _DATA = flags.DEFINE_string(
     "data",
     None,

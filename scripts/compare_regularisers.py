@@ -29,7 +29,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ablation.result_tables import beside_first, summary
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, output_paths
 
 
 class Method(NamedTuple):
@@ -106,6 +106,7 @@ _FOLDS = flags.DEFINE_list(
 
 command_help.section("What to write")
 _OUTPUT = flags.DEFINE_string("output", None, "Write all runs into this folder.", required=True)
+output_paths.names_folder(_OUTPUT)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
 DEFAULT_RATE = 0.1  # of the examples

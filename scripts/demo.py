@@ -22,10 +22,11 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, output_paths
 
 command_help.section("What to run")
 _OUTPUT = flags.DEFINE_string("output", "demo", "Write everything that is made into this folder.")
+output_paths.names_folder(_OUTPUT)
 _FORM = flags.DEFINE_enum(
     "form",
     "quick",

@@ -11,6 +11,8 @@ videos, without a password. Uploads are read in a process of their own, limited 
 Needs Gradio: pip install 'keras_rms[server]'.
 """
 
+import errno
+import socket
 from collections.abc import Sequence
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
@@ -42,6 +44,7 @@ _MOST_VISITORS = 50
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise ValueError(f"Unknown arguments: {' '.join(arguments[1:])}. See --help.")
+    check_place(_ADDRESS.value, _PORT.value)
     try:
         from server_page.layout import page
     except ModuleNotFoundError as error:
@@ -63,6 +66,27 @@ def main(arguments: Sequence[str]) -> None:
             show_error=True,
             quiet=False,
         )
+
+
+def check_place(address: str, port: int) -> None:
+    """Tries to listen, before a network is opened for it.
+
+    Raises:
+        ValueError: If that cannot be; names the flag to change.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        socket.create_server((address, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(
+                f"--port={port} is taken: another program listens there, maybe an earlier "
+                "demo-server. End it, or name another --port."
+            ) from None
+        raise ValueError(
+            f"Nothing can listen on --address={address} --port={port} ({error.strerror}). The "
+            "address must be one of this machine's, and ports below 1024 need permission."
+        ) from None
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from keras_rms.training.work_dir.work_folder import WorkFolder
 from keras_rms.training.workers.strategies import make_strategy
 from pipelines.input import damage, evaluation_dataset, open_split
 from pipelines.input.splits import FORMATS, check_conversion
-from pipelines.system import command_help, command_line, gpus
+from pipelines.system import command_help, command_line, gpus, output_paths
 from pipelines.system.parts import Part, part_of
 from pipelines.system.progress import Progress
 
@@ -105,6 +105,7 @@ _OUTPUT = flags.DEFINE_string(
     "Write the results into this folder. By default into WORK_DIR/evaluation; below that, those of "
     "a checkpoint into a folder of its name, and those of other data into on_NAME.",
 )
+output_paths.names_folder(_OUTPUT)
 
 
 def main(arguments: Sequence[str]) -> None:

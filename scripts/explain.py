@@ -37,7 +37,7 @@ from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.frames.video_writer import write_mp4
 from pipelines.input import views_of_frames
-from pipelines.system import command_help, command_line, gpus, progress, whole_files
+from pipelines.system import command_help, command_line, gpus, output_paths, progress, whole_files
 from pipelines.system.text import printable
 from prediction import files
 
@@ -54,6 +54,7 @@ _CLIPS = flags.DEFINE_integer(
 
 command_help.section("What to write")
 _OUTPUT = flags.DEFINE_string("output", "where", "Write videos and pictures into this folder.")
+output_paths.names_folder(_OUTPUT)
 
 
 class Explained(NamedTuple):

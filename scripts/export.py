@@ -72,6 +72,12 @@ _CALIBRATION_CLIPS = flags.DEFINE_integer(
     "Let this many videos of the training split give the ranges of the integers, one clip each.",
     lower_bound=1,
 )
+_ALLOW_OTHER_CONVERSION = flags.DEFINE_bool(
+    "allow_other_conversion",
+    None,
+    "Take clips for --int8 of another frame rate, size or quality than the network was trained on, "
+    "with a warning. By default as in training.",
+)
 
 # Float32 sums in another order differ by some 1e-6 of the largest output.
 TOLERANCE = 1e-4
@@ -102,7 +108,7 @@ def main(_: Sequence[str]) -> None:
     clips = None
     if _INT8.value:
         data, videos = _CALIBRATION.value, _CALIBRATION_CLIPS.value
-        clips = CalibrationClips(network, shape, data, videos)
+        clips = CalibrationClips(network, shape, data, videos, _ALLOW_OTHER_CONVERSION.value)
     export_network(
         model,
         _OUTPUT.value,

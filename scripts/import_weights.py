@@ -39,7 +39,7 @@ from keras_rms.models.catalog import BUILDERS
 from keras_rms.models.network_record import add_record
 from keras_rms.models.presets.opening import clip_settings, local_path
 from keras_rms.whole_files import whole_file
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, output_paths
 
 command_help.section("Files")
 _CHECKPOINT = flags.DEFINE_string(
@@ -54,6 +54,7 @@ _OUTPUT = flags.DEFINE_string(
     "Write this file: .keras is the whole network, .weights.h5 its weights alone.",
     required=True,
 )
+output_paths.names_file(_OUTPUT)
 
 command_help.section("Network")
 _MODEL = flags.DEFINE_string(

@@ -33,7 +33,7 @@ from keras_rms.inference.view_scores import compiled, view_outputs
 from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.video_file import VideoError
 from pipelines.input import views_of_frames
-from pipelines.system import command_help, command_line, gpus, progress
+from pipelines.system import command_help, command_line, gpus, output_paths, progress
 from prediction import files, sliding
 from prediction.classes import as_text, best_classes, mean_scores
 from prediction.results import FeatureFile, json_lines
@@ -84,6 +84,7 @@ _FEATURES_OF = flags.DEFINE_enum(
     ["video", "clip"],
     "Write one vector of features a video (the mean over its views), or one a view.",
 )
+output_paths.names_file(_JSON, _FEATURES)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from absl import flags
 from analysis import evaluation_pictures, training_curves
 from analysis.stored_frames import StoredFrames
 from keras_rms.inference import metrics
-from pipelines.system import command_help, command_line, whole_files
+from pipelines.system import command_help, command_line, output_paths, whole_files
 from report_page import clips, html
 from report_page.runs import Evaluated, ReportedRun, differing, read_runs
 
@@ -35,6 +35,7 @@ _CLIPS = flags.DEFINE_integer(
 
 command_help.section("What to write")
 _OUTPUT = flags.DEFINE_string("output", "report.html", "Write the page into this file.")
+output_paths.names_file(_OUTPUT)
 _TITLE = flags.DEFINE_string("title", "Training report", "Call the page so.")
 
 # Of a run's settings, what is no choice about the training: shown under `environment`.

@@ -11,6 +11,7 @@ has far more pixels, hence the wider window here.
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.system import quiet_tensorflow  # noqa: F401  (before what imports TensorFlow)
 
@@ -24,7 +25,7 @@ import keras_rms
 from analysis import pictures
 from pipelines.demo.demo_rendering import render_video
 from pipelines.frames.video_file import read_frames
-from pipelines.system import command_help, command_line
+from pipelines.system import command_help, command_line, output_paths
 
 command_help.section("Frame")
 _VIDEO = flags.DEFINE_string(
@@ -39,6 +40,7 @@ _SHORT_SIDE = flags.DEFINE_integer(
 
 command_help.section("Picture")
 _OUTPUT = flags.DEFINE_string("output", None, "Write this PNG file.", required=True)
+output_paths.names_file(_OUTPUT)
 _KERNEL_SIZE = flags.DEFINE_integer(
     "kernel_size", 9, "Smooth over a window of this height and width, in pixels, an odd number."
 )
@@ -102,6 +104,7 @@ def _draw(panels: list[tuple[str, np.ndarray]], path: str) -> None:
         cell.imshow(np.clip(image, 0, 1))
         cell.set_title(title)
         cell.axis("off")
+    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
     pictures.save(figure, path)
 
 

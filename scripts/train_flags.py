@@ -14,7 +14,7 @@ from keras_rms.training.running import Running
 from keras_rms.training.work_dir.initial_weights import HEADS
 from pipelines.input import damage, sampling
 from pipelines.input.splits import FORMATS
-from pipelines.system import command_help
+from pipelines.system import command_help, output_paths
 
 command_help.section("Data")
 flags.DEFINE_string(
@@ -353,7 +353,10 @@ flags.DEFINE_integer(
 )
 
 command_help.section("Running")
-flags.DEFINE_string("work_dir", None, "Write all results into this folder.", required=True)
+_WORK_DIR = flags.DEFINE_string(
+    "work_dir", None, "Write all results into this folder.", required=True
+)
+output_paths.names_folder(_WORK_DIR)
 flags.DEFINE_integer(
     "replicas",
     Running.replicas,

@@ -75,11 +75,17 @@ class TrainedNetwork:
                 f"; only in the data: {_some(only_here)}; only in the network: {_some(missing)}"
             )
         trained_on = self.settings.get("data")
-        of_training = f", {trained_on}" if trained_on else ""
+        remedy = (
+            f"the labels.txt of the training data, {trained_on}"
+            if trained_on
+            else f"a labels.txt of the network's {len(own)} classes, one a line in its order"
+        )
+        if known and not trained_on:
+            remedy += " (keras_rms.models.presets.class_names has those of published networks)"
         raise ValueError(
             f"The classes of {data} are not those that the network was trained on: "
             f"{len(class_names)} classes there, {len(own)} in the network{differ}. Convert "
-            f"the videos into a folder with the labels.txt of the training data{of_training}."
+            f"the videos into a folder that begins with {remedy}."
         )
 
 

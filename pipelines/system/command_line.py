@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from pipelines.system import command_help
+from pipelines.system import command_help, output_paths
 
 FAILURE = 1
 INTERRUPTED = 130  # what shells report for a process ended by Ctrl-C
@@ -44,6 +44,7 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
         words = flags.FLAGS.read_flags_from_files(words, force_gnu=False)
         positional = flags.FLAGS([program, *with_underscores(words)])
         _check_lists()
+        output_paths.check()
         return positional
     except (flags.Error, ValueError) as error:
         print(paragraph(f"error: {_in_words(error)} See --help."), file=sys.stderr)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.pictures import save
 from analysis.run_names import distinct_names
 from analysis.tables import csv_file
-from pipelines.system import command_help, whole_files
+from pipelines.system import command_help, output_paths, whole_files
 
 command_help.section("What to look at, and what to write")
 _WORK_DIRS = flags.DEFINE_list(
@@ -21,6 +21,7 @@ _NAMES = flags.DEFINE_list(
 _OUTPUT = flags.DEFINE_string(
     "output", "analysis", "Write the picture (PNG) and its numbers (CSV) into this folder."
 )
+output_paths.names_folder(_OUTPUT)
 
 
 def folders() -> list[str]:

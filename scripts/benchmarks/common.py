@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines.system import onednn
@@ -195,5 +196,6 @@ def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | No
         "machine": machine_line(),
         "tables": [{"title": title, "rows": list(rows)} for title, rows in tables],
     }
+    Path(json_path).absolute().parent.mkdir(parents=True, exist_ok=True)
     with open(json_path, "w") as file:
         json.dump(content, file, indent=2)

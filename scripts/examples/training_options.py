@@ -129,11 +129,26 @@ def run(main: Callable[[], None]) -> None:
         if len(words) > 1:
             sys.exit(f"error: Unknown arguments: {' '.join(words[1:])}. See --help.")
         try:
+            _check_outputs()
             main()
         except ValueError as error:
             sys.exit(f"error: {error}")
 
     app.run(guarded)
+
+
+def _check_outputs() -> None:
+    """Raises ValueError if what is written at the end could not be."""
+    given = flags.FLAGS.flag_values_dict()
+    for name in ("output", "save_model", "picture"):
+        if not given.get(name):
+            continue
+        path = Path(given[name])
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if path.is_dir() or not above.is_dir():
+            raise ValueError(f"--{name} must name a file, in a folder. Received: {path}")
+        if name == "save_model" and path.suffix != ".keras":
+            raise ValueError(f"--{name} must name a .keras file. Received: {path}")
 
 
 def begin() -> np.random.Generator:
@@ -235,6 +250,7 @@ def fit(
         result[name] = {"loss": loss, "accuracy": accuracy, "examples": len(x)}
         print(f"{name}: {accuracy:.2%} of {len(x)}", flush=True)
     if _SAVE.value:
+        Path(_SAVE.value).absolute().parent.mkdir(parents=True, exist_ok=True)
         model.save(_SAVE.value)
     if _OUTPUT.value:
         _write(Path(_OUTPUT.value), json.dumps(result, indent=1) + "\n")

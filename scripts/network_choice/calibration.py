@@ -23,13 +23,20 @@ class CalibrationClips:
         shape: Of a clip as the network will get it.
         data: A folder that `keras-rms convert` wrote; None for the training's own.
         videos: How many of the training split are used.
+        allow_other_conversion: Whether to take videos that were converted otherwise; None for what
+            the training allowed.
 
     Raises:
         ValueError: If the data cannot be read or is another network's, or clips are not square.
     """
 
     def __init__(
-        self, network: TrainedNetwork, shape: tuple, data: str | None, videos: int
+        self,
+        network: TrainedNetwork,
+        shape: tuple,
+        data: str | None,
+        videos: int,
+        allow_other_conversion: bool | None = None,
     ) -> None:
         settings = network.settings
         data = data or settings.get("data")
@@ -51,6 +58,9 @@ class CalibrationClips:
             "format": settings.get("format", "records"),
         }
         self._videos = videos
+        if allow_other_conversion is None:
+            allow_other_conversion = settings.get("allow_other_conversion", False)
+        self._allowed = allow_other_conversion
         self._training = self._split(settings.get("train_split", "train"), videos)
         validation = settings.get("validation_split", "validation")
         self._validation = self._split(validation, COMPARED_VIDEOS)
@@ -82,8 +92,8 @@ class CalibrationClips:
         data, settings = self._clips_of["data_dir"], self._network.settings
         index = open_split(data, name, self._clips_of["format"])
         self._network.check_classes(index.class_names, data)
-        allowed = settings.get("allow_other_conversion", False)
-        check_conversion(index, settings.get("conversion", {}), "the training's videos", allowed)
+        conversion = settings.get("conversion", {})
+        check_conversion(index, conversion, "the training's videos", self._allowed)
         return validation_dataset(split=name, **self._clips_of).take(-(-videos // BATCH_SIZE))
 
     def _inputs(self, clips: tf.Tensor) -> np.ndarray:

@@ -18,7 +18,7 @@ from pipelines.frames.isolated_reader import IsolatedReader
 from pipelines.frames.live_source import keeps_pace, without_password
 from pipelines.frames.video_file import VideoError
 from pipelines.input import views_of_frames
-from pipelines.system import command_help, progress
+from pipelines.system import command_help, output_paths, progress
 from prediction.classes import as_text, best_classes, mean_scores
 from prediction.results import JsonLines
 from prediction.timeline import Answer, Timeline, write_film
@@ -31,6 +31,7 @@ _TIMELINE = flags.DEFINE_string(
     "Predict windows that slide along each video, which may be hours long, and write their classes "
     "into this folder, as CSV and PNG.",
 )
+output_paths.names_folder(_TIMELINE)
 _STRIDE = flags.DEFINE_float(
     "stride",
     None,

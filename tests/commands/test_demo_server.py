@@ -1,6 +1,9 @@
 """The page of `demo_server.py`: what it shows, and that it answers on the loopback."""
 
+import socket
+
 import av
+import command_runner
 import finished_runs
 import keras
 import numpy as np
@@ -61,6 +64,14 @@ def test_a_file_that_is_no_video(viewer, tmp_path):
     path.write_bytes(b"no video" * 1000)
     with pytest.raises(VideoError, match="not a video"):
         viewer.read(str(path))
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        words = ["--work_dir=absent", f"--port={port}"]
+        said = command_runner.run("scripts/demo_server.py", *words, status=1).error
+    assert f"--port={port} is taken" in said and "another --port" in said
 
 
 @pytest.mark.slow

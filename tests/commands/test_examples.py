@@ -372,6 +372,16 @@ def test_settings_cannot_be_chosen_without_held_out_examples(tmp_path):
     assert status == 1 and "had none. Give --holdout_per_class=50" in command.error
 
 
+def test_an_example_does_not_train_for_a_result_that_cannot_be_written(tmp_path):
+    script = "scripts/examples/image_classification.py"
+    for words, named in (
+        (f"--output={tmp_path}", "--output must name a file"),
+        (f"--save_model={tmp_path / 'net'}", "--save_model must name a .keras file"),
+    ):
+        said = command_runner.run(script, "--data=absent.npz", words, status=1).error
+        assert named in said
+
+
 def test_an_unknown_method_is_named(tmp_path):
     command, status = compare(tmp_path, "--methods=plain,mixup")
     assert status == 1 and "Received: mixup" in command.error

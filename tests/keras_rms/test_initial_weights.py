@@ -143,6 +143,7 @@ def foreign(folder, name, content=b"not a network"):
     ("source", "message"),
     [
         (lambda folder: folder, "does not exist"),
+        (lambda _: "SLOW_ONLY_50_kinetics400", "Near names: slow_only_50_kinetics400,"),
         (lambda folder: foreign(folder, "a.txt").parent, "neither model.keras nor checkpoints"),
         (lambda folder: foreign(folder, "a.pyth"), "read from .keras and .npz files"),
         (lambda folder: foreign(folder, "a.npz"), "a.npz could not be read"),

@@ -227,7 +227,7 @@ def test_no_network_and_a_full_disk(publisher, folder, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(folder.parents[1]))
     row = ROW._replace(address="http://127.0.0.1:9/a.pth")  # nobody listens there
     monkeypatch.setitem(presets.PRESETS, NAME, row)
-    with pytest.raises(OSError, match=r"put the file, fetched elsewhere, into \S+/keras_rms"):
+    with pytest.raises(OSError, match=r"put it there as \S+/keras_rms/a\.pth"):
         presets.network_file(NAME)
     assert names_in(folder) == []
 
@@ -339,6 +339,8 @@ def test_a_damaged_network_in_the_cache_is_named(publisher):
     ("preset", "options", "message"),
     [
         ("slow_only_50_kinetic400", {}, "Near names: slow_only_50_kinetics400,"),
+        ("SLOW_ONLY_50_Kinetics400", {}, "Near names: slow_only_50_kinetics400,"),
+        ("/nowhere/9", {}, r"no such folder\. `keras_rms.* Received: '/nowhere/9'"),
         ("../slow_only_50_kinetics400", {}, r"Received: '\.\./slow_only"),
         ("slow_only_50_kinetics400", {"width": 8}, "belongs to the preset. Received: width"),
         ("/", {}, "lacks config.json and model.weights.h5"),
@@ -371,7 +373,16 @@ def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
     hub = type("Hub", (), {"snapshot_download": lambda _, **__: place})
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
     assert models.from_preset("hf://somebody/mine").output_shape == (None, 3)
+
+    def refuse(*_, **__):
+        raise FileNotFoundError("Please check your internet connection")
+
+    hub.snapshot_download = refuse
+    with pytest.raises(OSError, match=r"hf://somebody/mine could not be fetched.*\(Please check"):
+        models.from_preset("hf://somebody/mine")
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match="is hf://USER/NAME"):
+        models.from_preset("hf://mine")
     with pytest.raises(ImportError, match="pip install huggingface_hub"):
         models.from_preset("hf://somebody/mine")
     with pytest.raises(ValueError, match="2 names for 3 outputs"):

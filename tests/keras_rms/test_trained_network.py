@@ -218,3 +218,9 @@ def test_other_classes_are_named(network):
     opened.check_classes(NAMES, "data")
     with pytest.raises(ValueError, match=r"only in the data: d; only in the network: c. .*, data."):
         opened.check_classes(["a", "b", "d"], "other")
+    # One that came by its name has no training data here.
+    named = TrainedNetwork(network, {"class_names": NAMES}, "model.keras")
+    with pytest.raises(
+        ValueError, match=r"labels\.txt of the network's 3 .* \(keras_rms\.models\."
+    ):
+        named.check_classes(["a", "b"], "other")

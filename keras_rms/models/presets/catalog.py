@@ -286,8 +286,14 @@ def preset_of(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=4, cutoff=0.5) or list(PRESETS)
+    found = near_names(name)
+    near = f"Near names: {', '.join(found)}. " if found else ""
     raise ValueError(
-        f"There is no preset of that name, and no such folder. Near names: {', '.join(near)}. "
+        f"There is no preset of that name, and no such folder. {near}"
         f"`keras_rms.models.presets.PRESETS` has all. Received: {name!r}"
     )
+
+
+def near_names(name: str) -> list[str]:
+    """Up to four names of presets that are written like this one, in whatever case."""
+    return difflib.get_close_matches(name.lower(), PRESETS, n=4, cutoff=0.5)

@@ -74,8 +74,8 @@ def _fetch(name: str, preset: Preset, path: Path) -> None:
         why = f"no byte came for {PATIENCE:g} seconds" if silent else error
         raise OSError(
             f"The preset {name} could not be downloaded from {preset.address} ({why}). It is "
-            "needed once; after that no network is. Without one put the file, fetched elsewhere, "
-            f"into {path.parent} and call this again."
+            "needed once; after that no network is. Without one fetch the file elsewhere, put it "
+            f"there as {path} and call this again."
         ) from error
 
 

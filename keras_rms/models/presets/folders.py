@@ -114,6 +114,7 @@ def read_folder(preset: str | os.PathLike) -> Folder:
 
     Raises:
         ValueError: If a file is missing or damaged; says which.
+        OSError: If it cannot be fetched.
         ImportError: If huggingface_hub is needed and not installed.
     """
     text = os.fspath(preset)
@@ -145,6 +146,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _of_hugging_face(preset: str) -> Path:
+    repository = preset.removeprefix(HUGGING_FACE)
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise ValueError(f"A preset of Hugging Face is hf://USER/NAME. Received: {preset!r}")
     try:
         import huggingface_hub
     except ImportError as error:
@@ -152,11 +156,15 @@ def _of_hugging_face(preset: str) -> Path:
             f"{preset} is fetched by huggingface_hub, which is not installed. Install it: "
             "pip install huggingface_hub"
         ) from error
-    repository = preset.removeprefix(HUGGING_FACE)
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise ValueError(f"A preset of Hugging Face is hf://USER/NAME. Received: {preset!r}")
     files = [CONFIG, WEIGHTS, METADATA, PREPROCESSOR, NAMES]
-    return Path(huggingface_hub.snapshot_download(repository, allow_patterns=files))
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=files))
+    except (OSError, ValueError) as error:  # what it says does not name the preset
+        raise OSError(
+            f"The preset {preset} could not be fetched from Hugging Face ({error}). Compare its "
+            "name with that on the page, hf://USER/NAME. It is needed once; after that no network "
+            "is."
+        ) from error
 
 
 def _write(path: Path, content: Any) -> None:

@@ -6,7 +6,6 @@ use for the same classes in the same order only: their number alone says nothing
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import os
 import warnings
@@ -19,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_rms import arguments
-from keras_rms.models import presets
+from keras_rms.models.presets.catalog import near_names
 from keras_rms.models.presets.opening import clip_settings, is_preset, load_network, local_path
 from keras_rms.models.weights import differing_settings
 from keras_rms.training.recipe import Recipe
@@ -64,7 +63,7 @@ def weights_file(source: str | os.PathLike) -> Path:
     if not path.exists():
         if is_preset(source):
             return local_path(source)
-        near = difflib.get_close_matches(str(source), presets.PRESETS, n=3)
+        near = near_names(str(source))
         raise ValueError(
             f"There is nothing to start from: {source} does not exist"
             + (f", nor a preset of that name. Near names: {', '.join(near)}." if near else ".")
