@@ -83,8 +83,9 @@ def check_place(address: str, port: int) -> None:
                 f"--port={port} is taken: another program listens there, maybe an earlier "
                 "demo-server. End it, or name another --port."
             ) from None
+        cause = str(error.strerror).partition(" (")[0]  # Python repeats the address there
         raise ValueError(
-            f"Nothing can listen on --address={address} --port={port} ({error.strerror}). The "
+            f"Nothing can listen on --address={address} --port={port} ({cause}). The "
             "address must be one of this machine's, and ports below 1024 need permission."
         ) from None
 

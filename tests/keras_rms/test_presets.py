@@ -26,6 +26,7 @@ from keras_rms.models.catalog import BUILDERS
 from keras_rms.models.network_record import read_record
 from keras_rms.models.presets import conversion, downloads, loading
 from keras_rms.models.presets.downloads import ChangedFileError
+from keras_rms.models.presets.opening import clip_settings
 from keras_rms.training.networks import network_of
 from keras_rms.training.recipe import Recipe
 from keras_rms.training.run import Run
@@ -356,7 +357,7 @@ def test_wrong_presets(preset, options, message, monkeypatch):
 @pytest.mark.slow
 def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
     network = models.from_preset(NAME, num_classes=3, dropout=0.1)
-    preprocessor = models.VideoPreprocessor(2, 8, 32)
+    preprocessor = models.VideoPreprocessor(2, 8, 32, frame_rate=30)
     place = tmp_path / "mine"
     models.save_to_preset(network, place, class_names="abc", preprocessor=preprocessor)
     again = models.from_preset(place, rms="gaussian")
@@ -369,7 +370,14 @@ def test_a_folder_of_a_builder(publisher, tmp_path, monkeypatch):
         "span": 8,
         "crop_size": 32,
         "num_clips": 2,
+        "frame_rate": 30,
     }
+    assert clip_settings(place)["conversion"] == {"fps": 30}
+    # Named and saved, a network is evaluated at the same frame rate.
+    monkeypatch.setitem(presets.PRESETS, NAME, ROW._replace(source="PyTorchVideo"))
+    assert loading.preprocessor_config(NAME)["frame_rate"] == 30
+    monkeypatch.setitem(presets.PRESETS, NAME, ROW)
+    assert loading.preprocessor_config(NAME)["frame_rate"] is None
     hub = type("Hub", (), {"snapshot_download": lambda _, **__: place})
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
     assert models.from_preset("hf://somebody/mine").output_shape == (None, 3)
@@ -494,6 +502,8 @@ def test_frames_of_the_whole_video_and_their_centre():
 def test_preprocessors_that_are_refused():
     with pytest.raises(ValueError, match="multiple of num_frames"):
         models.VideoPreprocessor(8, 60)
+    with pytest.raises(ValueError, match="`frame_rate` must be a positive number"):
+        models.VideoPreprocessor(8, 64, frame_rate=0)
     with pytest.raises(ValueError, match=r"Received: float64 of shape \(2, 4, 4, 3\)"):
         models.VideoPreprocessor(2, 2)(np.zeros((2, 4, 4, 3)))
 

@@ -130,6 +130,7 @@ def preprocessor_config(preset: str | os.PathLike) -> dict[str, Any]:
             "num_frames": found.num_frames,
             "span": found.span,
             "crop_size": found.crop_size,
+            "frame_rate": conversion.clip_settings(found).get("conversion", {}).get("fps"),
         }
     folder = folders.read_folder(preset)
     if folder.preprocessor is None:

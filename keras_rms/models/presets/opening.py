@@ -84,6 +84,8 @@ def clip_settings(path: str | os.PathLike) -> dict[str, Any]:
         clips = folder.preprocessor
         settings |= {"num_frames": clips.get("num_frames"), "span": clips.get("span") or 0}
         settings["evaluation_crop_size"] = clips.get("crop_size")
+        if clips.get("frame_rate") is not None:
+            settings["conversion"] = {"fps": clips["frame_rate"]}
     return settings
 
 

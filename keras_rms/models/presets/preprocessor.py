@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_rms.arguments import positive_integer
+from keras_rms.arguments import positive_integer, validate_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_rms")
@@ -29,6 +29,8 @@ class VideoPreprocessor:
         crop_size: Height and width of the clips, and of the short side before, in pixels.
         num_clips: Clips of a video: the first begins at its start, the last ends at its end; one
             alone is its middle. They are the views of `keras-rms evaluate` with one crop.
+        frame_rate: Frames a second of the videos that `span` counts in; None if it is not known.
+            Nothing is resampled here: it tells the commands, and who reads the frames.
 
     Call arguments:
         frames: uint8 RGB (frames, height, width, 3), at least one frame. Behind the last one it is
@@ -42,7 +44,12 @@ class VideoPreprocessor:
     """
 
     def __init__(
-        self, num_frames: int, span: int | None, crop_size: int = 256, num_clips: int = 1
+        self,
+        num_frames: int,
+        span: int | None,
+        crop_size: int = 256,
+        num_clips: int = 1,
+        frame_rate: float | None = None,
     ) -> None:
         self.num_frames = positive_integer("num_frames", num_frames)
         self.crop_size = positive_integer("crop_size", crop_size)
@@ -53,6 +60,9 @@ class VideoPreprocessor:
                 f"Received: span={span}, num_frames={num_frames}"
             )
         self.span = span
+        if frame_rate is not None:
+            validate_positive("frame_rate", frame_rate)
+        self.frame_rate = frame_rate
 
     @classmethod
     def from_preset(cls, preset: str, num_clips: int = 1) -> VideoPreprocessor:
@@ -72,7 +82,7 @@ class VideoPreprocessor:
         return self._centre(frames[chosen])[place.reshape(self.num_clips, self.num_frames)]
 
     def get_config(self) -> dict[str, Any]:
-        names = ("num_frames", "span", "crop_size", "num_clips")
+        names = ("num_frames", "span", "crop_size", "num_clips", "frame_rate")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
