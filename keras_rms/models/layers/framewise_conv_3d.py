@@ -32,7 +32,7 @@ class FramewiseConv3D(keras.layers.Conv3D):
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        if not (self._is_plain() and is_compiled_by_xla()):
+        if not (self._is_plain() and is_compiled_by_xla() and self._fits(inputs)):
             return super().convolution_op(inputs, kernel)
         (length, *size), (step, *strides) = self.kernel_size, self.strides
         kernel = ops.convert_to_tensor(kernel)
@@ -53,6 +53,11 @@ class FramewiseConv3D(keras.layers.Conv3D):
         # What "same" adds to the time would depend on its length otherwise.
         is_even = self.padding == "valid" or 1 in (self.kernel_size[0], self.strides[0])
         return self.data_format == "channels_last" and self.groups == 1 and no_dilation and is_even
+
+    def _fits(self, inputs: Any) -> bool:
+        """Whether the kernel fits into the frames of the result: else XLA's CPUs are slow in 2D."""
+        sizes = zip(inputs.shape[2:4], self.kernel_size[1:], self.strides[1:])
+        return all(size is None or size // step >= kernel for size, kernel, step in sizes)
 
     def _windows(self, x: Any, time: Any) -> list[Any]:
         """For each element of the kernel over time, the frames that it sees."""
