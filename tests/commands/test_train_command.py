@@ -242,8 +242,8 @@ MISTAKES = {
     "no such split": (["--train_split=test"], {}, ["'test'", "train, validation"]),
     "no flag file": (["--flagfile={tmp}/missing.flags"], {}, ["{tmp}/missing.flags"]),
     "unknown flag": (["--learing_rate=1"], {}, ["learing_rate"]),
-    "work_dir is a file": (["--work_dir={file}"], {}, ["{file}", "could not be written"]),
-    "work_dir below a file": (["--work_dir={file}/run"], {}, ["{file}/run", "Not a directory"]),
+    "work_dir is a file": (["--work_dir={file}"], {}, ["{file} is a file", "a folder is needed"]),
+    "work_dir below a file": (["--work_dir={file}/run"], {}, ["{file}/run lies below {file},"]),
     "odd batch": (["--replicas=2", "--batch_size=7"], {}, ["multiple of the 2 replicas", "Try 6"]),
     "odd accumulation": (
         ["--accumulation=3"],
