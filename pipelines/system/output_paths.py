@@ -40,9 +40,13 @@ def fault_of(path: str, wants_folder: bool) -> str | None:
     """What is wrong with a path to write to, with the remedy; None if nothing is.
 
     Args:
-        path: Local. Folders that are not there yet can be made.
+        path: Folders that are not there yet can be made. Of an object store nothing is known here.
         wants_folder: Whether a folder is to be there, and not a file.
     """
+    # Not by `filesystems`, which imports TensorFlow: commands on other backends do without.
+    path = path.removeprefix("file://")
+    if "://" in path:
+        return None
     if not wants_folder and (os.path.isdir(path) or path.endswith("/")):
         return "is a folder, and a file is to be written. Name a file, in it or elsewhere."
     if wants_folder and os.path.lexists(path) and not os.path.isdir(path):

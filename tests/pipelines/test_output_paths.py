@@ -47,6 +47,9 @@ def test_places_without_permission(tmp_path, monkeypatch):
         fault = output_paths.fault_of(str(tmp_path / path), wants_folder)
         assert f"no permission to write in {tmp_path}." in fault
     assert output_paths.fault_of(str(tmp_path / "file"), False) is None
+    # An object store's is not that of the folder that the command was started in.
+    assert output_paths.fault_of("gs://bucket/run", True) is None
+    assert "no permission" in output_paths.fault_of(f"file://{tmp_path}/new", True)
 
 
 def test_the_flag_is_named(tmp_path, monkeypatch):
