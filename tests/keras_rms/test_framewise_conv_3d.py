@@ -11,10 +11,9 @@ pytestmark = pytest.mark.any_backend
 # Time, height and width unlike each other, odd and even, so that no two of them can be mixed up.
 X = np.random.default_rng(1).normal(size=(2, 7, 9, 6, 4)).astype("float32")
 SETTINGS = [
-    *((1, 1, "same"), (1, 2, "valid"), ((1, 3, 2), (1, 2, 1), "same")),
-    *(((1, 3, 3), (2, 1, 1), "valid"), (3, 1, "same"), (3, 2, "valid"), ((4, 1, 1), 1, "same")),
-    *(((5, 1, 1), (2, 1, 1), "valid"), ((3, 1, 1), (1, 2, 2), "same")),
-    *(((4, 3, 1), (1, 2, 2), "same"), ((2, 3, 5), 1, "valid"), ((3, 2, 3), (2, 1, 2), "valid")),
+    *((1, 2, "valid"), ((1, 3, 2), (1, 2, 1), "same"), ((1, 3, 3), (2, 1, 1), "valid")),
+    *(((4, 1, 1), 1, "same"), ((5, 1, 1), (2, 1, 1), "valid"), ((4, 3, 1), (1, 2, 2), "same")),
+    ((3, 2, 3), (2, 1, 2), "valid"),
 ]
 
 
