@@ -14,6 +14,7 @@ from keras_rms.drop_block import DropBlock
 from keras_rms.dropout import Dropout
 from keras_rms.models.layers.depthwise_conv_3d import DepthwiseConv3D
 from keras_rms.models.layers.frame_subsampling import FrameSubsampling
+from keras_rms.models.layers.framewise_conv_3d import time_windows
 from keras_rms.random_drop import RandomDrop
 from keras_rms.random_mean_scaling import RandomMeanScaling
 from keras_rms.shake_drop import ShakeDrop
@@ -228,8 +229,7 @@ def _windows(x: Any, shape: tuple, length: int, step: int, padding: str | int) -
         total = max((-(-shape[1] // step) - 1) * step + length - shape[1], 0)
         before, after = total // 2, total - total // 2
     x = _padded_in_time(_times(x, shape), before, after)
-    end = x.shape[1] - length + 1
-    windows = [x[:, element : element + end : step] for element in range(length)]
+    windows = time_windows(x, x.shape[1], length, step)
     return [_frames(window, (None, None, *shape[2:])) for window in windows]
 
 

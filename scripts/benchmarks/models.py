@@ -88,7 +88,7 @@ def run(json_path: str | None) -> None:
         frames = f"{_NUM_FRAMES.value} frames of " if _NUM_FRAMES.value else ""
         title += (
             f"; speed at batch {_BATCH_SIZE.value}, at most {frames}{size}x{size}, "
-            f"rms={','.join(_RMS.value)}, {_DTYPE.value}, {keras.backend.backend()}"
+            f"rms={','.join(_variants())}, {_DTYPE.value}, {keras.backend.backend()}"
             f"{', by processor time' if _PROCESSOR_TIME.value else ''}"
         )
         keras.config.set_dtype_policy(_DTYPE.value)
@@ -141,7 +141,7 @@ def _variants() -> dict[str, dict[str, str]]:
     variants = {}
     for rms in _RMS.value:
         for position in _POSITION.value:
-            title = rms if len(_POSITION.value) == 1 or rms == "none" else f"{rms} {position}"
+            title = rms if _POSITION.value == ["default"] or rms == "none" else f"{rms} {position}"
             variants[title] = {"rms": rms, "rms_position": position}
     return variants
 

@@ -35,7 +35,6 @@ class FramewiseConv3D(keras.layers.Conv3D):
         if not (self._is_plain() and is_compiled_by_xla() and self._fits(inputs)):
             return super().convolution_op(inputs, kernel)
         (length, *size), (step, *strides) = self.kernel_size, self.strides
-        kernel = ops.convert_to_tensor(kernel)
         batch, time, height, width, channels = ops.shape(inputs)
         if (*size, *strides) == (1, 1, 1, 1) and length > 1:
             x = ops.reshape(inputs, (batch, time, height * width, channels))
@@ -66,5 +65,17 @@ class FramewiseConv3D(keras.layers.Conv3D):
             before = (length - 1) // 2
             x = ops.pad(x, [(0, 0), (before, length - 1 - before), (0, 0), (0, 0), (0, 0)])
             time = time + length - 1
-        end = time - length + 1
-        return [x[:, element : element + end : step] for element in range(length)]
+        return time_windows(x, time, length, step)
+
+
+def time_windows(x: Any, time: Any, length: int, step: int) -> list[Any]:
+    """For each element of a kernel over time, without padding, the frames that it sees.
+
+    Args:
+        x: Of shape (batch, time, ...).
+        time: The number of frames.
+        length: Of the kernel, in frames.
+        step: Its stride, in frames.
+    """
+    end = time - length + 1
+    return [x[:, element : element + end : step] for element in range(length)]
