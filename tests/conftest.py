@@ -5,7 +5,9 @@ import gc
 import os
 
 import garbage
+import pytest
 import unused_packages
+import xla_flags
 
 from pipelines.system import onednn
 
@@ -16,6 +18,7 @@ unused_packages.hide()
 unused_packages.hide_in_children()
 # JAX compiles for each test anew, and runs what it has compiled a few times.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+xla_flags.take()
 # PyTorch's threads wait by spinning: a third of the processor time of some tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -49,3 +52,13 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     garbage.collect_seldom()
     gc.freeze()  # what was imported is none
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_what_was_compiled():
+    """JAX takes longer to compile the more it keeps: twice as long after some hundred tests."""
+    yield
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        import jax
+
+        jax.clear_caches()
