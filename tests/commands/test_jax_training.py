@@ -5,6 +5,7 @@ import os
 import re
 
 import command_runner
+import few_blocks
 import keras
 import numpy as np
 import pytest
@@ -26,14 +27,14 @@ pytestmark = [
 ]
 
 
-def start_on_jax(*words):
+def start_on_jax(*words, before=None):
     folders = [str(command_runner.ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
     variables = {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join(filter(None, folders)),
     }
-    return command_runner.start(None, *words, variables=variables)
+    return command_runner.start(None, *words, variables=variables, before=before)
 
 
 def finish(command):
@@ -74,7 +75,8 @@ def test_the_command_trains_random_layers_and_the_network_moves_to_tensorflow(tm
     flags = [f"--data={data}", f"--work_dir={folder}", *command_runner.SMALL_TRAINING]
     refused = start_on_jax("scripts/train.py", *flags, "--precise_bn_steps=1")
     random_layers = ["--residual_drop=shake_drop", "--color_jitter=0.4", "--random_erasing=0.5"]
-    output = finish(start_on_jax("scripts/train.py", *flags, *random_layers))
+    words = ["scripts/train.py", *flags, *random_layers]
+    output = finish(start_on_jax(*words, before=few_blocks.install))  # less to compile
     assert "1 replica(s) on CPU; step 0 of 3" in output
     videos = evaluation_dataset(
         str(data), "validation", batch_size=3, num_frames=2, span=8, crop_size=round(32 * 256 / 224)
