@@ -10,7 +10,7 @@ import pytest
 from paths import ROOT
 
 
-@pytest.mark.slow(200)
+@pytest.mark.slow(100)
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="started from TensorFlow's run")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_package_passes_its_tests_on(backend):

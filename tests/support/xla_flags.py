@@ -1,7 +1,7 @@
 """Flags with which JAX compiles in half of the time what runs a few times.
 
-Only the processes of pytest take them. The commands that tests start on JAX are compiled as a
-user's are.
+Only the processes of pytest take them. The commands that tests start on JAX keep the code
+generators of a user's.
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """Packages that TensorFlow and Keras import where they are installed, for what nothing here uses.
 
-They take a third of an `import tensorflow`. To the two they are absent, as with most users; others
+They take almost half of an `import keras`. To the two they are absent, as with most users; others
 can import them.
 """
 
@@ -8,7 +8,7 @@ import os
 import sys
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-_NAMES = {"jax", "matplotlib.pyplot"} - {os.environ.get("KERAS_BACKEND")}
+_NAMES = {"jax", "matplotlib", "matplotlib.pyplot", "sklearn"} - {os.environ.get("KERAS_BACKEND")}
 
 
 class _Finder:
