@@ -4,6 +4,7 @@ import os
 from unittest import mock
 
 import pytest
+import unused_packages
 from paths import ROOT
 
 NOTEBOOK = ROOT / "scripts" / "examples" / "random_mean_scaling.ipynb"
@@ -13,7 +14,8 @@ NOTEBOOK = ROOT / "scripts" / "examples" / "random_mean_scaling.ipynb"
 def test_every_cell_runs_and_every_picture_is_drawn():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    few = {"EPOCHS": "1", "VIDEOS": "1", "PYTHONPATH": str(ROOT)}
+    folders = os.pathsep.join([str(ROOT), unused_packages.FOLDER])
+    few = {"EPOCHS": "1", "VIDEOS": "1", "PYTHONPATH": folders}
     with mock.patch.dict(os.environ, few):
         nbclient.NotebookClient(notebook, timeout=300).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
