@@ -29,7 +29,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ablation.result_tables import beside_first, summary
-from pipelines.system import command_help, command_line, output_paths
+from pipelines.system import command_help, command_line, output_paths, whole_files
 
 
 class Method(NamedTuple):
@@ -58,8 +58,8 @@ METHODS = {
     "plain": Method("plain", "--rms=none --learning_rate={}", (1.0, 2.0, 0.5)),
     "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
     "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
-    "rs_input": Method("RS on x", "--component=input --spread={}", SPREADS),
-    "rs_residual": Method("RS on r", "--component=residual --spread={}", SPREADS),
+    "rs_input": Method("RS on x", "--rms=mean --component=input --spread={}", SPREADS),
+    "rs_residual": Method("RS on r", "--rms=mean --component=residual --spread={}", SPREADS),
     "random_drop": Method(
         "RandomDrop", "--rms=none --residual_drop=random_drop --survival={}", SURVIVALS
     ),
@@ -77,7 +77,7 @@ METHODS = {
     ),
     "rms_all_stages": Method(
         "RMS in all stages",
-        "--rms=mean --rms_stage=res2 --rms_stage=res3 --rms_stage=res4 --spread={}",
+        "--rms=mean --rms_stage=all --spread={}",
         SPREADS,
     ),
 }
@@ -110,6 +110,9 @@ output_paths.names_folder(_OUTPUT)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
 DEFAULT_RATE = 0.1  # of the examples
+# Flags of the examples: those that methods and seeds decide, and those that only RMS heeds.
+DECIDED = ("rms", "component", "spread", "seed", "output", "save_model")
+OF_RMS = ("rms_position", "rms_stage")
 FLAGS_FILE = "flags.json"
 EXAMPLES = Path(__file__).parent / "examples"
 NOTE = (
@@ -121,6 +124,7 @@ NOTE = (
 
 def main(arguments: Sequence[str]) -> None:
     methods, more = _METHODS.value, arguments[1:]
+    _check_decided(more)
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         raise ValueError(
@@ -133,8 +137,8 @@ def main(arguments: Sequence[str]) -> None:
         run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
         if None in map(best, methods):
             raise ValueError(
-                "Settings are chosen on held-out examples, and the trainings had none. Give "
-                "--holdout_per_class=50 after --, or --settings=1 to choose none."
+                "Settings are chosen on held-out examples, and the trainings had none, or all "
+                "diverged. Give --holdout_per_class=50 after --, or --settings=1 to choose none."
             )
         # Only now: the choice is among all settings, those that another process tried too.
         run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
@@ -170,17 +174,50 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
             return False
         if result.exists():
             return True
-        own = METHODS[method].flags.format(setting).split()
-        command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py"), *more, *own]
+        command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py")]
+        command += flags_of(method, setting, more)
         command += [f"--seed={seed}", f"--output={result}"]
         if _FOLDS.value:
             command.append(f"--fold={_FOLDS.value[seed % len(_FOLDS.value)]}")
         command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
-    if status:
-        raise ValueError(f"A training ended with status {status}. See {log.name}.")
+    if status and not _has_diverged(method, setting, seed):
+        said = Path(log.name).read_text(errors="replace").splitlines()[-1:]
+        raise ValueError(f"A training ended with status {status}. See {log.name}: {' '.join(said)}")
     write_table()
     return True
+
+
+def flags_of(method: str, setting: float, more: Sequence[str]) -> list[str]:
+    """The words of one training, but for where it writes."""
+    own = METHODS[method].flags.format(setting).split()
+    if "--rms=none" in own:  # which refuses what has no effect beside it
+        _, more = _parsed(more, OF_RMS)
+    return [*more, *own]
+
+
+def _parsed(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """What is given to the flags of these names, as absl reads it, and the other words."""
+    values = flags.FlagValues()
+    values.set_gnu_getopt()
+    for name in names:
+        flags.DEFINE_multi_string(name, [], "", flag_values=values)
+    try:
+        others = values(["", *words], known_only=True)[1:]
+    except flags.Error as error:
+        raise ValueError(f"{error} (after --)") from error
+    return {name: values[name].value for name in names}, others
+
+
+def _check_decided(more: Sequence[str]) -> None:
+    """Raises ValueError if a flag is given that would make a method another one."""
+    names = [*DECIDED, *(["fold"] if _FOLDS.value else [])]
+    for name, given in _parsed(more, names)[0].items():
+        if given:
+            raise ValueError(
+                f"--{name} must not be given after --: --methods, --seeds, --folds and --output "
+                f"decide it. Received: --{name}={given[-1]}"
+            )
 
 
 def _claim(own_flags: Sequence[str]) -> None:
@@ -191,10 +228,16 @@ def _claim(own_flags: Sequence[str]) -> None:
     """
     path = Path(_OUTPUT.value) / FLAGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(json.dumps(list(own_flags)))
-    elif json.loads(path.read_text()) != list(own_flags):
-        raise ValueError(f"{path.parent} holds runs with other flags, see {path}. Give another.")
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process may begin now
+        file.seek(0)
+        text = file.read()
+        if not text:
+            file.write(json.dumps(list(own_flags)))
+        elif json.loads(text) != list(own_flags):
+            raise ValueError(
+                f"{path.parent} holds runs with other flags, see {path}. Give another."
+            )
 
 
 def settings_of(method: str) -> list[float]:
@@ -208,8 +251,11 @@ def _learning_rate() -> float:
     """Of the runs in the folder."""
     path = Path(_OUTPUT.value) / FLAGS_FILE
     words = json.loads(path.read_text()) if path.exists() else []
-    given = [word.partition("=")[2] for word in words if word.startswith("--learning_rate=")]
-    return float(given[-1]) if given else DEFAULT_RATE
+    given = _parsed(words, ["learning_rate"])[0]["learning_rate"]
+    try:
+        return float(given[-1]) if given else DEFAULT_RATE
+    except ValueError:
+        raise ValueError(f"--learning_rate must be a number. Received: {given[-1]}") from None
 
 
 def measured(
@@ -219,10 +265,23 @@ def measured(
 
     None if the run is not done, or had no such images.
     """
+    return _result(method, setting, seed).get(on, {}).get(what)
+
+
+def _result(method: str, setting: float, seed: int) -> dict:
+    """What the run wrote; nothing if it is not done."""
     path = path_of(method, setting, seed)
     if not path.exists():
-        return None
-    return json.loads(path.read_text()).get(on, {}).get(what)
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}. Remove it to train anew.") from error
+
+
+def _has_diverged(method: str, setting: float, seed: int) -> bool:
+    """Whether its loss ended as no number: such a run is done, and has no accuracy."""
+    return _result(method, setting, seed).get("diverged", False)
 
 
 def best(method: str) -> float | None:
@@ -258,9 +317,21 @@ def write_table() -> str:
             "-" if method == "plain" else _cell(_differences(losses, plain_losses), "+", LOSS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    text = "\n".join([*lines, "", NOTE, *_with_one_scatter()])
-    (Path(_OUTPUT.value) / "table.md").write_text(text + "\n")
+    text = "\n".join([*lines, "", NOTE, *_with_one_scatter(), *_warnings()])
+    whole_files.write(Path(_OUTPUT.value) / "table.md", f"{text}\n".encode())
     return text
+
+
+def _warnings() -> list[str]:
+    """Of runs that are in no mean, and of runs that are no pairs."""
+    runs = [(method, setting, 0) for method in METHODS for setting in settings_of(method)]
+    runs += [(m, best(m), n) for m in METHODS for n in range(1, _SEEDS.value) if best(m)]
+    diverged = [path_of(*run).stem for run in runs if _has_diverged(*run)]
+    warnings = [f"Diverged, and in no mean: {', '.join(diverged)}."] if diverged else []
+    backends = sorted({_result(*run).get("backend", "") for run in runs} - {""})
+    if len(backends) > 1:
+        warnings.append(f"These are not pairs: they ran on {' and '.join(backends)}.")
+    return warnings
 
 
 def _with_one_scatter() -> list[str]:
@@ -293,8 +364,7 @@ def _tests(method: str, what: str = "accuracy") -> dict[int, float]:
 
 
 def _last_training(method: str, seed: int) -> float:
-    result = json.loads(path_of(method, best(method), seed).read_text())
-    return result["history"]["accuracy"][-1]
+    return _result(method, best(method), seed)["history"]["accuracy"][-1]
 
 
 def _cell(values: list[float], sign: str = "", form: Form = PER_CENT) -> str:

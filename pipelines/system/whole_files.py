@@ -30,10 +30,16 @@ def publish(temporary: str, path: str) -> None:
 def write(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file under a temporary name and publishes it; after an error nothing stays.
 
+    A device or a pipe, as /dev/null, is written itself.
+
     Raises:
         OSError: If it cannot be written.
     """
     path = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            file.write(content)
+        return
     temporary = temporary_name(path)
     try:
         with naming(path), open(temporary, "wb") as file:

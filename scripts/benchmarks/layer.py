@@ -75,17 +75,14 @@ STDDEV = 0.4
 
 
 def run(json_path: str | None) -> None:
-    tables = []
+    tables: list = []
     if "layer" in _TABLES.value:
         title = (
             f"Random Mean Scaling, one layer, batch {_CLIPS.value}, {_DTYPE.value} (milliseconds)"
         )
-        tables.append((title, list(_layer_rows())))
+        tables = common.report(title, _layer_rows(), json_path, tables)
     if "network" in _TABLES.value:
-        tables.append((_network_title(), _network_rows()))
-    for title, rows in tables:
-        common.report(title, rows, None)
-    common.write_json(tables, json_path)
+        common.report(_network_title(), _network_rows(), json_path, tables)
 
 
 def _layer_rows() -> Iterator[dict]:

@@ -73,15 +73,6 @@ def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
     assert (images == position_coded(8, *shape)).all()
 
 
-def test_classes_that_are_only_tested_are_refused_by_name():
-    check = batches().check_test_classes
-    check(np.array(["a", "b"]), np.array(["b"]))
-    with pytest.raises(ValueError, match=r"1 have test examples only, c for one: leave them out"):
-        check(np.array(["a", "b"]), np.array(["a", "c"]))
-    with pytest.raises(ValueError, match=r"2 have test examples only, 1 for one"):
-        check(np.array([[0], [2]]), np.array([[3], [1], [3], [2]]))
-
-
 def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
     module = batches()
 
@@ -370,16 +361,6 @@ def test_settings_cannot_be_chosen_without_held_out_examples(tmp_path):
         (tmp_path / "runs" / f"plain-{rate}-seed_0.json").write_text(result)
     command, status = compare(tmp_path, "--methods=plain", "--", "--data=folds.csv")
     assert status == 1 and "had none. Give --holdout_per_class=50" in command.error
-
-
-def test_an_example_does_not_train_for_a_result_that_cannot_be_written(tmp_path):
-    script = "scripts/examples/image_classification.py"
-    for words, named in (
-        (f"--output={tmp_path}", "--output must name a file"),
-        (f"--save_model={tmp_path / 'net'}", "--save_model must name a .keras file"),
-    ):
-        said = command_runner.run(script, "--data=absent.npz", words, status=1).error
-        assert named in said
 
 
 def test_an_unknown_method_is_named(tmp_path):
