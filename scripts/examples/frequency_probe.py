@@ -85,10 +85,14 @@ def main() -> None:
 
 
 def _scales() -> list[float]:
+    """Raises ValueError for these or --places, if they cannot be read."""
     try:
+        re.compile(_PLACES.value or "")
         return [float(scale) for scale in _SCALES.value]
-    except ValueError as error:
-        raise ValueError(f"--scales must be numbers: {error}") from None
+    except (ValueError, re.error) as error:
+        raise ValueError(
+            f"--scales must be numbers, and --places a regular expression: {error}"
+        ) from None
 
 
 def _loaded(path: str, image: tuple[int, ...], num_classes: int) -> keras.Model:

@@ -30,7 +30,9 @@ def main() -> None:
         try:
             draw(axes, json.loads(Path(path).read_text()), f"C{number}", path)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a result of --output: {error!r}") from error
+            raise ValueError(
+                f"{path} is not a result of --output: {type(error).__name__} {error}"
+            ) from error
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     example_command.save_picture(figure, _PICTURE.value)
@@ -46,7 +48,8 @@ def draw(axes: Axes, result: dict, colour: str, path: str) -> None:
     label = example_command.label_of(path)
     axes.plot(range(1, epochs + 1), training, "--", color=colour, linewidth=1, label=label)
     if validated:
-        axes.plot(range(every, epochs + 1, every), validated, "-", color=colour)
+        line = "-" if len(validated) > 1 else "."
+        axes.plot(range(every, epochs + 1, every), validated, line, color=colour)
     axes.plot(epochs, 100 * result["test"]["accuracy"], "x", color=colour)
 
 

@@ -165,7 +165,7 @@ def test_a_picture_is_not_drawn_for_a_place_where_it_cannot_be(tmp_path):
     said = error_of("training_curves", *words, f"--picture={tmp_path / 'curves.bmp'}")
     assert "--picture must end in .png or .svg or .pdf" in said
     said = error_of("training_curves", *words, f"--picture={tmp_path / 'curves.svg'}")
-    assert "result.json is not a result of --output: KeyError('history')" in said
+    assert "result.json is not a result of --output: KeyError 'history'" in said
 
 
 def test_an_example_does_not_train_for_a_result_that_cannot_be_written(tmp_path):
