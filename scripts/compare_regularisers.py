@@ -124,22 +124,20 @@ NOTE = (
 
 def main(arguments: Sequence[str]) -> None:
     methods, more = _METHODS.value, arguments[1:]
-    _check_decided(more)
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         raise ValueError(
             f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
+        _check_flags(more)
         _claim([*more, *([f"--folds={','.join(_FOLDS.value)}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
         numbers = range(_SETTINGS.value)
         run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
-        if None in map(best, methods):
-            raise ValueError(
-                "Settings are chosen on held-out examples, and the trainings had none, or all "
-                "diverged. Give --holdout_per_class=50 after --, or --settings=1 to choose none."
-            )
+        without = [method for method in methods if best(method) is None]
+        if without:
+            raise ValueError(f"All settings of {', '.join(without)} diverged. Leave these out.")
         # Only now: the choice is among all settings, those that another process tried too.
         run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
     print(write_table())
@@ -209,8 +207,18 @@ def _parsed(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[
     return {name: values[name].value for name in names}, others
 
 
-def _check_decided(more: Sequence[str]) -> None:
-    """Raises ValueError if a flag is given that would make a method another one."""
+def _check_flags(more: Sequence[str]) -> None:
+    """Refuses flags that would make a method another one, and a choice that cannot be made.
+
+    Raises:
+        ValueError: If there are such flags.
+    """
+    holdout = _parsed(more, ["holdout_per_class"])[0]["holdout_per_class"]
+    if _SETTINGS.value > 1 and holdout[-1:] in ([], ["0"]):
+        raise ValueError(
+            "Settings are chosen on held-out examples, and the trainings would have none. Give "
+            "--holdout_per_class=50 after --, or --settings=1 to choose none, as for videos."
+        )
     names = [*DECIDED, *(["fold"] if _FOLDS.value else [])]
     for name, given in _parsed(more, names)[0].items():
         if given:
@@ -224,7 +232,7 @@ def _claim(own_flags: Sequence[str]) -> None:
     """Notes the flags in the folder.
 
     Raises:
-        ValueError: If the folder holds results of other flags.
+        ValueError: If the folder holds results of other flags, or they are being made.
     """
     path = Path(_OUTPUT.value) / FLAGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,12 +240,27 @@ def _claim(own_flags: Sequence[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)  # another process may begin now
         file.seek(0)
         text = file.read()
-        if not text:
-            file.write(json.dumps(list(own_flags)))
-        elif json.loads(text) != list(own_flags):
+        if text and json.loads(text) == list(own_flags):
+            return
+        if text and _is_used(path.parent):
             raise ValueError(
                 f"{path.parent} holds runs with other flags, see {path}. Give another."
             )
+        file.truncate(0)  # what failed at its first training leaves flags and no run
+        file.write(json.dumps(list(own_flags)))
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether a run is done, or a process is at one."""
+    if any(folder.glob("*-seed_*.json")):
+        return True
+    for path in folder.glob("*.log"):
+        with open(path) as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def settings_of(method: str) -> list[float]:

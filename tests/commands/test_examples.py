@@ -232,7 +232,7 @@ def test_a_list_of_videos_is_split_by_fold(tmp_path):
     assert result["settings"]["rms"] == "none" and result["settings"]["fold"] == "0"
     assert "| plain | 0.1 | - | 1 |" in command.stdout
     printed = run("tensorflow", "video_classification", *words, "--fold=4", status=1)
-    assert "error: " in printed and "with the fold 4 and another" in printed
+    assert "error: " in printed and "the fold 4 (--fold) and another" in printed
 
 
 def test_curves_show_training_validation_and_test(tmp_path):
@@ -346,6 +346,8 @@ def test_the_choice_waits_for_runs_of_another_process(tmp_path):
             f"--output={tmp_path / 'runs'}",
             "--methods=plain",
             "--seeds=1",
+            "--",
+            "--holdout_per_class=1",
         )
         said = "Another process is at plain-0.05-seed_0: waiting for it."
         command.wait_for(lambda: said in command.stdout)
@@ -355,12 +357,9 @@ def test_the_choice_waits_for_runs_of_another_process(tmp_path):
 
 
 def test_settings_cannot_be_chosen_without_held_out_examples(tmp_path):
-    (tmp_path / "runs").mkdir()
-    result = json.dumps({"test": {"accuracy": 0.2}, "history": {"accuracy": [1.0]}})
-    for rate in (0.05, 0.1, 0.2):
-        (tmp_path / "runs" / f"plain-{rate}-seed_0.json").write_text(result)
-    command, status = compare(tmp_path, "--methods=plain", "--", "--data=folds.csv")
-    assert status == 1 and "had none. Give --holdout_per_class=50" in command.error
+    for more in ((), ("--holdout_per_class", "0")):
+        command, status = compare(tmp_path, "--methods=plain", "--", "--data=folds.csv", *more)
+        assert status == 1 and "Give --holdout_per_class=50 after --, or" in command.error
 
 
 def test_an_unknown_method_is_named(tmp_path):

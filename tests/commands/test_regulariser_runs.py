@@ -43,21 +43,41 @@ def train(words, stdout, stderr):
     return subprocess.CompletedProcess(words, 1)
 command.subprocess.run = train
 try:
-    command.main(["", "--data=x"])
+    command.main(["", "--holdout_per_class=3"])
 except ValueError as error:
     assert str(error).endswith("rms-0.1-seed_0.log: error: No space left"), error
 else:
     raise AssertionError
 Path("runs/rms-0.1-seed_0.json").write_text(
     json.dumps({"history": {"accuracy": [1]}, "holdout": {"accuracy": 0}}))
-command.main(["", "--data=x"])
+command.main(["", "--holdout_per_class=3"])
 table = Path("runs/table.md").read_text()
 assert "| plain | 0.1 | 0.1: 25.0, 0.05: 25.0 | 2 |" in table, table
 assert "Diverged, and in no mean: plain-0.2-seed_0." in table
 """
 
+CLAIMS = """
+command._claim(["--data=wrong"])
+command._claim(["--data=right"])  # nothing was trained with the first
+command._claim(["--data=right"])
+log = open("runs/plain-0.1-seed_0.log", "w")
+for ending in ("log", "json"):
+    if ending == "log":
+        command.fcntl.flock(log, command.fcntl.LOCK_EX)
+    else:
+        log.close()
+        Path("runs/plain-0.1-seed_0.json").write_text("{}")
+    try:
+        command._claim(["--data=other"])
+    except ValueError as error:
+        assert "holds runs with other flags" in str(error)
+    else:
+        raise AssertionError(ending)
+assert json.loads(Path("runs/flags.json").read_text()) == ["--data=right"]
+"""
 
-@pytest.mark.parametrize("program", [WORDS, FAILURES], ids=["words", "failures"])
+
+@pytest.mark.parametrize("program", [WORDS, FAILURES, CLAIMS], ids=["words", "failures", "claims"])
 def test_trainings_of_a_comparison(tmp_path, program):
     command_runner.run("-c", PRELUDE + program, cwd=tmp_path)
 
@@ -73,8 +93,8 @@ def compare(folder, *words, status=0):
 
 def test_flags_that_would_make_a_method_another_one_are_refused(tmp_path):
     for words, name in (
-        (["--", "--data=x", "--component", "input"], "--component"),
-        (["--folds=1,2", "--", "--fold=1"], "--fold"),
+        (["--settings=1", "--", "--data=x", "--component", "input"], "--component"),
+        (["--settings=1", "--folds=1,2", "--", "--fold=1"], "--fold"),
     ):
         said = compare(tmp_path / "runs", *words, status=1).error
         assert f"{name} must not be given after --" in said
