@@ -7,8 +7,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -292,6 +292,12 @@ def _write(result: dict) -> None:
             unfinished.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _new_file(path: str) -> AbstractContextManager[Path]:
+@contextmanager
+def _new_file(path: str) -> Iterator[Path]:
+    """A name to write a file under; its error names the file, as the disk's own does not."""
     Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-    return whole_file(path)
+    try:
+        with whole_file(path) as unfinished:
+            yield unfinished
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error

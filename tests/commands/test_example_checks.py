@@ -157,6 +157,44 @@ def test_frames_are_upright_and_at_equal_distances_though_packets_are_miscounted
     command_runner.run("-c", DECODING, *paths)
 
 
+SAVING = f"""
+import json, sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import keras, numpy as np, training_options
+from absl import flags
+from pathlib import Path
+flags.FLAGS(["", "--epochs=1", "--batch_size=4", "--output=new/it.json", "--save_model=it.keras"])
+inputs = keras.Input((4, 6, 3), dtype="uint8")
+pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+model = keras.Model(inputs, keras.layers.Dense(2)(pooled))
+examples, labels = np.zeros((4, 4, 6, 3), "uint8"), np.array([0, 1, 0, 1])
+batches = training_options.training_batches(examples, labels, 2, lambda x, rng: x)
+
+def full(path):
+    Path(path).write_text("a part")
+    raise OSError(28, "No space left on device")
+
+def fit_and_read():
+    try:
+        training_options.fit(model, batches, {{"test": (examples, labels)}})
+    except (OSError, ValueError) as error:
+        return str(error), json.loads(Path("new/it.json").read_text())
+
+model.save = full
+said, result = fit_and_read()
+assert said == "[Errno 28] No space left on device: 'it.keras'", said
+assert result["test"]["examples"] == 4 and [x.name for x in Path().iterdir()] == ["new"]
+model.layers[-1].bias.assign([np.nan, 0])
+said, result = fit_and_read()
+assert "Give a lower --learning_rate" in said, said
+assert result["diverged"] and "test" not in result
+"""
+
+
+def test_the_result_is_kept_though_the_network_is_lost_or_diverges(tmp_path):
+    command_runner.run("-c", SAVING, cwd=tmp_path)
+
+
 def test_a_picture_is_not_drawn_for_a_place_where_it_cannot_be(tmp_path):
     (tmp_path / "result.json").write_text("{}")
     words = [f"--result={tmp_path / 'result.json'}"]
