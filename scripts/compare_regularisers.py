@@ -140,6 +140,10 @@ def main(arguments: Sequence[str]) -> None:
             raise ValueError(f"All settings of {', '.join(without)} diverged. Leave these out.")
         # Only now: the choice is among all settings, those that another process tried too.
         run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
+    if not any(map(_tests, METHODS)):
+        raise ValueError(
+            f"{_OUTPUT.value} holds no run to show. If nothing was held out, give --settings=1."
+        )
     print(write_table())
 
 

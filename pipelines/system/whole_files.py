@@ -27,6 +27,11 @@ def publish(temporary: str, path: str) -> None:
     _flush(os.path.dirname(path) or ".")
 
 
+def is_device(path: str | os.PathLike) -> bool:
+    """Whether a device or a pipe is there, as /dev/null, in whose place no file may be put."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def write(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file under a temporary name and publishes it; after an error nothing stays.
 
@@ -36,7 +41,7 @@ def write(path: str | os.PathLike, content: bytes) -> None:
         OSError: If it cannot be written.
     """
     path = os.fspath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
+    if is_device(path):
         with open(path, "wb") as file:
             file.write(content)
         return

@@ -75,7 +75,7 @@ def load(data: str) -> tuple[Labelled, Labelled]:
         ValueError: If `data` is none of the three kinds, or if they do not fit together.
     """
     if data == "keras":
-        train, test = keras.datasets.cifar100.load_data()
+        train, test = _from_keras()
     elif data.endswith(".npz"):
         train, test = arrays.from_npz(data)
     elif Path(data, "train").is_dir():
@@ -92,6 +92,15 @@ def load(data: str) -> tuple[Labelled, Labelled]:
             f"on and {test[0].shape[1:]} to test"
         )
     return tuple((images, labels.reshape(-1)) for images, labels in (train, test))
+
+
+def _from_keras() -> tuple[Labelled, Labelled]:
+    try:
+        return keras.datasets.cifar100.load_data()
+    except Exception as error:  # Keras raises no other for what it cannot download
+        raise ValueError(
+            f"Keras cannot get CIFAR-100: {error}. Without a network give an .npz file or a folder."
+        ) from error
 
 
 def _from_folder(folder: Path) -> Labelled:

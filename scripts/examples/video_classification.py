@@ -102,7 +102,7 @@ def _from_list(path: str) -> tuple[Labelled, Labelled]:
             f"{path} must have the fold {_FOLD.value} (--fold) and another. "
             f"Received: the folds {sorted(set(folds.tolist()))}"
         )
-    videos = [Path(path).parent / name for name in paths]
+    videos = [(Path(path).parent / name).resolve() for name in paths]
     _check_list(videos, words, tested)
     clips = [_decode(video) for video in videos]
     # Frames may differ in their long side: the middle that all of them have is kept.

@@ -133,7 +133,7 @@ def test_a_list_is_looked_at_before_hours_of_decoding(tmp_path, lines, words, me
 # The example's flags are absl's: they need a process of their own.
 DECODING = f"""
 import sys
-sys.path.insert(0, {str(EXAMPLES)!r})
+sys.path[:0] = [{str(EXAMPLES)!r}, {str(ROOT / "tests" / "support")!r}]
 import video_classification as example
 from absl import flags
 from pathlib import Path

@@ -101,6 +101,14 @@ def test_flags_that_would_make_a_method_another_one_are_refused(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_table_of_nothing_says_so(tmp_path):
+    result = {"history": {"accuracy": [1.0]}, "test": {"accuracy": 0.5, "loss": 1.5}}
+    (tmp_path / "plain-0.1-seed_0.json").write_text(json.dumps(result))
+    said = compare(tmp_path, "--table_only", status=1).error
+    assert "holds no run to show. If nothing was held out, give --settings=1." in said
+    assert "| plain | 0.1 | - | 1 |" in compare(tmp_path, "--table_only", "--settings=1").stdout
+
+
 def test_a_table_knows_the_rate_and_the_backends_of_its_runs(tmp_path):
     (tmp_path / "flags.json").write_text(json.dumps(["--data=x", "--learning_rate", "0.5"]))
     accuracies = {name: {"accuracy": 0.5, "loss": 1.5} for name in ("holdout", "test")}

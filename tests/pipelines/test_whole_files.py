@@ -7,7 +7,7 @@ import os
 import pytest
 
 from keras_rms.whole_files import whole_file
-from pipelines.system import whole_files
+from pipelines.system import filesystems, whole_files
 
 
 def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
@@ -27,13 +27,15 @@ def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("written", ["write", "whole_file"])
+@pytest.mark.parametrize("written", ["write", "whole_file", "write_file"])
 def test_a_pipe_or_device_is_written_itself(tmp_path, written):
     path = tmp_path / "pipe"  # as /dev/stdout; root would put a file in the place of /dev/null
     os.mkfifo(path)
     reader = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     if written == "write":
         whole_files.write(path, b"new")
+    elif written == "write_file":
+        filesystems.write_file(f"file://{path}", b"new")
     else:
         with whole_file(path) as place:
             place.write_bytes(b"new")
