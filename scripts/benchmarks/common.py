@@ -65,6 +65,17 @@ def interleave(
     return seconds
 
 
+def trained_on(network: Any, clips: Any, labels: Any) -> float:
+    """The loss of one training step, when it is there.
+
+    Raises:
+        Exception: What the backend raises if the step failed, as of too little memory.
+    """
+    # JAX says that a step failed when its results are read. Keras hides that, and hands over the
+    # loss unread: such a step would count as a fast one.
+    return float(network.train_on_batch(clips, labels))
+
+
 def summarize(seconds: dict[str, list[float]], floor: str | None = None) -> dict[str, dict]:
     """Median and minimum milliseconds of each way and, given a `floor`, the ratio to its median."""
     summary = {

@@ -297,7 +297,7 @@ def _network_rows() -> list[dict]:
     budget = 10 * _SECONDS.value
     training = common.interleave(
         {
-            name: functools.partial(network.train_on_batch, clips, labels)
+            name: functools.partial(common.trained_on, network, clips, labels)
             for name, network in networks.items()
         },
         30,

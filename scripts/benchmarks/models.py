@@ -209,5 +209,5 @@ def _ways(
     network.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
     return (
         functools.partial(network.predict_on_batch, clips),
-        functools.partial(network.train_on_batch, clips, labels),
+        functools.partial(common.trained_on, network, clips, labels),
     )

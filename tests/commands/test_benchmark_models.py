@@ -95,6 +95,23 @@ def test_the_layer_is_measured_on_jax(tmp_path):
     assert "JAX on cpu" in json.loads(path.read_text())["machine"]
 
 
+def test_a_step_that_failed_is_not_a_fast_one():
+    from benchmarks import common
+
+    class UnreadLoss:
+        """What Keras hands over after a step of JAX that ran out of memory."""
+
+        def __float__(self):
+            raise MemoryError("no room for 18 GiB")
+
+    class Network:
+        def train_on_batch(self, clips, labels):
+            return UnreadLoss()
+
+    with pytest.raises(MemoryError, match="18 GiB"):
+        common.trained_on(Network(), None, None)
+
+
 def test_an_unknown_network_is_named():
     printed = benchmark("models", "--networks=slow_only_51", status=1).stderr
     assert "slow_only_51" in printed and "slow_only_50" in printed and "Traceback" not in printed
