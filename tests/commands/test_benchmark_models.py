@@ -176,6 +176,22 @@ def test_a_table_that_is_stopped_keeps_its_rows_and_the_tables_before(tmp_path):
     ]
 
 
+MODES = """
+import sys
+sys.path.insert(0, "scripts")
+from absl import flags
+from benchmarks import layer
+flags.FLAGS(["", "--mode=xla"])
+layer.keras.backend.backend = lambda: "jax"
+layer.run(None)
+"""
+
+
+def test_a_mode_of_tensorflow_is_refused_elsewhere():
+    said = command_runner.run("-c", MODES, status=1).stderr
+    assert "ValueError: --mode is TensorFlow's: leave it out on jax." in said
+
+
 def test_a_peer_that_is_not_there_is_named(monkeypatch):
     from benchmarks import peers
 
