@@ -18,6 +18,7 @@ Videos have folds in place of held-out clips; seed 0 is tested on the first fold
         --settings=1 --seeds=6 --methods=plain,rms -- --data=folds.csv --width=8
 """
 
+import csv
 import fcntl
 import json
 import subprocess
@@ -28,19 +29,9 @@ from typing import NamedTuple
 
 from absl import flags
 
+from ablation.regularisers import METHODS
 from ablation.result_tables import beside_first, summary
 from pipelines.system import command_help, command_line, output_paths, whole_files
-
-
-class Method(NamedTuple):
-    """Its name in tables, its flags, with the setting in braces, and the settings to try.
-
-    The plain network's settings are factors of the learning rate.
-    """
-
-    title: str
-    flags: str
-    settings: tuple[float, ...]
 
 
 class Form(NamedTuple):
@@ -51,36 +42,6 @@ class Form(NamedTuple):
 
 
 PER_CENT, LOSS = Form(100, 1), Form(1, 2)
-SPREADS = (0.5, 0.3, 0.1)
-SURVIVALS = (0.5, 0.7, 0.9)
-METHODS = {
-    # Plain training has no strength to tune: it tries as many learning rates.
-    "plain": Method("plain", "--rms=none --learning_rate={}", (1.0, 2.0, 0.5)),
-    "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
-    "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
-    "rs_input": Method("RS on x", "--rms=mean --component=input --spread={}", SPREADS),
-    "rs_residual": Method("RS on r", "--rms=mean --component=residual --spread={}", SPREADS),
-    "random_drop": Method(
-        "RandomDrop", "--rms=none --residual_drop=random_drop --survival={}", SURVIVALS
-    ),
-    "shake_drop": Method(
-        "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
-    ),
-    "drop_block": Method(
-        "DropBlock", "--rms=none --residual_drop=drop_block --survival={}", (0.9, 0.95, 0.8)
-    ),
-    "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
-    "rms_before_relu": Method(
-        "RMS before the ReLUs",
-        "--rms=mean --rms_position=before_relu1 --spread={}",
-        SPREADS,
-    ),
-    "rms_all_stages": Method(
-        "RMS in all stages",
-        "--rms=mean --rms_stage=all --spread={}",
-        SPREADS,
-    ),
-}
 
 command_help.section("What to run")
 _METHODS = flags.DEFINE_list("methods", list(METHODS), "Compare these methods only.")
@@ -131,6 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     if not _TABLE.value:
         _check_flags(more)
+        _check_folds(more)
         _claim([*more, *([f"--folds={','.join(_FOLDS.value)}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
         numbers = range(_SETTINGS.value)
@@ -184,7 +146,9 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if status and not _has_diverged(method, setting, seed):
-        said = Path(log.name).read_text(errors="replace").splitlines()[-1:]
+        lines = Path(log.name).read_text(errors="replace").splitlines()
+        # absl's own errors are followed by advice.
+        said = [line for line in lines if line.startswith(("error:", "FATAL"))][-1:] or lines[-1:]
         raise ValueError(f"A training ended with status {status}. See {log.name}: {' '.join(said)}")
     write_table()
     return True
@@ -230,6 +194,21 @@ def _check_flags(more: Sequence[str]) -> None:
                 f"--{name} must not be given after --: --methods, --seeds, --folds and --output "
                 f"decide it. Received: --{name}={given[-1]}"
             )
+
+
+def _check_folds(more: Sequence[str]) -> None:
+    """Raises ValueError if the list of videos has no such fold: its turn may come after hours."""
+    lists = [path for path in _parsed(more, ["data"])[0]["data"] if path.endswith(".csv")]
+    if not _FOLDS.value or not lists:
+        return
+    with open(lists[-1], newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file, skipinitialspace=True))
+    known = sorted({(row.get("fold") or "").strip() for row in rows})
+    if not set(_FOLDS.value) <= set(known):
+        raise ValueError(
+            f"--folds must be among those of {lists[-1]}, {', '.join(known)}. "
+            f"Received: {', '.join(_FOLDS.value)}"
+        )
 
 
 def _claim(own_flags: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ def train(words, stdout, stderr):
     history, accuracy = {"accuracy": [0.5]}, {"accuracy": 0.25, "loss": 2.0}
     content = {"history": history, "holdout": accuracy, "test": accuracy}
     if result.name == "rms-0.1-seed_0.json":
-        print("error: No space left", file=stdout, flush=True)
+        print("error: No space left\\nPass --help", file=stdout, flush=True)
     elif result.name == "plain-0.2-seed_0.json":
         result.write_text(json.dumps({"history": {}, "diverged": True}))
     else:
@@ -99,6 +99,13 @@ def test_flags_that_would_make_a_method_another_one_are_refused(tmp_path):
         said = compare(tmp_path / "runs", *words, status=1).error
         assert f"{name} must not be given after --" in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_folds_that_the_list_does_not_have_are_refused(tmp_path):
+    (tmp_path / "list.csv").write_text("\ufeffpath, label, fold\na.mp4, a, x y\nb.mp4, b, 0\n")
+    words = ["--settings=1", "--", f"--data={tmp_path / 'list.csv'}"]
+    said = compare(tmp_path / "runs", "--folds=0,1", *words, status=1).error
+    assert "list.csv, 0, x y. Received: 0, 1" in said
 
 
 def test_a_table_of_nothing_says_so(tmp_path):
