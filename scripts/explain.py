@@ -2,6 +2,7 @@
 
     keras-rms explain --work_dir=runs/rms VIDEO...
     keras-rms explain --work_dir=runs/rms --class=juggling --output=where VIDEO...
+    keras-rms explain --model=slow_only_50_kinetics400 VIDEO...
 
 VIDEO is a file, a folder (all videos and images below it) or a pattern such as 'videos/*.mp4'. Of
 each it takes clips that follow each other, as the network sees them. It works out how much each
@@ -24,10 +25,11 @@ from pipelines.system import quiet_tensorflow  # noqa: F401  (before what import
 
 # isort: split
 import keras
+import network_choice.clips
 import numpy as np
 from absl import flags
 
-from analysis import overlays, pictures, runs
+from analysis import overlays, pictures
 from analysis.video_names import stems
 from keras_rms.inference.grad_cam import GradCam, enlarged
 from keras_rms.inference.trained_network import TrainedNetwork
@@ -41,10 +43,10 @@ from pipelines.system import command_help, command_line, gpus, output_paths, pro
 from pipelines.system.text import printable
 from prediction import files
 
+flags.adopt_module_key_flags(network_choice)
+flags.adopt_module_key_flags(network_choice.clips)
+
 command_help.section("What to explain")
-_WORK_DIR = flags.DEFINE_string(
-    "work_dir", None, "Use the network of the training in this folder.", required=True
-)
 _CLASS = flags.DEFINE_string(
     "class", None, "Look for this class. By default for the network's answer for the video."
 )
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     if not videos:
         raise ValueError("Name a video, or a folder of videos: explain.py --work_dir=DIR VIDEO...")
     gpus.tell_if_missed()
-    run = runs.opened(_WORK_DIR.value)
+    run = network_choice.clips.opened()
     wanted = _wanted_class(run)
     cam = GradCam(run.model)
     outputs_of = compiled(lambda views: view_outputs(run.model, views))
@@ -134,13 +136,15 @@ def explain(
         encoded: The whole video.
         wanted: The class; None for the network's answer.
     """
-    span, frames = run.settings["span"], encoded.frames
+    frames = encoded.frames
+    # A clip that spreads over all of a video has its length.
+    length = run.settings["span"] or len(frames)
     views = views_of_frames(
         frames,
-        num_clips=min(_CLIPS.value, -(-len(frames) // span)),
+        num_clips=min(_CLIPS.value, -(-len(frames) // length)),
         num_crops=1,
         num_frames=run.settings["num_frames"],
-        span=span,
+        span=run.settings["span"],
         crop_size=run.settings["evaluation_crop_size"],
         short_side=run.settings.get("evaluation_short_side"),
     )
@@ -154,7 +158,7 @@ def explain(
         pathway: np.stack([enlarged(each[pathway][0], clips.shape[1:4]) for each in maps])
         for pathway in cam.pathways
     }
-    rate = encoded.fps * run.settings["num_frames"] / span
+    rate = encoded.fps * run.settings["num_frames"] / length
     return Explained(run.class_names[chosen], probabilities[:, chosen], clips, heat, rate)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import av
 import command_runner
 import keras
 import numpy as np
@@ -100,6 +101,22 @@ def test_a_network_is_used_by_its_published_name(tmp_path, imported):
         "scripts/predict.py", "--model=slow_only_50_kinetics40", *words, status=1
     )
     assert "Near names: slow_only_50_kinetics400," in result.error
+
+
+def test_where_an_imported_network_looked(tmp_path, imported):
+    video_files.write_numbered(tmp_path / "a.mp4", 30)
+    for words, frames in ((["--clips=3"], 3 * 2), (["--span=0"], 2)):  # 0: one clip of all
+        output = tmp_path / str(frames)
+        command_runner.run(
+            "scripts/explain.py",
+            f"--model={imported[1]}",
+            "--class=class 1",
+            f"--output={output}",
+            *words,
+            tmp_path / "a.mp4",
+        )
+        with av.open(str(output / "a_where.mp4")) as film:
+            assert len(list(film.decode(video=0))) == frames
 
 
 def test_an_unfinished_training_is_evaluated_beside_its_later_results(tmp_path, data):
