@@ -111,9 +111,10 @@ def _from_folder(folder: Path) -> Labelled:
             labels.append(path.parent.name)
     sizes = {image.shape: path for path, image in images.items()}
     if len(sizes) != 1:
+        examples = [f"{path} of {size}" for size, path in list(sizes.items())[:2]]
         raise ValueError(
-            f"{folder} must hold CLASS/*.png, all of one size. Received: {len(images)} images, "
-            f"{', '.join(f'{path} of {size}' for size, path in list(sizes.items())[:2])}"
+            f"{folder} must hold CLASS/*.png, all of one size. "
+            f"Received: {', '.join(examples) or 'no images'}"
         )
     return np.stack(list(images.values())), np.array(labels)
 
