@@ -71,9 +71,8 @@ output_paths.names_folder(_OUTPUT)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
 DEFAULT_RATE = 0.1  # of the examples
-# Flags of the examples: those that methods and seeds decide, and those that only RMS heeds.
+# Flags of the examples that methods and seeds decide.
 DECIDED = ("rms", "component", "spread", "seed", "output", "save_model")
-OF_RMS = ("rms_position", "rms_stage")
 FLAGS_FILE = "flags.json"
 EXAMPLES = Path(__file__).parent / "examples"
 NOTE = (
@@ -139,7 +138,7 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         if result.exists():
             return True
         command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py")]
-        command += flags_of(method, setting, more)
+        command += [*more, *METHODS[method].flags.format(setting).split()]
         command += [f"--seed={seed}", f"--output={result}"]
         if _FOLDS.value:
             command.append(f"--fold={_FOLDS.value[seed % len(_FOLDS.value)]}")
@@ -152,14 +151,6 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         raise ValueError(f"A training ended with status {status}. See {log.name}: {' '.join(said)}")
     write_table()
     return True
-
-
-def flags_of(method: str, setting: float, more: Sequence[str]) -> list[str]:
-    """The words of one training, but for where it writes."""
-    own = METHODS[method].flags.format(setting).split()
-    if "--rms=none" in own:  # which refuses what has no effect beside it
-        _, more = _parsed(more, OF_RMS)
-    return [*more, *own]
 
 
 def _parsed(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -132,8 +132,6 @@ def begin() -> np.random.Generator:
     Raises:
         ValueError: If a flag is given that changes nothing beside the others.
     """
-    if _RMS.value == "none":
-        refuse_given((_COMPONENT, _SPREAD, _POSITION, _STAGES), "with --rms=none")
     if _DROP.value == "none":
         refuse_given((_SURVIVAL,), "without --residual_drop")
     keras.config.set_dtype_policy(_DTYPE.value)
@@ -196,7 +194,7 @@ def augmented_network(model: keras.Model) -> keras.Model:
     """
     names = [x.name for x in model.layers if isinstance(x, keras_rms.RandomMeanScaling)]
     for stage in {*(_STAGES.value or ())} - {"all"}:
-        if not any(name.startswith(stage) for name in names):
+        if names and not any(name.startswith(stage) for name in names):
             raise ValueError(f"This network has no stage {stage}: leave out --rms_stage={stage}.")
     try:
         numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]

@@ -61,7 +61,7 @@ def load(data: str) -> tuple[Labelled, Labelled]:
     if not data.endswith((".csv", ".npz")):
         raise ValueError(f"--data must end in .csv or .npz. Received: --data={data}")
     if data.endswith(".npz"):
-        training_options.refuse_given((_FOLD, _FRAMES, _SHORT), "on clips of an .npz file")
+        training_options.refuse_given((_FOLD,), "on clips of an .npz file")
     train, test = (_from_list if data.endswith(".csv") else arrays.from_npz)(data)
     arrays.check(data, ("frames", "height", "width", "3"), train, test)
     if train[0].shape[1] != test[0].shape[1]:
@@ -71,6 +71,13 @@ def load(data: str) -> tuple[Labelled, Labelled]:
         )
     for clips, _ in (train, test):
         _check_crop(min(clips.shape[2:4]))
+        # What an .npz file holds is taken as it is.
+        for flag, size in ((_FRAMES, clips.shape[1]), (_SHORT, min(clips.shape[2:4]))):
+            if flag.present and flag.value != size:
+                raise ValueError(
+                    f"--{flag.name} must be that of the clips in {data}, {size}, or left out. "
+                    f"Received: --{flag.name}={flag.value}"
+                )
     return tuple((clips, labels.reshape(-1)) for clips, labels in (train, test))
 
 

@@ -91,7 +91,6 @@ def test_folders_of_images_that_would_mislead_are_refused(tmp_path, names, image
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--rms=none --spread=0.3", "--spread has no effect with --rms=none"),
         ("--survival=0.3", "--survival has no effect without --residual_drop"),
         ("--batch_size=4 --rms_stage=res4 --rms_stage=res5", "has no stage res5"),
         ("--data=absent.npz", "No such file or directory: 'absent.npz'"),
@@ -103,6 +102,21 @@ def test_flags_of_images_are_looked_at_before_the_training(tmp_path, words, mess
     write_arrays(tmp_path / "other_size.npz", (4, 6, 8, 3), (2, 8, 8, 3))
     words = f"--data=images.npz {words}".split()
     script = EXAMPLES / "image_classification.py"
+    assert message in command_runner.run(script, *words, cwd=tmp_path, status=1).error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num_frames=3", "must be that of the clips in clips.npz, 2, or left out"),
+        ("--num_frames=2 --short_side=9", "clips.npz, 8, or left out"),
+        ("--fold=2", "--fold has no effect on clips of an .npz file"),
+    ],
+)
+def test_clips_in_arrays_are_taken_as_they_are(tmp_path, words, message):
+    write_arrays(tmp_path / "clips.npz", (4, 2, 8, 9, 3), (2, 2, 8, 9, 3))
+    script, words = EXAMPLES / "video_classification.py", words.split()
+    words += ["--data=clips.npz", "--crop_size=8", "--width=4"]
     assert message in command_runner.run(script, *words, cwd=tmp_path, status=1).error
 
 

@@ -16,17 +16,6 @@ from absl import flags
 flags.FLAGS(["", "--output=runs", "--seeds=2", "--methods=plain,rms"])
 """
 
-WORDS = """
-more = ["--data=x", "--rms_stage", "res3", "--epochs", "7", "--rms_position=before_bn1"]
-rms = command.flags_of("rms", 0.3, more)
-assert rms == [*more, "--rms=mean", "--spread=0.3"], rms
-for method, own in (("plain", "--learning_rate=0.3"), ("cutmix", "--cutmix=0.3")):
-    words = command.flags_of(method, 0.3, more)
-    assert words == ["--data=x", "--epochs", "7", "--rms=none", own], words
-for name in ("rs_input", "rs_residual"):
-    assert "--rms=mean" in command.flags_of(name, 0.3, [])
-"""
-
 # Of the trainings one diverges and one falls over.
 FAILURES = """
 def train(words, stdout, stderr):
@@ -77,7 +66,7 @@ assert json.loads(Path("runs/flags.json").read_text()) == ["--data=right"]
 """
 
 
-@pytest.mark.parametrize("program", [WORDS, FAILURES, CLAIMS], ids=["words", "failures", "claims"])
+@pytest.mark.parametrize("program", [FAILURES, CLAIMS], ids=["failures", "claims"])
 def test_trainings_of_a_comparison(tmp_path, program):
     command_runner.run("-c", PRELUDE + program, cwd=tmp_path)
 
