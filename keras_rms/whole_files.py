@@ -14,10 +14,14 @@ def whole_file(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
     """A name to write a file under, which becomes `path` once it is complete and on the disk.
 
     Args:
-        path: Replaced if it exists; after an error it is as it was.
+        path: Replaced if it exists; after an error it is as it was. A device or a pipe, as
+            /dev/null, is written itself.
         shared: Whether other processes may write the same file now: each then has its own name.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        yield path
+        return
     # Before the name: Keras looks at endings. Always the same, so that the next save removes what a
     # killed one left.
     own = f"{secrets.token_hex(4)}." if shared else ""

@@ -18,6 +18,7 @@ Videos have folds in place of held-out clips; seed 0 is tested on the first fold
         --settings=1 --seeds=6 --methods=plain,rms -- --data=folds.csv --width=8
 """
 
+import csv
 import fcntl
 import json
 import subprocess
@@ -28,19 +29,9 @@ from typing import NamedTuple
 
 from absl import flags
 
+from ablation.regularisers import METHODS
 from ablation.result_tables import beside_first, summary
-from pipelines.system import command_help, command_line, output_paths
-
-
-class Method(NamedTuple):
-    """Its name in tables, its flags, with the setting in braces, and the settings to try.
-
-    The plain network's settings are factors of the learning rate.
-    """
-
-    title: str
-    flags: str
-    settings: tuple[float, ...]
+from pipelines.system import command_help, command_line, output_paths, whole_files
 
 
 class Form(NamedTuple):
@@ -51,36 +42,6 @@ class Form(NamedTuple):
 
 
 PER_CENT, LOSS = Form(100, 1), Form(1, 2)
-SPREADS = (0.5, 0.3, 0.1)
-SURVIVALS = (0.5, 0.7, 0.9)
-METHODS = {
-    # Plain training has no strength to tune: it tries as many learning rates.
-    "plain": Method("plain", "--rms=none --learning_rate={}", (1.0, 2.0, 0.5)),
-    "rms": Method("RMS", "--rms=mean --spread={}", SPREADS),
-    "rms_gaussian": Method("RMS-GF", "--rms=gaussian --spread={}", SPREADS),
-    "rs_input": Method("RS on x", "--component=input --spread={}", SPREADS),
-    "rs_residual": Method("RS on r", "--component=residual --spread={}", SPREADS),
-    "random_drop": Method(
-        "RandomDrop", "--rms=none --residual_drop=random_drop --survival={}", SURVIVALS
-    ),
-    "shake_drop": Method(
-        "ShakeDrop", "--rms=none --residual_drop=shake_drop --survival={}", SURVIVALS
-    ),
-    "drop_block": Method(
-        "DropBlock", "--rms=none --residual_drop=drop_block --survival={}", (0.9, 0.95, 0.8)
-    ),
-    "cutmix": Method("CutMix", "--rms=none --cutmix={}", (0.5, 1.0, 0.3)),
-    "rms_before_relu": Method(
-        "RMS before the ReLUs",
-        "--rms=mean --rms_position=before_relu1 --spread={}",
-        SPREADS,
-    ),
-    "rms_all_stages": Method(
-        "RMS in all stages",
-        "--rms=mean --rms_stage=res2 --rms_stage=res3 --rms_stage=res4 --spread={}",
-        SPREADS,
-    ),
-}
 
 command_help.section("What to run")
 _METHODS = flags.DEFINE_list("methods", list(METHODS), "Compare these methods only.")
@@ -110,6 +71,8 @@ output_paths.names_folder(_OUTPUT)
 _TABLE = flags.DEFINE_bool("table_only", False, "Train nothing; print the table of what is there.")
 
 DEFAULT_RATE = 0.1  # of the examples
+# Flags of the examples that methods and seeds decide.
+DECIDED = ("rms", "component", "spread", "seed", "output", "save_model")
 FLAGS_FILE = "flags.json"
 EXAMPLES = Path(__file__).parent / "examples"
 NOTE = (
@@ -127,17 +90,21 @@ def main(arguments: Sequence[str]) -> None:
             f"--methods must be among {', '.join(METHODS)}. Received: {', '.join(unknown)}"
         )
     if not _TABLE.value:
+        _check_flags(more)
+        _check_folds(more)
         _claim([*more, *([f"--folds={','.join(_FOLDS.value)}"] if _FOLDS.value else [])])
         # In turns: a grid that is stopped has tried equally many settings of each method.
         numbers = range(_SETTINGS.value)
         run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
-        if None in map(best, methods):
-            raise ValueError(
-                "Settings are chosen on held-out examples, and the trainings had none. Give "
-                "--holdout_per_class=50 after --, or --settings=1 to choose none."
-            )
+        without = [method for method in methods if best(method) is None]
+        if without:
+            raise ValueError(f"All settings of {', '.join(without)} diverged. Leave these out.")
         # Only now: the choice is among all settings, those that another process tried too.
         run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
+    if not any(map(_tests, METHODS)):
+        raise ValueError(
+            f"{_OUTPUT.value} holds no run to show. If nothing was held out, give --settings=1."
+        )
     print(write_table())
 
 
@@ -170,31 +137,104 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
             return False
         if result.exists():
             return True
-        own = METHODS[method].flags.format(setting).split()
-        command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py"), *more, *own]
+        command = [sys.executable, str(EXAMPLES / f"{_EXAMPLE.value}.py")]
+        command += [*more, *METHODS[method].flags.format(setting).split()]
         command += [f"--seed={seed}", f"--output={result}"]
         if _FOLDS.value:
             command.append(f"--fold={_FOLDS.value[seed % len(_FOLDS.value)]}")
         command += [f"--save_model={result.with_suffix('.keras')}"]
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
-    if status:
-        raise ValueError(f"A training ended with status {status}. See {log.name}.")
+    if status and not _has_diverged(method, setting, seed):
+        lines = Path(log.name).read_text(errors="replace").splitlines()
+        # absl's own errors are followed by advice.
+        said = [line for line in lines if line.startswith(("error:", "FATAL"))][-1:] or lines[-1:]
+        raise ValueError(f"A training ended with status {status}. See {log.name}: {' '.join(said)}")
     write_table()
     return True
+
+
+def _parsed(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """What is given to the flags of these names, as absl reads it, and the other words."""
+    values = flags.FlagValues()
+    values.set_gnu_getopt()
+    for name in names:
+        flags.DEFINE_multi_string(name, [], "", flag_values=values)
+    try:
+        others = values(["", *words], known_only=True)[1:]
+    except flags.Error as error:
+        raise ValueError(f"{error} (after --)") from error
+    return {name: values[name].value for name in names}, others
+
+
+def _check_flags(more: Sequence[str]) -> None:
+    """Refuses flags that would make a method another one, and a choice that cannot be made.
+
+    Raises:
+        ValueError: If there are such flags.
+    """
+    holdout = _parsed(more, ["holdout_per_class"])[0]["holdout_per_class"]
+    if _SETTINGS.value > 1 and holdout[-1:] in ([], ["0"]):
+        raise ValueError(
+            "Settings are chosen on held-out examples, and the trainings would have none. Give "
+            "--holdout_per_class=50 after --, or --settings=1 to choose none, as for videos."
+        )
+    names = [*DECIDED, *(["fold"] if _FOLDS.value else [])]
+    for name, given in _parsed(more, names)[0].items():
+        if given:
+            raise ValueError(
+                f"--{name} must not be given after --: --methods, --seeds, --folds and --output "
+                f"decide it. Received: --{name}={given[-1]}"
+            )
+
+
+def _check_folds(more: Sequence[str]) -> None:
+    """Raises ValueError if the list of videos has no such fold: its turn may come after hours."""
+    lists = [path for path in _parsed(more, ["data"])[0]["data"] if path.endswith(".csv")]
+    if not _FOLDS.value or not lists:
+        return
+    with open(lists[-1], newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file, skipinitialspace=True))
+    known = sorted({(row.get("fold") or "").strip() for row in rows})
+    if not set(_FOLDS.value) <= set(known):
+        raise ValueError(
+            f"--folds must be among those of {lists[-1]}, {', '.join(known)}. "
+            f"Received: {', '.join(_FOLDS.value)}"
+        )
 
 
 def _claim(own_flags: Sequence[str]) -> None:
     """Notes the flags in the folder.
 
     Raises:
-        ValueError: If the folder holds results of other flags.
+        ValueError: If the folder holds results of other flags, or they are being made.
     """
     path = Path(_OUTPUT.value) / FLAGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(json.dumps(list(own_flags)))
-    elif json.loads(path.read_text()) != list(own_flags):
-        raise ValueError(f"{path.parent} holds runs with other flags, see {path}. Give another.")
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process may begin now
+        file.seek(0)
+        text = file.read()
+        if text and json.loads(text) == list(own_flags):
+            return
+        if text and _is_used(path.parent):
+            raise ValueError(
+                f"{path.parent} holds runs with other flags, see {path}. Give another."
+            )
+        file.truncate(0)  # what failed at its first training leaves flags and no run
+        file.write(json.dumps(list(own_flags)))
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether a run is done, or a process is at one."""
+    if any(folder.glob("*-seed_*.json")):
+        return True
+    for path in folder.glob("*.log"):
+        with open(path) as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def settings_of(method: str) -> list[float]:
@@ -208,8 +248,11 @@ def _learning_rate() -> float:
     """Of the runs in the folder."""
     path = Path(_OUTPUT.value) / FLAGS_FILE
     words = json.loads(path.read_text()) if path.exists() else []
-    given = [word.partition("=")[2] for word in words if word.startswith("--learning_rate=")]
-    return float(given[-1]) if given else DEFAULT_RATE
+    given = _parsed(words, ["learning_rate"])[0]["learning_rate"]
+    try:
+        return float(given[-1]) if given else DEFAULT_RATE
+    except ValueError:
+        raise ValueError(f"--learning_rate must be a number. Received: {given[-1]}") from None
 
 
 def measured(
@@ -219,10 +262,23 @@ def measured(
 
     None if the run is not done, or had no such images.
     """
+    return _result(method, setting, seed).get(on, {}).get(what)
+
+
+def _result(method: str, setting: float, seed: int) -> dict:
+    """What the run wrote; nothing if it is not done."""
     path = path_of(method, setting, seed)
     if not path.exists():
-        return None
-    return json.loads(path.read_text()).get(on, {}).get(what)
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}. Remove it to train anew.") from error
+
+
+def _has_diverged(method: str, setting: float, seed: int) -> bool:
+    """Whether its loss ended as no number: such a run is done, and has no accuracy."""
+    return _result(method, setting, seed).get("diverged", False)
 
 
 def best(method: str) -> float | None:
@@ -258,9 +314,21 @@ def write_table() -> str:
             "-" if method == "plain" else _cell(_differences(losses, plain_losses), "+", LOSS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    text = "\n".join([*lines, "", NOTE, *_with_one_scatter()])
-    (Path(_OUTPUT.value) / "table.md").write_text(text + "\n")
+    text = "\n".join([*lines, "", NOTE, *_with_one_scatter(), *_warnings()])
+    whole_files.write(Path(_OUTPUT.value) / "table.md", f"{text}\n".encode())
     return text
+
+
+def _warnings() -> list[str]:
+    """Of runs that are in no mean, and of runs that are no pairs."""
+    runs = [(method, setting, 0) for method in METHODS for setting in settings_of(method)]
+    runs += [(m, best(m), n) for m in METHODS for n in range(1, _SEEDS.value) if best(m)]
+    diverged = [path_of(*run).stem for run in runs if _has_diverged(*run)]
+    warnings = [f"Diverged, and in no mean: {', '.join(diverged)}."] if diverged else []
+    backends = sorted({_result(*run).get("backend", "") for run in runs} - {""})
+    if len(backends) > 1:
+        warnings.append(f"These are not pairs: they ran on {' and '.join(backends)}.")
+    return warnings
 
 
 def _with_one_scatter() -> list[str]:
@@ -293,8 +361,7 @@ def _tests(method: str, what: str = "accuracy") -> dict[int, float]:
 
 
 def _last_training(method: str, seed: int) -> float:
-    result = json.loads(path_of(method, best(method), seed).read_text())
-    return result["history"]["accuracy"][-1]
+    return _result(method, best(method), seed)["history"]["accuracy"][-1]
 
 
 def _cell(values: list[float], sign: str = "", form: Form = PER_CENT) -> str:

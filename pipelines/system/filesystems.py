@@ -122,6 +122,10 @@ def temporary_beside(path: str) -> Iterator[str]:
     """
     require(path)
     temporary = path
+    if is_local(path) and whole_files.is_device(without_file_scheme(path)):
+        with explained(path, "written"):
+            yield path
+        return
     if scheme(path) not in _OBJECT_STORES:
         temporary = whole_files.temporary_name(path)
     elif tf.io.gfile.exists(path):

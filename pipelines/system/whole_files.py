@@ -27,13 +27,24 @@ def publish(temporary: str, path: str) -> None:
     _flush(os.path.dirname(path) or ".")
 
 
+def is_device(path: str | os.PathLike) -> bool:
+    """Whether a device or a pipe is there, as /dev/null, in whose place no file may be put."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def write(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file under a temporary name and publishes it; after an error nothing stays.
+
+    A device or a pipe, as /dev/null, is written itself.
 
     Raises:
         OSError: If it cannot be written.
     """
     path = os.fspath(path)
+    if is_device(path):
+        with open(path, "wb") as file:
+            file.write(content)
+        return
     temporary = temporary_name(path)
     try:
         with naming(path), open(temporary, "wb") as file:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.system import onednn
+from pipelines.system import onednn, whole_files
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "av")
 # What decides the speed of convolutions and matrix products.
@@ -184,19 +184,27 @@ def _onednn() -> str:
     return ("on" if onednn.is_on() else "off") + (f", limited to {limit}" if limit else "")
 
 
-def report(title: str, rows: Iterable[dict[str, Any]], json_path: str | None) -> None:
+def report(
+    title: str,
+    rows: Iterable[dict[str, Any]],
+    json_path: str | None,
+    before: Sequence[tuple[str, Sequence[dict]]] = (),
+) -> list[tuple[str, Sequence[dict]]]:
     """Prints a table under its title, each row when it is there, and the machine's line.
 
     So does it write them as JSON, if there is a path: what is stopped leaves what it has measured.
+    The file has the tables from `before` too; returns these with the new one.
     """
     print(f"\n### {title}\n", flush=True)
     measured: list[dict[str, Any]] = []
+    tables = [*before, (title, measured)]
     for row in rows:
         measured.append(row)
         lines = markdown_table(measured).splitlines()
         print("\n".join(lines if len(measured) == 1 else lines[-1:]), flush=True)
-        write_json([(title, measured)], json_path)
+        write_json(tables, json_path)
     print(f"\n{machine_line()}\n", flush=True)
+    return tables
 
 
 def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | None) -> None:
@@ -208,5 +216,4 @@ def write_json(tables: Sequence[tuple[str, Sequence[dict]]], json_path: str | No
         "tables": [{"title": title, "rows": list(rows)} for title, rows in tables],
     }
     Path(json_path).absolute().parent.mkdir(parents=True, exist_ok=True)
-    with open(json_path, "w") as file:
-        json.dump(content, file, indent=2)
+    whole_files.write(json_path, json.dumps(content, indent=2).encode())

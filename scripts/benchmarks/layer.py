@@ -7,7 +7,7 @@ Every table's rows compare, in one run and in turns:
     torch   torch.nn.functional.avg_pool3d under autograd, where PyTorch is installed
 
 The backend is that of KERAS_BACKEND: TensorFlow is measured in graph mode and under XLA, JAX under
-XLA, PyTorch as it is. The network's table needs TensorFlow or JAX.
+XLA, PyTorch as it is.
 """
 
 import functools
@@ -61,9 +61,14 @@ _CLIPS = flags.DEFINE_integer(
 )
 
 command_help.section("The network's table")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Train the network on this many clips a step.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 4, "Train the network on this many clips a step.", lower_bound=1
+)
 _CROP_SIZE = flags.DEFINE_integer(
-    "crop_size", 112, "Train the network on clips of this height and width, in pixels."
+    "crop_size",
+    112,
+    "Train the network on clips of this height and width, in pixels.",
+    lower_bound=1,
 )
 SHAPES = {  # of a clip: what enters the RMS layers of res4 and res5
     "SlowOnly-50 res4": (8, 14, 14, 1024),
@@ -75,17 +80,16 @@ STDDEV = 0.4
 
 
 def run(json_path: str | None) -> None:
-    tables = []
+    if _MODES.value and keras.backend.backend() != "tensorflow":
+        raise ValueError(f"--mode is TensorFlow's: leave it out on {keras.backend.backend()}.")
+    tables: list = []
     if "layer" in _TABLES.value:
         title = (
             f"Random Mean Scaling, one layer, batch {_CLIPS.value}, {_DTYPE.value} (milliseconds)"
         )
-        tables.append((title, list(_layer_rows())))
+        tables = common.report(title, _layer_rows(), json_path, tables)
     if "network" in _TABLES.value:
-        tables.append((_network_title(), _network_rows()))
-    for title, rows in tables:
-        common.report(title, rows, None)
-    common.write_json(tables, json_path)
+        common.report(_network_title(), _network_rows(), json_path, tables)
 
 
 def _layer_rows() -> Iterator[dict]:

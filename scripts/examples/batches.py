@@ -34,11 +34,7 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if len(examples) < batch_size:
-            raise ValueError(
-                f"`batch_size` must be at most the number of training examples, {len(examples)}. "
-                f"Received: batch_size={batch_size}"
-            )
+        validate_batch_size(batch_size, len(examples))
         self.examples = examples
         self.targets = targets
         self.augment = augment
@@ -63,6 +59,15 @@ class Batches(keras.utils.PyDataset):
         self.epoch += 1
         rng = np.random.default_rng([self.seed, self.epoch])
         self.order = rng.permutation(len(self.examples))
+
+
+def validate_batch_size(batch_size: int, num_examples: int) -> None:
+    """Raises ValueError if there is not one whole batch."""
+    if num_examples < batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most the number of training examples, {num_examples}. "
+            f"Received: batch_size={batch_size}"
+        )
 
 
 def cutmix(
@@ -111,24 +116,6 @@ def random_crop_and_flip(
         for example, top, left, flip in zip(examples, tops, lefts, flips)
     ]
     return np.stack(crops)
-
-
-def check_test_classes(labels: np.ndarray, test_labels: np.ndarray) -> None:
-    """Refuses a test of what cannot be learnt.
-
-    Args:
-        labels: Of the training examples, numbers or words.
-        test_labels: Of the test examples.
-
-    Raises:
-        ValueError: If a class has test examples only.
-    """
-    unknown = np.setdiff1d(test_labels, labels)
-    if len(unknown):
-        raise ValueError(
-            f"Each class must have training examples. {len(unknown)} have test examples only, "
-            f"{unknown[0]} for one: leave them out, or split the data otherwise."
-        )
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -18,12 +18,14 @@ each BN knows the features it gets.
 
 import math
 import re
+from pathlib import Path
 
-import image_classification
 import keras
 import numpy as np
 from absl import flags
 
+import example_command
+import image_classification
 import keras_rms
 import training_options
 from batches import one_hot
@@ -43,8 +45,9 @@ _RENEW = flags.DEFINE_enum(
 )
 _PLACES = flags.DEFINE_string(
     "places",
-    r"res[34]_block\d+_bn\d",
-    "Scale before the layers whose names match this regular expression.",
+    None,
+    "Scale before the layers whose names match this regular expression. By default before the BNs "
+    "of the branches in the last two stages.",
 )
 _PICTURE = flags.DEFINE_string("picture", None, "Draw the accuracies into this file, .png or .svg.")
 flags.adopt_module_key_flags(image_classification)
@@ -54,17 +57,18 @@ BATCH_SIZE = 250
 
 def main() -> None:
     rng = training_options.begin()
+    training_options.refuse_outputs()
+    scales = sorted({1.0, *_scales()})
     train, test, num_classes = image_classification.keep_classes(
         *image_classification.load(flags.FLAGS.data), rng
     )
     training, _ = image_classification.split(train[1], rng)
     known, targets = train[0][training], one_hot(test[1], num_classes)
-    scales = sorted({1.0, *map(float, _SCALES.value)})
+    models = {path: _loaded(path, known.shape[1:], num_classes) for path in _MODELS.value}
     head = ["Network", "Part", *(f"x {scale:g}" for scale in scales)]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     lines = {}
-    for path in _MODELS.value:
-        model = keras.models.load_model(path)
+    for path, model in models.items():
         if _RENEW.value == "before":
             renew_statistics(model, known)
         whole = measured(model, "low", 1.0, known, test[0], targets)
@@ -78,6 +82,31 @@ def main() -> None:
             print(f"| {' | '.join(cells)} |", flush=True)
     if _PICTURE.value:
         draw(lines, scales, _PICTURE.value)
+
+
+def _scales() -> list[float]:
+    """Raises ValueError for these or --places, if they cannot be read."""
+    try:
+        re.compile(_PLACES.value or "")
+        return [float(scale) for scale in _SCALES.value]
+    except (ValueError, re.error) as error:
+        raise ValueError(
+            f"--scales must be numbers, and --places a regular expression: {error}"
+        ) from None
+
+
+def _loaded(path: str, image: tuple[int, ...], num_classes: int) -> keras.Model:
+    """The network, if it was trained on as many classes of such images."""
+    if not Path(path).is_file():
+        raise ValueError(f"--model must name a .keras file. Received: {path}")
+    model = keras.models.load_model(path)
+    if (model.input_shape[1:], model.output_shape[1:]) != (image, (num_classes,)):
+        raise ValueError(
+            f"{path} takes {model.input_shape[1:]} and knows {model.output_shape[-1]} classes; the "
+            f"images are {image}, of {num_classes} classes. Give --data, --num_classes and --seed "
+            "of its training."
+        )
+    return model
 
 
 def measured(
@@ -97,11 +126,18 @@ def measured(
 
 def scaled(model: keras.Model, part: str, scale: float) -> keras.Model:
     """A copy of the network with one part of its features scaled in the chosen places."""
+    places = _PLACES.value or _last_stages(model)
     return keras_rms.insert_before(
         model,
-        lambda layer: re.fullmatch(_PLACES.value, layer.name) is not None,
+        lambda layer: re.fullmatch(places, layer.name) is not None,
         keras_rms.FrequencyScaling(**{part: scale}),
     )
+
+
+def _last_stages(model: keras.Model) -> str:
+    """The BNs of the branches there: networks for CIFAR have three stages, others four."""
+    stages = {layer.name[:4] for layer in model.layers if re.match(r"res\d_", layer.name)}
+    return rf"({'|'.join(sorted(stages)[-2:])})_block\d+_bn\d"
 
 
 def accuracy(model: keras.Model, images: np.ndarray, targets: np.ndarray) -> float:
@@ -149,12 +185,12 @@ def draw(lines: dict[tuple[str, str], list[float]], scales: list[float], path: s
             [100 * value for value in values],
             {"low": "o-", "high": "^--"}[part],
             color=f"C{names.index(name)}",
-            label=f"{name.rpartition('/')[-1].removesuffix('.keras')}, {part}",
+            label=f"{example_command.label_of(name)}, {part}",
         )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path)
+    example_command.save_picture(figure, path)
 
 
 if __name__ == "__main__":
-    training_options.run(main)
+    example_command.run(main)

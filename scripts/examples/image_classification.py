@@ -5,8 +5,9 @@
 
 It needs Keras with TensorFlow, JAX or PyTorch, NumPy, absl-py and, for folders, Pillow. DATA is
     keras       CIFAR-100 as Keras downloads it
-    FILE.npz    arrays x_train, x_test (uint8, images x height x width x 3), y_train, y_test (int)
-    FOLDER      train/CLASS/*.png and validation/CLASS/*.png, all images of one size
+    FILE.npz    arrays x_train, x_test (uint8, images x height x width x 3), y_train, y_test (the
+                classes, numbers or words)
+    FOLDER      train/CLASS/*.png and validation/CLASS/*.png (or .jpg), all images of one size
 
 --images_per_class=20 trains on so many images of each class, drawn with --seed. Settings are chosen
 on images that are never trained on: --holdout_per_class=50 keeps so many of the *training* images
@@ -14,7 +15,6 @@ of each class apart and evaluates on them too. The test images should be looked 
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 # For TensorFlow, before it is imported: it is slow on many processors without oneDNN.
@@ -24,8 +24,11 @@ import keras
 import numpy as np
 from absl import flags
 
+import arrays
+import example_command
 import training_options
-from batches import check_test_classes, random_crop_and_flip
+from arrays import Labelled
+from batches import random_crop_and_flip
 from keras_rms.models import ResNet2D
 from keras_rms.models.resnet_2d import VARIANTS
 
@@ -62,70 +65,79 @@ _PADDING = flags.DEFINE_integer(
 )
 flags.adopt_module_key_flags(training_options)
 
-Images = tuple[np.ndarray, np.ndarray]
+_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
-def load(data: str) -> tuple[Images, Images]:
+def load(data: str) -> tuple[Labelled, Labelled]:
     """The training and the test images, each uint8 (images, height, width, 3) and labels.
 
     Raises:
-        ValueError: If `data` is none of the three kinds, or incomplete.
+        ValueError: If `data` is none of the three kinds, or if they do not fit together.
     """
     if data == "keras":
-        train, test = keras.datasets.cifar100.load_data()
+        train, test = _from_keras()
     elif data.endswith(".npz"):
-        train, test = _from_npz(data)
+        train, test = arrays.from_npz(data)
+    elif Path(data, "train").is_dir():
+        train, test = (_from_folder(Path(data, split)) for split in ("train", "validation"))
     else:
-        names = sorted(path.name for path in Path(data, "train").glob("*") if path.is_dir())
-        if not names:
-            raise ValueError(
-                "--data must be keras, a file that ends in .npz, or a folder with "
-                f"train/CLASS/*.png. Received: --data={data}"
-            )
-        train, test = (_from_folder(Path(data, split), names) for split in ("train", "validation"))
-    return tuple((images, labels.reshape(-1).astype("int64")) for images, labels in (train, test))
-
-
-def _from_npz(path: str) -> tuple[Images, Images]:
-    with np.load(path) as arrays:
-        missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
-        if missing:
-            raise ValueError(f"{path} must have the arrays {sorted(missing)}; it has not.")
-        train = arrays["x_train"], arrays["y_train"]
-        test = arrays["x_test"], arrays["y_test"]
-    for name, (images, labels) in (("train", train), ("test", test)):
-        if images.dtype != "uint8" or images.ndim != 4 or len(images) != labels.size:
-            raise ValueError(
-                f"x_{name} in {path} must be uint8 (images, height, width, 3) with a label for "
-                f"each image. Received: {images.dtype} {images.shape} and {labels.size} labels"
-            )
-    return train, test
-
-
-def _from_folder(folder: Path, names: Sequence[str]) -> Images:
-    from PIL import Image
-
-    images, labels = [], []
-    for label, name in enumerate(names):
-        for path in sorted((folder / name).glob("*.png")):
-            images.append(np.asarray(Image.open(path).convert("RGB")))
-            labels.append(label)
-    sizes = {image.shape for image in images}
-    if len(sizes) != 1:
         raise ValueError(
-            f"{folder} must hold CLASS/*.png of one size, for the classes of train. "
-            f"Received: {len(images)} images of the sizes {sorted(sizes)}"
+            "--data must be keras, a file that ends in .npz, or a folder with "
+            f"train/CLASS/*.png. Received: --data={data}"
         )
-    return np.stack(images), np.array(labels)
+    arrays.check(data, ("height", "width", "3"), train, test)
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise ValueError(
+            f"All images of {data} must have one size. Received: {train[0].shape[1:]} to train "
+            f"on and {test[0].shape[1:]} to test"
+        )
+    return tuple((images, labels.reshape(-1)) for images, labels in (train, test))
+
+
+def _from_keras() -> tuple[Labelled, Labelled]:
+    try:
+        return keras.datasets.cifar100.load_data()
+    except Exception as error:  # Keras raises no other for what it cannot download
+        raise ValueError(
+            f"Keras cannot get CIFAR-100: {error}. Without a network give an .npz file or a folder."
+        ) from error
+
+
+def _from_folder(folder: Path) -> Labelled:
+    images, labels = {}, []
+    for path in sorted(folder.glob("[!.]*/[!.]*"), key=lambda path: path.parts):
+        if path.suffix.lower() in _ENDINGS:
+            images[path] = _read(path)
+            labels.append(path.parent.name)
+    sizes = {image.shape: path for path, image in images.items()}
+    if len(sizes) != 1:
+        examples = [f"{path} of {size}" for size, path in list(sizes.items())[:2]]
+        raise ValueError(
+            f"{folder} must hold CLASS/*.png, all of one size. "
+            f"Received: {', '.join(examples) or 'no images'}"
+        )
+    return np.stack(list(images.values())), np.array(labels)
+
+
+def _read(path: Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":  # Pillow would cut them off at 255
+                raise ValueError("it has more than 8 bits a channel; make them 8")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as error:  # what damage raises depends on where in the file it is
+        raise ValueError(f"{path} cannot be used: {error}. Mend it or leave it out.") from error
 
 
 def keep_classes(
-    train: Images, test: Images, rng: np.random.Generator
-) -> tuple[Images, Images, int]:
+    train: Labelled, test: Labelled, rng: np.random.Generator
+) -> tuple[Labelled, Labelled, int]:
     """The images of --num_classes classes, labelled anew from 0, and how many classes there are.
 
     Raises:
-        ValueError: If there are fewer classes.
+        ValueError: If there are fewer classes, or if none of these has test images.
     """
     classes = np.unique(train[1])
     wanted = _CLASSES.value or len(classes)
@@ -136,6 +148,8 @@ def keep_classes(
         (images[np.isin(labels, kept)], np.searchsorted(kept, labels[np.isin(labels, kept)]))
         for images, labels in (train, test)
     )
+    if not len(test[1]):
+        raise ValueError(f"None of the classes that --seed draws is tested: {kept.tolist()}.")
     return train, test, wanted
 
 
@@ -170,7 +184,6 @@ def augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def main() -> None:
     rng = training_options.begin()
     train, test = load(_DATA.value)
-    check_test_classes(train[1], test[1])
     (images, labels), test, num_classes = keep_classes(train, test, rng)
     training, holdout = split(labels, rng)
     model = ResNet2D(
@@ -190,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    training_options.run(main)
+    example_command.run(main)

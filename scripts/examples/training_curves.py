@@ -9,11 +9,13 @@ validated; a cross on the test examples at the end.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+import example_command
 
 _RESULTS = flags.DEFINE_multi_string(
     "result", None, "Draw the training whose result is in this JSON file.", required=True
@@ -21,24 +23,35 @@ _RESULTS = flags.DEFINE_multi_string(
 _PICTURE = flags.DEFINE_string("picture", None, "Draw into this file, .png or .svg.", required=True)
 
 
-def main(words: Sequence[str]) -> None:
+def main() -> None:
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="accuracy, %")
-    for number, path in enumerate(map(Path, _RESULTS.value)):
-        result, colour = json.loads(path.read_text()), f"C{number}"
-        training, validated = (
-            [100 * value for value in result["history"].get(name, [])]
-            for name in ("accuracy", "val_accuracy")
-        )
-        epochs, every = len(training), result["settings"]["validate_every"]
-        axes.plot(range(1, epochs + 1), training, "--", color=colour, linewidth=1, label=path.stem)
-        if validated:
-            axes.plot(range(every, epochs + 1, every), validated, "-", color=colour)
-        axes.plot(epochs, 100 * result["test"]["accuracy"], "x", color=colour)
+    for number, path in enumerate(_RESULTS.value):
+        try:
+            draw(axes, json.loads(Path(path).read_text()), f"C{number}", path)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is not a result of --output: {type(error).__name__} {error}"
+            ) from error
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(_PICTURE.value)
+    example_command.save_picture(figure, _PICTURE.value)
+
+
+def draw(axes: Axes, result: dict, colour: str, path: str) -> None:
+    """The curves of one training."""
+    training, validated = (
+        [100 * value for value in result["history"].get(name, [])]
+        for name in ("accuracy", "val_accuracy")
+    )
+    epochs, every = len(training), result["settings"]["validate_every"]
+    label = example_command.label_of(path)
+    axes.plot(range(1, epochs + 1), training, "--", color=colour, linewidth=1, label=label)
+    if validated:
+        line = "-" if len(validated) > 1 else "."
+        axes.plot(range(every, epochs + 1, every), validated, line, color=colour)
+    axes.plot(epochs, 100 * result["test"]["accuracy"], "x", color=colour)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    example_command.run(main)

@@ -5,21 +5,22 @@ Everything runs on TensorFlow, JAX and PyTorch; the data are NumPy arrays.
 
 import json
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import keras_rms
-from batches import Augment, Batches, one_hot
+from batches import Augment, Batches, one_hot, validate_batch_size
 from keras_rms import residual_drop
 from keras_rms.augmentation import augmented
 from keras_rms.models.blocks import STAGES, rms_positions
+from keras_rms.whole_files import whole_file
 
 # Random Mean Scaling (RMS) and other regularisers.
 _RMS = flags.DEFINE_enum(
@@ -41,7 +42,10 @@ _POSITION = flags.DEFINE_enum(
     "rms_position", "default", rms_positions(3), "Put RMS at this place in a block."
 )
 _STAGES = flags.DEFINE_multi_enum(
-    "rms_stage", None, STAGES, "Put RMS into this stage. By default into the last two."
+    "rms_stage",
+    None,
+    [*STAGES, "all"],
+    "Put RMS into this stage, or into all. By default into the last two.",
 )
 _DROP = flags.DEFINE_enum(
     "residual_drop",
@@ -122,40 +126,34 @@ _OUTPUT = flags.DEFINE_string("output", None, "Write the result into this JSON f
 _SAVE = flags.DEFINE_string("save_model", None, "Save the trained network in this .keras file.")
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs an example, which takes flags only; a ValueError is a message for its user."""
-
-    def guarded(words: Sequence[str]) -> None:
-        if len(words) > 1:
-            sys.exit(f"error: Unknown arguments: {' '.join(words[1:])}. See --help.")
-        try:
-            _check_outputs()
-            main()
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-
-    app.run(guarded)
-
-
-def _check_outputs() -> None:
-    """Raises ValueError if what is written at the end could not be."""
-    given = flags.FLAGS.flag_values_dict()
-    for name in ("output", "save_model", "picture"):
-        if not given.get(name):
-            continue
-        path = Path(given[name])
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if path.is_dir() or not above.is_dir():
-            raise ValueError(f"--{name} must name a file, in a folder. Received: {path}")
-        if name == "save_model" and path.suffix != ".keras":
-            raise ValueError(f"--{name} must name a .keras file. Received: {path}")
-
-
 def begin() -> np.random.Generator:
-    """Sets precision and seeds; returns the generator that chooses the data."""
+    """Sets precision and seeds; returns the generator that chooses the data.
+
+    Raises:
+        ValueError: If a flag is given that changes nothing beside the others.
+    """
+    if _DROP.value == "none":
+        refuse_given((_SURVIVAL,), "without --residual_drop")
     keras.config.set_dtype_policy(_DTYPE.value)
     keras.utils.set_random_seed(_SEED.value)
     return np.random.default_rng(_SEED.value)
+
+
+def refuse_given(holders: Iterable[flags.FlagHolder], where: str) -> None:
+    """Raises ValueError if one of the flags is given: there it would change nothing."""
+    for holder in holders:
+        if flags.FLAGS[holder.name].present:
+            raise ValueError(f"--{holder.name} has no effect {where}: leave it out.")
+
+
+def refuse_outputs() -> None:
+    """Raises ValueError for the flags of a training's results, where nothing is trained."""
+    refuse_given((_OUTPUT, _SAVE), "where nothing is trained")
+
+
+def check_batch_size(num_examples: int) -> None:
+    """Raises ValueError if there is not one whole batch."""
+    validate_batch_size(_BATCH_SIZE.value, num_examples)
 
 
 def training_batches(
@@ -184,12 +182,20 @@ def network_options() -> dict:
         drop = residual_drop.residual_drop_of(_DROP.value, _SURVIVAL.value)
     options = {"rms": rms, "rms_position": _POSITION.value, "residual_drop": drop}
     if _STAGES.value:
-        options["rms_stages"] = tuple(_STAGES.value)
+        options["rms_stages"] = STAGES if "all" in _STAGES.value else tuple(_STAGES.value)
     return {**options, "include_preprocessing": True, "seed": _SEED.value}
 
 
-def _augmented(model: keras.Model) -> keras.Model:
-    """The model with the augmentation that the flags ask for."""
+def augmented_network(model: keras.Model) -> keras.Model:
+    """The model with the augmentation that the flags ask for.
+
+    Raises:
+        ValueError: If a flag fits neither augmentation nor network.
+    """
+    names = [x.name for x in model.layers if isinstance(x, keras_rms.RandomMeanScaling)]
+    for stage in {*(_STAGES.value or ())} - {"all"}:
+        if names and not any(name.startswith(stage) for name in names):
+            raise ValueError(f"This network has no stage {stage}: leave out --rms_stage={stage}.")
     try:
         numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]
     except ValueError as error:
@@ -216,11 +222,11 @@ def fit(
             evaluated during training.
 
     Raises:
-        ValueError: If the loss is no longer a number.
+        ValueError: If the loss is no longer a number, or a flag does not fit the network.
     """
     started, num_classes = time.perf_counter(), batches.targets.shape[1]
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    trained = _augmented(model)
+    trained = augmented_network(model)
     trained.compile(_optimizer(len(batches)), loss, metrics=["accuracy"])
     targets = {name: (x, one_hot(y, num_classes)) for name, (x, y) in evaluations.items()}
     history = trained.fit(
@@ -233,8 +239,6 @@ def fit(
         callbacks=[keras.callbacks.TerminateOnNaN()],
         verbose=2,
     )
-    if not math.isfinite(history.history["loss"][-1]):
-        raise ValueError("The loss is no longer a number. Give a lower --learning_rate.")
     seconds = time.perf_counter() - started
     result = {
         "settings": {flag.name: flag.value for flag in _own_flags()},
@@ -245,15 +249,19 @@ def fit(
         "training_seconds": seconds,
         "history": history.history,
     }
+    if not math.isfinite(history.history["loss"][-1]):
+        _write({**result, "history": {}, "diverged": True})
+        raise ValueError("The loss is no longer a number. Give a lower --learning_rate.")
     for name, (x, y) in targets.items():
         loss, accuracy = trained.evaluate(x, y, batch_size=250, verbose=0)
         result[name] = {"loss": loss, "accuracy": accuracy, "examples": len(x)}
         print(f"{name}: {accuracy:.2%} of {len(x)}", flush=True)
-    if _SAVE.value:
-        Path(_SAVE.value).absolute().parent.mkdir(parents=True, exist_ok=True)
-        model.save(_SAVE.value)
-    if _OUTPUT.value:
-        _write(Path(_OUTPUT.value), json.dumps(result, indent=1) + "\n")
+    try:
+        if _SAVE.value:
+            with _new_file(_SAVE.value) as unfinished:
+                model.save(unfinished)
+    finally:  # without the network the result is worth its hours too
+        _write(result)
 
 
 def _optimizer(steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -276,9 +284,18 @@ def _own_flags() -> list[flags.Flag]:
     return [flag for flag in own if flag.name not in ("output", "save_model")]
 
 
-def _write(path: Path, text: str) -> None:
-    """The file is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
+def _write(result: dict) -> None:
+    if _OUTPUT.value:
+        with _new_file(_OUTPUT.value) as unfinished:
+            unfinished.write_text(json.dumps(result, indent=1) + "\n")
+
+
+@contextmanager
+def _new_file(path: str) -> Iterator[Path]:
+    """A name to write a file under; its error names the file, as the disk's own does not."""
+    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with whole_file(path) as unfinished:
+            yield unfinished
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error

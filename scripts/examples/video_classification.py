@@ -8,7 +8,8 @@ It needs Keras with TensorFlow, JAX or PyTorch, NumPy, absl-py and, for videos, 
                 clips of --fold are the test; put all clips of one source into one fold.
     FILE.npz    arrays x_train, x_test (uint8, clips x frames x height x width x 3), y_train, y_test
 
-Each video becomes one clip of --num_frames frames at equal distances, held in memory as uint8.
+Each video becomes one clip of --num_frames frames at equal distances, upright, held in memory as
+uint8.
 """
 
 import csv
@@ -18,11 +19,15 @@ from pathlib import Path
 # For TensorFlow, before it is imported: it is slow on many processors without oneDNN.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+import keras
 import numpy as np
 from absl import flags
 
+import arrays
+import example_command
 import training_options
-from batches import check_test_classes, random_crop_and_flip
+from arrays import Labelled
+from batches import random_crop_and_flip
 from keras_rms.models import SlowOnly
 
 # Data and network.
@@ -46,10 +51,8 @@ _DROPOUT = flags.DEFINE_float(
 )
 flags.adopt_module_key_flags(training_options)
 
-Clips = tuple[np.ndarray, np.ndarray]
 
-
-def load(data: str) -> tuple[Clips, Clips]:
+def load(data: str) -> tuple[Labelled, Labelled]:
     """The training and the test clips, each uint8 (clips, frames, height, width, 3) and labels.
 
     Raises:
@@ -57,66 +60,130 @@ def load(data: str) -> tuple[Clips, Clips]:
     """
     if not data.endswith((".csv", ".npz")):
         raise ValueError(f"--data must end in .csv or .npz. Received: --data={data}")
-    train, test = (_from_list if data.endswith(".csv") else _from_npz)(data)
-    for clips, labels in (train, test):
-        if clips.dtype != "uint8" or clips.ndim != 5 or len(clips) != len(labels):
-            raise ValueError(
-                f"The clips of {data} must be uint8 (clips, frames, height, width, 3) with a "
-                f"label each. Received: {clips.dtype} {clips.shape} and {len(labels)} labels"
-            )
-        if min(clips.shape[2:4]) < _CROP.value:
-            raise ValueError(
-                f"--crop_size must be at most the frames' short side, {min(clips.shape[2:4])}. "
-                f"Received: --crop_size={_CROP.value}"
-            )
-    return train, test
-
-
-def _from_npz(path: str) -> tuple[Clips, Clips]:
-    with np.load(path) as arrays:
-        missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays)
-        if missing:
-            raise ValueError(f"{path} must have the arrays {sorted(missing)}; it has not.")
-        check_test_classes(arrays["y_train"], arrays["y_test"])
-        return tuple((arrays[f"x_{name}"], arrays[f"y_{name}"]) for name in ("train", "test"))
-
-
-def _from_list(path: str) -> tuple[Clips, Clips]:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = {"path", "label", "fold"} - set(rows[0] if rows else ())
-    folds = sorted({row["fold"] for row in rows}) if not missing else []
-    if _FOLD.value not in folds or len(folds) < 2:
+    if data.endswith(".npz"):
+        training_options.refuse_given((_FOLD,), "on clips of an .npz file")
+    train, test = (_from_list if data.endswith(".csv") else arrays.from_npz)(data)
+    arrays.check(data, ("frames", "height", "width", "3"), train, test)
+    if train[0].shape[1] != test[0].shape[1]:
         raise ValueError(
-            f"{path} must have the columns path, label and fold, with the fold {_FOLD.value} and "
-            f"another. Received: no column {sorted(missing)}, folds {folds}"
+            f"All clips of {data} must have as many frames. Received: {train[0].shape[1]} to train "
+            f"on and {test[0].shape[1]} to test"
         )
-    words = np.array([row["label"] for row in rows])
-    tested = np.array([row["fold"] == _FOLD.value for row in rows])
-    check_test_classes(words[~tested], words[tested])  # before hours of decoding
-    labels = np.unique(words, return_inverse=True)[1]
-    clips = [_decode(Path(path).parent / row["path"]) for row in rows]
+    for clips, _ in (train, test):
+        _check_crop(min(clips.shape[2:4]))
+        # What an .npz file holds is taken as it is.
+        for flag, size in ((_FRAMES, clips.shape[1]), (_SHORT, min(clips.shape[2:4]))):
+            if flag.present and flag.value != size:
+                raise ValueError(
+                    f"--{flag.name} must be that of the clips in {data}, {size}, or left out. "
+                    f"Received: --{flag.name}={flag.value}"
+                )
+    return tuple((clips, labels.reshape(-1)) for clips, labels in (train, test))
+
+
+def _check_crop(short_side: int) -> None:
+    if short_side < _CROP.value:
+        raise ValueError(
+            f"--crop_size must be at most the frames' short side, {short_side}. "
+            f"Received: --crop_size={_CROP.value}"
+        )
+
+
+def _from_list(path: str) -> tuple[Labelled, Labelled]:
+    # Spreadsheets write a mark before the first column's name.
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file, skipinitialspace=True))
+    paths, words, folds = (
+        np.array([(row.get(name) or "").strip() for row in rows])
+        for name in ("path", "label", "fold")
+    )
+    unfilled = [i for i, cells in enumerate(zip(paths, words, folds), 2) if not all(cells)]
+    if unfilled or not rows:
+        raise ValueError(
+            f"{path} must have the columns path, label and fold, filled in each line. "
+            f"Received: {len(rows)} lines, {len(unfilled)} unfilled {unfilled[:1]}"
+        )
+    tested = folds == _FOLD.value
+    if tested.all() or not tested.any():
+        raise ValueError(
+            f"{path} must have the fold {_FOLD.value} (--fold) and another. "
+            f"Received: the folds {sorted(set(folds.tolist()))}"
+        )
+    videos = [(Path(path).parent / name).resolve() for name in paths]
+    _check_list(videos, words, tested)
+    clips = [_decode(video) for video in videos]
     # Frames may differ in their long side: the middle that all of them have is kept.
     height, width = (min(clip.shape[axis] for clip in clips) for axis in (1, 2))
     clips = np.stack([_middle(clip, height, width) for clip in clips])
-    return (clips[~tested], labels[~tested]), (clips[tested], labels[tested])
+    return (clips[~tested], words[~tested]), (clips[tested], words[tested])
+
+
+def _check_list(videos: list[Path], words: np.ndarray, tested: np.ndarray) -> None:
+    """What can be known before hours of decoding."""
+    arrays.check_classes(words[~tested], words[tested])
+    _check_crop(_SHORT.value)
+    training_options.check_batch_size(int(np.sum(~tested)))
+    absent = [video for video in videos if not video.is_file()]
+    if absent:
+        raise ValueError(f"{len(absent)} videos of the list are not there, {absent[0]} for one.")
+    both = {videos[i] for i in np.flatnonzero(tested)} & {
+        videos[i] for i in np.flatnonzero(~tested)
+    }
+    if both:
+        raise ValueError(
+            f"{min(both)} is in the fold {_FOLD.value} and in another: leave it in one."
+        )
 
 
 def _decode(path: Path) -> np.ndarray:
     """uint8 (frames, height, width, 3), frames at equal distances from first to last."""
+    try:
+        count = _count_packets(path)
+        frames, decoded = _frames(path, count)
+        if decoded != count:
+            frames, decoded = _frames(path, decoded)
+    except Exception as error:  # PyAV's errors are of many kinds
+        raise ValueError(f"{path} cannot be read: {error}. Mend it or leave it out.") from error
+    if not decoded:
+        raise ValueError(f"{path} has no frames; leave it out of the list.")
+    return np.stack(frames)
+
+
+def _count_packets(path: Path) -> int:
+    """Of the video, without decoding them: most hold a frame each."""
     import av
 
     with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    if not frames:
-        raise ValueError(f"{path} has no frames; leave it out of the list.")
-    scale = _SHORT.value / min(frames[0].height, frames[0].width)
-    width, height = (
-        max(_SHORT.value, round(scale * n)) for n in (frames[0].width, frames[0].height)
-    )
-    positions = np.linspace(0, len(frames) - 1, _FRAMES.value).round().astype(int)
-    options = {"width": width, "height": height, "format": "rgb24", "interpolation": "AREA"}
-    return np.stack([frames[i].reformat(**options).to_ndarray() for i in positions])
+        if not container.streams.video:
+            raise ValueError("it has no video")
+        return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _frames(path: Path, count: int) -> tuple[list[np.ndarray], int]:
+    """Those at equal distances if there are `count`, and how many there are.
+
+    No more than these are in memory: a minute of large frames is gigabytes.
+    """
+    import av
+
+    positions = np.linspace(0, count - 1, _FRAMES.value).round().astype(int)
+    kept, decoded, size = {}, 0, {}
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            size = size or _scaled_size(frame.width, frame.height)
+            if decoded in positions:
+                pixels = frame.reformat(**size, format="rgb24", interpolation="AREA").to_ndarray()
+                kept[decoded] = np.rot90(pixels, frame.rotation // 90)
+            decoded += 1
+    return [kept[position] for position in positions if position in kept], decoded
+
+
+def _scaled_size(width: int, height: int) -> dict[str, int]:
+    scale = _SHORT.value / min(width, height)
+    return {
+        "width": max(_SHORT.value, round(scale * width)),
+        "height": max(_SHORT.value, round(scale * height)),
+    }
 
 
 def _middle(clips: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -129,22 +196,35 @@ def augment(clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return random_crop_and_flip(clips, _CROP.value, _CROP.value, rng)
 
 
-def main() -> None:
-    training_options.begin()
-    (clips, labels), (test_clips, test_labels) = load(_DATA.value)
-    num_classes = int(labels.max()) + 1
-    crop = (_CROP.value, _CROP.value)
-    model = SlowOnly(
+def network(num_classes: int, num_frames: int) -> keras.Model:
+    """From uint8 clips to logits, as the flags say."""
+    return SlowOnly(
         int(_DEPTH.value),
         num_classes,
-        (clips.shape[1], *crop, 3),
+        (num_frames, _CROP.value, _CROP.value, 3),
         width=_WIDTH.value,
         dropout=_DROPOUT.value,
         **training_options.network_options(),
     )
-    batches = training_options.training_batches(clips, labels, num_classes, augment)
-    training_options.fit(model, batches, {"test": (_middle(test_clips, *crop), test_labels)})
+
+
+def main() -> None:
+    training_options.begin()
+    training_options.augmented_network(network(2, 1))  # refuses flags before hours of decoding
+    (clips, labels), (test_clips, test_labels) = load(_DATA.value)
+    classes, targets = np.unique(labels, return_inverse=True)
+    batches = training_options.training_batches(clips, targets, len(classes), augment)
+    training_options.fit(
+        network(len(classes), clips.shape[1]),
+        batches,
+        {
+            "test": (
+                _middle(test_clips, _CROP.value, _CROP.value),
+                np.searchsorted(classes, test_labels),
+            )
+        },
+    )
 
 
 if __name__ == "__main__":
-    training_options.run(main)
+    example_command.run(main)

@@ -158,6 +158,40 @@ def test_a_processor_is_named_with_what_it_can_do(monkeypatch, cpuinfo, expected
     assert common.describe_processor(cpuinfo) == expected
 
 
+def test_a_table_that_is_stopped_keeps_its_rows_and_the_tables_before(tmp_path):
+    from benchmarks import common
+
+    def rows():
+        yield {"way": "a", "ms": 1.5}
+        raise KeyboardInterrupt
+
+    path = tmp_path / "new" / "tables.json"
+    before = common.report("First", [{"way": "b", "ms": 2.5}], str(path))
+    with pytest.raises(KeyboardInterrupt):
+        common.report("Second", rows(), str(path), before)
+    tables = json.loads(path.read_text())["tables"]
+    assert [(table["title"], table["rows"]) for table in tables] == [
+        ("First", [{"way": "b", "ms": 2.5}]),
+        ("Second", [{"way": "a", "ms": 1.5}]),
+    ]
+
+
+MODES = """
+import sys
+sys.path.insert(0, "scripts")
+from absl import flags
+from benchmarks import layer
+flags.FLAGS(["", "--mode=xla"])
+layer.keras.backend.backend = lambda: "jax"
+layer.run(None)
+"""
+
+
+def test_a_mode_of_tensorflow_is_refused_elsewhere():
+    said = command_runner.run("-c", MODES, status=1).stderr
+    assert "ValueError: --mode is TensorFlow's: leave it out on jax." in said
+
+
 def test_a_peer_that_is_not_there_is_named(monkeypatch):
     from benchmarks import peers
 

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from pipelines.system import whole_files
+from keras_rms.whole_files import whole_file
+from pipelines.system import filesystems, whole_files
 
 
 def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
@@ -24,6 +25,23 @@ def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
     assert (before, complete, path.read_bytes()) == (b"old", b"new", b"new")
     assert temporary.startswith(str(path)) and temporary.endswith(whole_files.ENDING)
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("written", ["write", "whole_file", "write_file"])
+def test_a_pipe_or_device_is_written_itself(tmp_path, written):
+    path = tmp_path / "pipe"  # as /dev/stdout; root would put a file in the place of /dev/null
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    if written == "write":
+        whole_files.write(path, b"new")
+    elif written == "write_file":
+        filesystems.write_file(f"file://{path}", b"new")
+    else:
+        with whole_file(path) as place:
+            place.write_bytes(b"new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]
 
 
 def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path, monkeypatch):
