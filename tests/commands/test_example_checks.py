@@ -1,23 +1,12 @@
 """scripts/examples: what would mislead, or end a training without its result, is refused before."""
 
-import importlib.util
-
 import command_runner
 import numpy as np
 import pytest
 import video_files
+from example_files import EXAMPLES, module, write_arrays
 from paths import ROOT
 from PIL import Image
-
-EXAMPLES = ROOT / "scripts" / "examples"
-
-
-def arrays_module():
-    """It lies where only the examples look."""
-    spec = importlib.util.spec_from_file_location("arrays", EXAMPLES / "arrays.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def error_of(script, *words):
@@ -25,19 +14,8 @@ def error_of(script, *words):
     return command_runner.run(EXAMPLES / f"{script}.py", *words, status=1).error
 
 
-def write_arrays(path, train, test):
-    """Noise of two classes."""
-    rng = np.random.default_rng(0)
-    content = {}
-    for name, shape in (("train", train), ("test", test)):
-        content[f"x_{name}"] = rng.integers(0, 256, shape).astype("uint8")
-        content[f"y_{name}"] = np.arange(shape[0]) % 2
-    np.savez(path, **content)
-    return path
-
-
 def test_classes_that_are_only_tested_are_refused_by_name():
-    check = arrays_module().check_classes
+    check = module("arrays").check_classes
     check(np.array(["a", "b"]), np.array(["b"]))
     with pytest.raises(ValueError, match=r"1 have test examples only, c for one: leave them out"):
         check(np.array(["a", "b"]), np.array(["a", "c"]))
@@ -48,7 +26,7 @@ def test_classes_that_are_only_tested_are_refused_by_name():
 
 
 def test_arrays_of_another_form_are_refused():
-    check, form = arrays_module().check, ("height", "width", "3")
+    check, form = module("arrays").check, ("height", "width", "3")
     images, labels = np.zeros((2, 4, 6, 3), "uint8"), np.array([0, 1])
     check("it", form, (images, labels), (images, labels[:, None]))
     for other in (images[..., :1], images / 255, images[None], images[:0], images[:1]):
@@ -57,7 +35,7 @@ def test_arrays_of_another_form_are_refused():
 
 
 def test_damaged_arrays_are_refused_with_their_file(tmp_path):
-    from_npz = arrays_module().from_npz
+    from_npz = module("arrays").from_npz
     path = write_arrays(tmp_path / "images.npz", (4, 6, 8, 3), (2, 6, 8, 3))
     (_, labels), _ = from_npz(str(path))
     np.testing.assert_array_equal(labels, [0, 1, 0, 1])

@@ -11,18 +11,10 @@ import numpy as np
 import pytest
 import video_files
 import warm_children
+from example_files import EXAMPLES, module, write_arrays
 from paths import ROOT
 
-EXAMPLES = ROOT / "scripts" / "examples"
 TINY = "--width=4 --epochs=12 --batch_size=4 --learning_rate=0.05".split()
-
-
-def batches():
-    """Its module lies where only the examples look."""
-    spec = importlib.util.spec_from_file_location("batches", EXAMPLES / "batches.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def position_coded(count, *shape):
@@ -38,7 +30,7 @@ def position_coded(count, *shape):
 @pytest.mark.parametrize("shape", [(9, 12), (3, 9, 12)])
 def test_a_crop_is_a_window_of_its_example_flipped_or_not(shape):
     images = position_coded(200, *shape)
-    crops = batches().random_crop_and_flip(images, 5, 7, np.random.default_rng(0))
+    crops = module("batches").random_crop_and_flip(images, 5, 7, np.random.default_rng(0))
     assert crops.shape == (200, *shape[:-2], 5, 7, 3)
     corners, flips = set(), 0
     for number, crop in enumerate(crops):
@@ -56,12 +48,12 @@ def test_a_crop_is_a_window_of_its_example_flipped_or_not(shape):
 
 @pytest.mark.parametrize("shape", [(9, 12), (3, 9, 12)])
 def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
-    module = batches()
+    batches = module("batches")
     images = position_coded(8, *shape)
-    targets = module.one_hot(np.arange(8), 8)
+    targets = batches.one_hot(np.arange(8), 8)
     shares = []
     for seed in range(60):
-        mixed, weights = module.cutmix(images, targets, np.random.default_rng(seed))
+        mixed, weights = batches.cutmix(images, targets, np.random.default_rng(seed))
         np.testing.assert_array_equal(mixed[..., :2], images[..., :2])
         for number in range(8):
             owners, counts = np.unique(mixed[number, ..., 2], return_counts=True)
@@ -74,16 +66,16 @@ def test_cutmix_weighs_targets_by_what_is_left_of_each_example(shape):
 
 
 def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
-    module = batches()
+    batches = module("batches")
 
     def epoch(own):
         pairs = [own[index] for index in range(len(own))]
         return [np.concatenate(part) for part in zip(*pairs)]
 
     def make(seed):
-        targets = module.one_hot(np.arange(12), 12)
+        targets = batches.one_hot(np.arange(12), 12)
         noise = lambda images, rng: images + rng.integers(100, size=images.shape)  # noqa: E731
-        return module.Batches(position_coded(12, 2, 3), targets, noise, 5, seed=seed)
+        return batches.Batches(position_coded(12, 2, 3), targets, noise, 5, seed=seed)
 
     first, again, other = make(3), make(3), make(4)
     images, targets = epoch(first)
@@ -94,7 +86,7 @@ def test_an_epoch_takes_each_example_once_in_an_order_of_its_own():
     next_images, next_targets = epoch(first)
     assert (next_targets != targets).any() and (next_images != images).any()
     with pytest.raises(ValueError, match="at most the number of training examples, 12"):
-        module.Batches(position_coded(12, 2, 3), targets, lambda x, _: x, 13)
+        batches.Batches(position_coded(12, 2, 3), targets, lambda x, _: x, 13)
 
 
 def run(backend, script, *words, status=0):
@@ -127,21 +119,6 @@ def run(backend, script, *words, status=0):
     return ended.stdout + ended.stderr
 
 
-def arrays(path, train, test):
-    """Two classes, one dark and one bright, that any network learns."""
-    rng = np.random.default_rng(0)
-    content = {}
-    for name, shape in (("train", train), ("test", test)):
-        labels = np.arange(shape[0]) % 2
-        noise = rng.integers(0, 60, shape)
-        content[f"y_{name}"] = labels
-        content[f"x_{name}"] = (noise + 190 * labels.reshape(-1, *[1] * len(shape[1:]))).astype(
-            "uint8"
-        )
-    np.savez(path, **content)
-    return path
-
-
 BACKENDS = [
     pytest.param(
         name,
@@ -156,7 +133,7 @@ BACKENDS = [
 @pytest.mark.slow(15)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_images_train_on(backend, tmp_path):
-    data = arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
+    data = write_arrays(tmp_path / "images.npz", (28, 12, 16, 3), (10, 12, 16, 3))
     words = [f"--data={data}", "--images_per_class=8", "--holdout_per_class=6", "--padding=1"]
     words += ["--rms=gaussian", "--residual_drop=shake_drop", "--survival=0.9", "--cutmix=0.2"]
     words += ["--color_jitter=0.1", "--random_erasing=0.2"]
@@ -206,7 +183,7 @@ def test_renewed_statistics_are_the_averages_of_all_batches():
 @pytest.mark.slow(15)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_videos_train_on(backend, tmp_path):
-    data = arrays(tmp_path / "clips.npz", (16, 2, 40, 36, 3), (6, 2, 40, 36, 3))
+    data = write_arrays(tmp_path / "clips.npz", (16, 2, 40, 36, 3), (6, 2, 40, 36, 3))
     words = [f"--data={data}", "--crop_size=32", "--dropout=0", "--dtype=mixed_bfloat16"]
     words += ["--spread=0.2", f"--save_model={tmp_path / 'model.keras'}"]
     run(backend, "video_classification", *words, *TINY, f"--output={tmp_path / 'result.json'}")
@@ -322,7 +299,7 @@ def test_a_table_without_tuning_takes_the_first_setting_and_one_scatter_for_all(
 
 @pytest.mark.slow
 def test_a_comparison_trains_what_is_missing_and_refuses_other_flags(tmp_path):
-    data = arrays(tmp_path / "images.npz", (16, 12, 16, 3), (6, 12, 16, 3))
+    data = write_arrays(tmp_path / "images.npz", (16, 12, 16, 3), (6, 12, 16, 3))
     write_result(tmp_path / "runs", "plain-0.1-seed_0", 0.2, 0.3)
     write_result(tmp_path / "runs", "plain-0.025-seed_0", 0.1, 0.3)
     words = ["--methods=plain", "--seeds=1", "--", f"--data={data}", "--holdout_per_class=2", *TINY]
