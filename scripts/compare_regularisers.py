@@ -96,14 +96,15 @@ def main(arguments: Sequence[str]) -> None:
         # In turns: a grid that is stopped has tried equally many settings of each method.
         numbers = range(_SETTINGS.value)
         run_all([(m, settings_of(m)[n], 0) for n in numbers for m in methods], more)
-        without = [method for method in methods if best(method) is None]
-        if without:
-            raise ValueError(f"All settings of {', '.join(without)} diverged. Leave these out.")
+        # A method whose settings all diverged has none; the table says so.
+        chosen = [(method, best(method)) for method in methods if best(method) is not None]
         # Only now: the choice is among all settings, those that another process tried too.
-        run_all([(m, best(m), seed) for seed in range(1, _SEEDS.value) for m in methods], more)
+        run_all([(*each, seed) for seed in range(1, _SEEDS.value) for each in chosen], more)
     if not any(map(_tests, METHODS)):
+        diverged = " ".join(_warnings())
         raise ValueError(
-            f"{_OUTPUT.value} holds no run to show. If nothing was held out, give --settings=1."
+            f"{_OUTPUT.value} holds no run to show. "
+            f"{diverged or 'If nothing was held out, give --settings=1.'}"
         )
     print(write_table())
 
@@ -129,7 +130,7 @@ def run_all(runs: Sequence[tuple[str, float, int]], more: Sequence[str]) -> None
 def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool) -> bool:
     """Trains unless that is done; returns whether it is, for another process may be at it."""
     result = path_of(method, setting, seed)
-    with open(result.with_suffix(".log"), "a") as log:
+    with open(result.with_suffix(".log"), "ab") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         # Another process trains it, or has taken it; this one goes on to the next.
@@ -143,9 +144,10 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
         if _FOLDS.value:
             command.append(f"--fold={_FOLDS.value[seed % len(_FOLDS.value)]}")
         command += [f"--save_model={result.with_suffix('.keras')}"]
+        before = log.seek(0, 2)
         status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if status and not _has_diverged(method, setting, seed):
-        lines = Path(log.name).read_text(errors="replace").splitlines()
+        lines = Path(log.name).read_bytes()[before:].decode(errors="replace").splitlines()
         # absl's own errors are followed by advice.
         said = [line for line in lines if line.startswith(("error:", "FATAL"))][-1:] or lines[-1:]
         raise ValueError(f"A training ended with status {status}. See {log.name}: {' '.join(said)}")
@@ -153,33 +155,33 @@ def run(method: str, setting: float, seed: int, more: Sequence[str], wait: bool)
     return True
 
 
-def _parsed(words: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """What is given to the flags of these names, as absl reads it, and the other words."""
+def _parsed(words: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """What is given to the flags of these names, as absl reads it."""
     values = flags.FlagValues()
     values.set_gnu_getopt()
     for name in names:
         flags.DEFINE_multi_string(name, [], "", flag_values=values)
     try:
-        others = values(["", *words], known_only=True)[1:]
+        values(["", *words], known_only=True)
     except flags.Error as error:
         raise ValueError(f"{error} (after --)") from error
-    return {name: values[name].value for name in names}, others
+    return {name: values[name].value for name in names}
 
 
 def _check_flags(more: Sequence[str]) -> None:
-    """Refuses flags that would make a method another one, and a choice that cannot be made.
+    """Refuses flags that methods and seeds decide, and a choice that cannot be made.
 
     Raises:
         ValueError: If there are such flags.
     """
-    holdout = _parsed(more, ["holdout_per_class"])[0]["holdout_per_class"]
+    holdout = _parsed(more, ["holdout_per_class"])["holdout_per_class"]
     if _SETTINGS.value > 1 and holdout[-1:] in ([], ["0"]):
         raise ValueError(
             "Settings are chosen on held-out examples, and the trainings would have none. Give "
             "--holdout_per_class=50 after --, or --settings=1 to choose none, as for videos."
         )
     names = [*DECIDED, *(["fold"] if _FOLDS.value else [])]
-    for name, given in _parsed(more, names)[0].items():
+    for name, given in _parsed(more, names).items():
         if given:
             raise ValueError(
                 f"--{name} must not be given after --: --methods, --seeds, --folds and --output "
@@ -189,15 +191,20 @@ def _check_flags(more: Sequence[str]) -> None:
 
 def _check_folds(more: Sequence[str]) -> None:
     """Raises ValueError if the list of videos has no such fold: its turn may come after hours."""
-    lists = [path for path in _parsed(more, ["data"])[0]["data"] if path.endswith(".csv")]
-    if not _FOLDS.value or not lists:
+    data = _parsed(more, ["data"])["data"][-1:]
+    if not _FOLDS.value or not data:
         return
-    with open(lists[-1], newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
+    if not data[0].endswith(".csv"):
+        raise ValueError(f"--folds are of a list of videos, .csv. Received: --data={data[0]}")
+    with open(data[0], newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        try:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        except csv.Error as error:
+            raise ValueError(f"{data[0]} is no list of commas and lines: {error}") from error
     known = sorted({(row.get("fold") or "").strip() for row in rows})
     if not set(_FOLDS.value) <= set(known):
         raise ValueError(
-            f"--folds must be among those of {lists[-1]}, {', '.join(known)}. "
+            f"--folds must be among those of {data[0]}, {', '.join(known)}. "
             f"Received: {', '.join(_FOLDS.value)}"
         )
 
@@ -248,7 +255,7 @@ def _learning_rate() -> float:
     """Of the runs in the folder."""
     path = Path(_OUTPUT.value) / FLAGS_FILE
     words = json.loads(path.read_text()) if path.exists() else []
-    given = _parsed(words, ["learning_rate"])[0]["learning_rate"]
+    given = _parsed(words, ["learning_rate"])["learning_rate"]
     try:
         return float(given[-1]) if given else DEFAULT_RATE
     except ValueError:

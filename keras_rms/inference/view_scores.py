@@ -41,7 +41,7 @@ class ViewScorer:
         strategy: tf.distribute.Strategy | None = None,
         from_logits: bool = True,
     ) -> None:
-        if from_logits and _ends_in_softmax(model):
+        if from_logits and ends_in_softmax(model):
             raise ValueError(
                 f"The model {model.name!r} ends in a softmax and so gives probabilities: scores "
                 "would be wrong with a second one. Give from_logits=False. "
@@ -111,7 +111,8 @@ class ViewScorer:
         return np.concatenate([part.numpy() for part in parts])
 
 
-def _ends_in_softmax(model: keras.Model) -> bool:
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Whether the model gives probabilities, as far as its last layer tells."""
     last = model.layers[-1] if model.layers else None
     softmax = keras.activations.softmax
     return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is softmax

@@ -28,7 +28,14 @@ def publish(temporary: str, path: str) -> None:
 
 
 def is_device(path: str | os.PathLike) -> bool:
-    """Whether a device or a pipe is there, as /dev/null, in whose place no file may be put."""
+    """Whether a device or a pipe is there, as /dev/null, in whose place no file may be put.
+
+    So is what a process has open, as /dev/stdout: that may be a file, and is still in use.
+    """
+    path = os.fspath(path)
+    target = os.readlink(path) if os.path.islink(path) else path
+    if target.startswith(("/proc/", "/dev/fd/")):
+        return True
     return os.path.exists(path) and not os.path.isfile(path)
 
 

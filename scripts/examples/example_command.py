@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Flags that name a file to write, and how its name may end: Keras and Matplotlib look at that.
-_WRITTEN = {"output": (), "save_model": (".keras",), "picture": (".png", ".svg", ".pdf")}
+_WRITTEN = {"output": (), "save_model": (".keras",), "picture": (".png", ".svg", ".pdf", ".jpg")}
 
 
 def run(main: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ def _check_outputs() -> None:
             raise ValueError(
                 f"--{name} must name a file, in a folder that can be written. Received: {path}"
             )
-        if endings and path.suffix not in endings:
+        if endings and path.suffix.lower() not in endings:
             raise ValueError(f"--{name} must end in {' or '.join(endings)}. Received: {path}")
 
 

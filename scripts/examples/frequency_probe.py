@@ -49,7 +49,9 @@ _PLACES = flags.DEFINE_string(
     "Scale before the layers whose names match this regular expression. By default before the BNs "
     "of the branches in the last two stages.",
 )
-_PICTURE = flags.DEFINE_string("picture", None, "Draw the accuracies into this file, .png or .svg.")
+_PICTURE = flags.DEFINE_string(
+    "picture", None, "Draw the accuracies into this .png, .svg, .pdf or .jpg file."
+)
 flags.adopt_module_key_flags(image_classification)
 
 BATCH_SIZE = 250

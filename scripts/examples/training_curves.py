@@ -20,7 +20,9 @@ import example_command
 _RESULTS = flags.DEFINE_multi_string(
     "result", None, "Draw the training whose result is in this JSON file.", required=True
 )
-_PICTURE = flags.DEFINE_string("picture", None, "Draw into this file, .png or .svg.", required=True)
+_PICTURE = flags.DEFINE_string(
+    "picture", None, "Draw into this .png, .svg, .pdf or .jpg file.", required=True
+)
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
             draw(axes, json.loads(Path(path).read_text()), f"C{number}", path)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} is not a result of --output: {type(error).__name__} {error}"
+                f"{path} cannot be drawn as a result of --output: {type(error).__name__} {error}"
             ) from error
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -40,6 +42,8 @@ def main() -> None:
 
 def draw(axes: Axes, result: dict, colour: str, path: str) -> None:
     """The curves of one training."""
+    if result.get("diverged"):
+        raise ValueError("this training diverged")
     training, validated = (
         [100 * value for value in result["history"].get(name, [])]
         for name in ("accuracy", "val_accuracy")

@@ -194,7 +194,7 @@ def augmented_network(model: keras.Model) -> keras.Model:
     """
     names = [x.name for x in model.layers if isinstance(x, keras_rms.RandomMeanScaling)]
     for stage in {*(_STAGES.value or ())} - {"all"}:
-        if names and not any(name.startswith(stage) for name in names):
+        if _RMS.value != "none" and not any(name.startswith(stage) for name in names):
             raise ValueError(f"This network has no stage {stage}: leave out --rms_stage={stage}.")
     try:
         numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]

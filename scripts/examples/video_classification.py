@@ -71,14 +71,21 @@ def load(data: str) -> tuple[Labelled, Labelled]:
         )
     for clips, _ in (train, test):
         _check_crop(min(clips.shape[2:4]))
-        # What an .npz file holds is taken as it is.
-        for flag, size in ((_FRAMES, clips.shape[1]), (_SHORT, min(clips.shape[2:4]))):
-            if flag.present and flag.value != size:
-                raise ValueError(
-                    f"--{flag.name} must be that of the clips in {data}, {size}, or left out. "
-                    f"Received: --{flag.name}={flag.value}"
-                )
+        if data.endswith(".npz"):
+            _take(clips, data)
     return tuple((clips, labels.reshape(-1)) for clips, labels in (train, test))
+
+
+def _take(clips: np.ndarray, data: str) -> None:
+    """Notes the clips' sizes in the flags, for the result; they are taken as they are."""
+    for holder, size in ((_FRAMES, clips.shape[1]), (_SHORT, min(clips.shape[2:4]))):
+        flag = flags.FLAGS[holder.name]
+        if flag.present and flag.value != size:
+            raise ValueError(
+                f"--{flag.name} must be that of the clips in {data}, {size}, or left out. "
+                f"Received: --{flag.name}={flag.value}"
+            )
+        flag.value = size
 
 
 def _check_crop(short_side: int) -> None:
@@ -91,8 +98,12 @@ def _check_crop(short_side: int) -> None:
 
 def _from_list(path: str) -> tuple[Labelled, Labelled]:
     # Spreadsheets write a mark before the first column's name.
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no list of commas and lines: {error}") from error
+    missing = sorted({"path", "label", "fold"} - set(rows[0] if rows else ()))
     paths, words, folds = (
         np.array([(row.get(name) or "").strip() for row in rows])
         for name in ("path", "label", "fold")
@@ -101,7 +112,8 @@ def _from_list(path: str) -> tuple[Labelled, Labelled]:
     if unfilled or not rows:
         raise ValueError(
             f"{path} must have the columns path, label and fold, filled in each line. "
-            f"Received: {len(rows)} lines, {len(unfilled)} unfilled {unfilled[:1]}"
+            f"Received: {len(rows)} lines, {len(unfilled)} unfilled {unfilled[:1]}, "
+            f"no column {missing}"
         )
     tested = folds == _FOLD.value
     if tested.all() or not tested.any():
@@ -137,6 +149,8 @@ def _check_list(videos: list[Path], words: np.ndarray, tested: np.ndarray) -> No
 
 def _decode(path: Path) -> np.ndarray:
     """uint8 (frames, height, width, 3), frames at equal distances from first to last."""
+    import av  # noqa: F401  (where it is missing no video is to blame)
+
     try:
         count = _count_packets(path)
         frames, decoded = _frames(path, count)

@@ -8,6 +8,7 @@ import network_choice
 from absl import flags
 
 from keras_rms.inference.trained_network import TrainedNetwork
+from keras_rms.inference.view_scores import ends_in_softmax
 from pipelines.system import command_help
 
 command_help.section("How its clips are made")
@@ -59,7 +60,8 @@ def opened() -> TrainedNetwork:
     """The network, whose settings say how its clips are made.
 
     Raises:
-        ValueError: If the flags do not fit together, or something is not known.
+        ValueError: If the flags do not fit together, something is not known, or the network gives
+            probabilities in the place of logits.
     """
     if network_choice.model() is None:
         given = [flag.name for flag in _OF_MODEL if flag.value is not None]
@@ -75,6 +77,11 @@ def opened() -> TrainedNetwork:
             evaluation_crop_size=_CROP_SIZE.value,
             class_names=_names(_LABELS.value),
             normalization=_normalization(),
+        )
+    if ends_in_softmax(network.model):
+        raise ValueError(
+            f"{network.source} ends in a softmax, and a second one would follow. Save it without "
+            "the activation of its last layer: its outputs must be logits."
         )
     return dataclasses.replace(network, settings=network.settings | _sizes())
 

@@ -70,12 +70,12 @@ def test_folders_of_images_that_would_mislead_are_refused(tmp_path, names, image
     ("words", "message"),
     [
         ("--survival=0.3", "--survival has no effect without --residual_drop"),
-        ("--batch_size=4 --rms_stage=res4 --rms_stage=res5", "has no stage res5"),
+        ("--batch_size=4 --rms_stage=res5", "has no stage res5"),
         ("--data=absent.npz", "No such file or directory: 'absent.npz'"),
         ("--data=other_size.npz", "(6, 8, 3) to train on and (8, 8, 3) to test"),
     ],
 )
-def test_flags_of_images_are_looked_at_before_the_training(tmp_path, words, message, monkeypatch):
+def test_flags_of_images_are_looked_at_before_the_training(tmp_path, words, message):
     write_arrays(tmp_path / "images.npz", (4, 6, 8, 3), (2, 6, 8, 3))
     write_arrays(tmp_path / "other_size.npz", (4, 6, 8, 3), (2, 8, 8, 3))
     words = f"--data=images.npz {words}".split()
@@ -193,9 +193,9 @@ def test_a_picture_is_not_drawn_for_a_place_where_it_cannot_be(tmp_path):
     said = error_of("training_curves", *words, f"--picture={tmp_path}")
     assert "--picture must name a file, in a folder that can be written" in said
     said = error_of("training_curves", *words, f"--picture={tmp_path / 'curves.bmp'}")
-    assert "--picture must end in .png or .svg or .pdf" in said
+    assert "--picture must end in .png or .svg or .pdf or .jpg" in said
     said = error_of("training_curves", *words, f"--picture={tmp_path / 'curves.svg'}")
-    assert "result.json is not a result of --output: KeyError 'history'" in said
+    assert "result.json cannot be drawn as a result of --output: KeyError 'history'" in said
 
 
 def test_an_example_does_not_train_for_a_result_that_cannot_be_written(tmp_path):

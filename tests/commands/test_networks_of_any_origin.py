@@ -103,6 +103,16 @@ def test_a_network_is_used_by_its_published_name(tmp_path, imported):
     assert "Near names: slow_only_50_kinetics400," in result.error
 
 
+def test_a_network_of_probabilities_is_refused(tmp_path, imported):
+    network = imported[0]
+    path = tmp_path / "net.keras"
+    keras.Model(network.input, keras.layers.Softmax()(network.output)).save(path)
+    words = [f"--model={path}", "--span=8", "--mean=0.45", "--stddev=0.225", tmp_path]
+    video_files.write_numbered(tmp_path / "a.mp4", 30)
+    said = command_runner.run("scripts/explain.py", *words, status=1).error
+    assert "net.keras ends in a softmax, and a second one would follow" in said
+
+
 def test_where_an_imported_network_looked(tmp_path, imported):
     video_files.write_numbered(tmp_path / "a.mp4", 30)
     for words, frames in ((["--clips=3"], 3 * 2), (["--span=0"], 2)):  # 0: one clip of all

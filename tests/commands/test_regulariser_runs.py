@@ -13,18 +13,19 @@ from pathlib import Path
 sys.path.insert(0, {str(ROOT / "scripts")!r})
 import compare_regularisers as command
 from absl import flags
-flags.FLAGS(["", "--output=runs", "--seeds=2", "--methods=plain,rms"])
+flags.FLAGS(["", "--output=runs", "--seeds=2", "--methods=plain,rms,cutmix"])
 """
 
-# Of the trainings one diverges and one falls over.
+# Of the trainings one falls over, and one method's and another diverge.
 FAILURES = """
 def train(words, stdout, stderr):
     result = next(Path(word[9:]) for word in words if word.startswith("--output="))
     history, accuracy = {"accuracy": [0.5]}, {"accuracy": 0.25, "loss": 2.0}
     content = {"history": history, "holdout": accuracy, "test": accuracy}
     if result.name == "rms-0.1-seed_0.json":
-        print("error: No space left\\nPass --help", file=stdout, flush=True)
-    elif result.name == "plain-0.2-seed_0.json":
+        stdout.write(b"error: No space left\\nPass --help\\n")
+        stdout.flush()
+    elif result.name == "plain-0.2-seed_0.json" or result.name.startswith("cutmix"):
         result.write_text(json.dumps({"history": {}, "diverged": True}))
     else:
         result.write_text(json.dumps(content))
@@ -42,7 +43,8 @@ Path("runs/rms-0.1-seed_0.json").write_text(
 command.main(["", "--holdout_per_class=3"])
 table = Path("runs/table.md").read_text()
 assert "| plain | 0.1 | 0.1: 25.0, 0.05: 25.0 | 2 |" in table, table
-assert "Diverged, and in no mean: plain-0.2-seed_0." in table
+assert "Diverged, and in no mean: plain-0.2-seed_0, cutmix-0.5-seed_0, " in table
+assert Path("runs/plain-0.1-seed_1.json").exists() and "CutMix" not in table
 """
 
 CLAIMS = """

@@ -44,6 +44,16 @@ def test_a_pipe_or_device_is_written_itself(tmp_path, written):
     assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]
 
 
+def test_a_file_that_is_open_as_standard_output_is_written_itself(tmp_path):
+    link, path = tmp_path / "stdout", tmp_path / "file"
+    with open(path, "wb") as file:
+        link.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        whole_files.write(link, b"new")
+        assert os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    assert link.is_symlink() and path.read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["file", "stdout"]
+
+
 def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"old")
