@@ -117,7 +117,8 @@ def test_a_seed_fixes_the_weights_with_rms_and_without(name):
         "head_dense/kernel"
     ]
     for other in networks[3:]:
-        assert all((other[path] != networks[0][path]).all() for path in kernels)
+        # Of so many numbers of 24 bits two may be the same by chance.
+        assert all((other[path] != networks[0][path]).mean() > 0.99 for path in kernels)
 
 
 @pytest.mark.parametrize("seed", [0, None])
