@@ -19,7 +19,7 @@ def whole_file(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
         shared: Whether other processes may write the same file now: each then has its own name.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):
         yield path
         return
     # Before the name: Keras looks at endings. Always the same, so that the next save removes what a

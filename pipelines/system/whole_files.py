@@ -36,7 +36,7 @@ def is_device(path: str | os.PathLike) -> bool:
     target = os.readlink(path) if os.path.islink(path) else path
     if target.startswith(("/proc/", "/dev/fd/")):
         return True
-    return os.path.exists(path) and not os.path.isfile(path)
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def write(path: str | os.PathLike, content: bytes) -> None:
@@ -49,7 +49,7 @@ def write(path: str | os.PathLike, content: bytes) -> None:
     """
     path = os.fspath(path)
     if is_device(path):
-        with open(path, "wb") as file:
+        with naming(path), open(path, "wb") as file:
             file.write(content)
         return
     temporary = temporary_name(path)

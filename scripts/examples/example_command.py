@@ -44,7 +44,9 @@ def _check_outputs() -> None:
             raise ValueError(
                 f"--{name} must name a file, in a folder that can be written. Received: {path}"
             )
-        if endings and path.suffix.lower() not in endings:
+        # Keras looks for .keras alone, Matplotlib for .PNG as well.
+        ending = path.suffix if name == "save_model" else path.suffix.lower()
+        if endings and ending not in endings:
             raise ValueError(f"--{name} must end in {' or '.join(endings)}. Received: {path}")
 
 

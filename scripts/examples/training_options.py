@@ -193,8 +193,9 @@ def augmented_network(model: keras.Model) -> keras.Model:
         ValueError: If a flag fits neither augmentation nor network.
     """
     names = [x.name for x in model.layers if isinstance(x, keras_rms.RandomMeanScaling)]
-    for stage in {*(_STAGES.value or ())} - {"all"}:
-        if _RMS.value != "none" and not any(name.startswith(stage) for name in names):
+    stages = () if _RMS.value == "none" else _STAGES.value or ()
+    for stage in {*stages} - {"all"}:
+        if not any(name.startswith(stage) for name in names):
             raise ValueError(f"This network has no stage {stage}: leave out --rms_stage={stage}.")
     try:
         numbers = [tuple(map(float, flag.value)) for flag in (_JITTER, _RAND_AUGMENT)]

@@ -60,9 +60,10 @@ def load(data: str) -> tuple[Labelled, Labelled]:
     """
     if not data.endswith((".csv", ".npz")):
         raise ValueError(f"--data must end in .csv or .npz. Received: --data={data}")
-    if data.endswith(".npz"):
+    is_list = data.endswith(".csv")
+    if not is_list:
         training_options.refuse_given((_FOLD,), "on clips of an .npz file")
-    train, test = (_from_list if data.endswith(".csv") else arrays.from_npz)(data)
+    train, test = (_from_list if is_list else arrays.from_npz)(data)
     arrays.check(data, ("frames", "height", "width", "3"), train, test)
     if train[0].shape[1] != test[0].shape[1]:
         raise ValueError(
@@ -71,7 +72,7 @@ def load(data: str) -> tuple[Labelled, Labelled]:
         )
     for clips, _ in (train, test):
         _check_crop(min(clips.shape[2:4]))
-        if data.endswith(".npz"):
+        if not is_list:
             _take(clips, data)
     return tuple((clips, labels.reshape(-1)) for clips, labels in (train, test))
 

@@ -202,5 +202,6 @@ def test_an_example_does_not_train_for_a_result_that_cannot_be_written(tmp_path)
     for words, named in (
         (f"--output={tmp_path}", "--output must name a file"),
         (f"--save_model={tmp_path / 'net'}", "--save_model must end in .keras"),
+        (f"--save_model={tmp_path / 'net.KERAS'}", "--save_model must end in .keras"),
     ):
         assert named in error_of("image_classification", "--data=absent.npz", words)

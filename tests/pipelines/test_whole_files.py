@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_a_pipe_or_device_is_written_itself(tmp_path, written):
     assert os.read(reader, 10) == b"new"
     os.close(reader)
     assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_full_device_is_named():
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        whole_files.write("/dev/full", b"new")
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_file_that_is_open_as_standard_output_is_written_itself(tmp_path):
